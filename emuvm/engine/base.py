@@ -1,0 +1,132 @@
+"""What an engine is: the seam between the kernel side and whatever executes guest instructions.
+
+Owns: the Engine and Memory protocols and the Stop values. Must not know Unicorn, nor the kernel.
+
+The engine runs, we act between runs: `Engine.run()` returns a Stop, the kernel does what it says and runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from emuvm.abi.arch import Arch
+
+
+class Access(Enum):
+    """The kind of a memory access."""
+
+    READ = "read"
+    WRITE = "write"
+    EXEC = "exec"
+
+
+@dataclass(frozen=True, slots=True)
+class SyscallStop:
+    """The guest made a system call. pc is already behind the instruction; `args` are the six raw argument registers."""
+
+    number: int
+    args: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultStop:
+    """A memory access failed. Nothing was stored. pc is at the instruction (for EXEC: at `address`).
+
+    `address` is the first byte that failed, `mapped` tells a forbidden access to a region from a hole, `bus` a page of a
+    file mapping that lies wholly behind the end of the file.
+    """
+
+    address: int
+    access: Access
+    size: int
+    mapped: bool
+    bus: bool = False
+
+
+class Trap(Enum):
+    """CPU exceptions that are not memory faults, named by what Linux makes of them."""
+
+    ILLEGAL = "illegal instruction"
+    BREAKPOINT = "breakpoint"
+    DIVIDE = "division error"
+    PROTECTION = "general protection"
+    ALIGNMENT = "misaligned access"
+    OTHER = "exception"
+
+
+@dataclass(frozen=True, slots=True)
+class TrapStop:
+    """A CPU exception. `number` is the engine's own exception number."""
+
+    trap: Trap
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStop:
+    """`Engine.stop()` was called (from another thread, a timer, or a hook)."""
+
+
+Stop = SyscallStop | FaultStop | TrapStop | LimitStop
+
+FastCall = Callable[[int, tuple[int, ...]], "int | None"]
+"""(number, args) -> the raw result register value, or None: stop the run and deliver a SyscallStop.
+
+It runs inside the engine's hook, so it must not change mappings, registers or the pc.
+"""
+
+
+class HostFile(Protocol):
+    """What `File.file` offers when its pages can be mapped from a host file."""
+
+    def fileno(self) -> int: ...
+
+    def size(self) -> int:
+        """Bytes in the file now."""
+
+
+class Memory(Protocol):
+    """Guest page contents behind a space, whatever the rights. Subscribed to the space; addresses are guest addresses.
+
+    Every method raises EngineError for a range that is not wholly mapped in the space.
+    """
+
+    def read(self, address: int, length: int) -> bytes: ...
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store bytes; drops translated code of the pages written if they may hold any."""
+
+    def discard(self, address: int, length: int) -> None:
+        """MADV_DONTNEED: private anonymous pages read zero again, private file pages the file. Shared pages are left alone."""
+
+    def verify(self) -> None:
+        """Raise EmulatorBug when what the engine holds differs from the space."""
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """A CPU over a Memory."""
+
+    arch: Arch
+    memory: Memory
+    fast_call: FastCall | None
+
+    def run(self) -> Stop:
+        """Execute from pc until something happens. An exception raised in any hook is re-raised here, unchanged."""
+
+    def stop(self) -> None:
+        """Make the current (or next) run return LimitStop soon. Safe from other threads and signal handlers."""
+
+    def get(self, register: str) -> int:
+        """Read a register by its ABI name in lower case ('rax', 'x0', 'pc', 'fs_base', ...); also 'pc' and 'sp' everywhere."""
+
+    def set(self, register: str, value: int) -> None: ...
+
+    def set_result(self, value: int) -> None:
+        """Store a system call's raw result (negative: -errno) as this architecture returns it."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,93 @@
+"""Cutting regions and joining them again: the only place that knows how backings behave.
+
+Owns: split and merge of Vma values. Must not know the map they live in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from emuvm.mm.types import File, Vma
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a type of backing can do; None where the plain rule applies. The functions take the backing first."""
+
+    split: Callable[[Any, int], Any] | None
+    joins: Callable[[Any, Any], bool] | None
+    removed: Callable[[Any], None] | None
+
+
+_PLAIN = Behaviour(None, None, None)
+_known: dict[type, Behaviour] = {}
+
+
+def behaviour(backing: Any) -> Behaviour:
+    """The behaviour of a backing, by its type. A type that has neither joins() nor removed() is plain data, whatever else it has."""
+    kind = type(backing)
+    found = _known.get(kind)
+    if found is None:
+        joins, removed = getattr(kind, "joins", None), getattr(kind, "removed", None)
+        # str and bytes have a split() of their own, which is not ours.
+        split = None if kind in (str, bytes, bytearray) else getattr(kind, "split", None)
+        found = Behaviour(split, joins, removed) if joins or removed or split else _PLAIN
+        _known[kind] = found
+    return found
+
+
+def advance(backing: Any, offset: int) -> Any:
+    """The backing of the part that starts `offset` bytes in."""
+    if backing is None or offset == 0:
+        return backing
+    split = behaviour(backing).split
+    return backing if split is None else split(backing, offset)
+
+
+def clip(vma: Vma, start: int, end: int) -> tuple[Vma | None, Vma, Vma | None]:
+    """(left rest, the part inside [start, end), right rest). The right cut is made first, then the left one."""
+    right: Vma | None = None
+    middle_end = vma.end
+    if end < vma.end:
+        right = Vma(end, vma.end, vma.prot, vma.flags, advance(vma.backing, end - vma.start), vma.base, vma.length)
+        middle_end = end
+    if start <= vma.start:
+        if right is None:
+            return None, vma, None
+        return None, Vma(vma.start, middle_end, vma.prot, vma.flags, vma.backing, vma.base, vma.length), right
+    backing = advance(vma.backing, start - vma.start)
+    left = Vma(vma.start, start, vma.prot, vma.flags, vma.backing, vma.base, vma.length)
+    return left, Vma(start, middle_end, vma.prot, vma.flags, backing, vma.base, vma.length), right
+
+
+def join(left: Vma, right: Vma) -> Vma | None:
+    """The two as one region, or None if they are not equal neighbours whose backings continue."""
+    if left.end != right.start or left.prot != right.prot or left.flags != right.flags:
+        return None
+    one, two = left.backing, right.backing
+    if one is None or two is None:
+        if one is not two:
+            return None
+    elif type(one) is File:
+        if type(two) is not File or one.file != two.file or one.offset + (left.end - left.start) != two.offset:
+            return None
+    else:
+        joins = behaviour(one).joins
+        if not (joins(one, two) if joins is not None else bool(one == two)):
+            return None
+    base = min(left.base, right.base)
+    end = max(left.base + left.length, right.base + right.length)
+    return Vma(left.start, right.end, left.prot, left.flags, left.backing, base, end - base)
+
+
+def merge(regions: list[Vma]) -> list[Vma]:
+    """The same bytes in as few regions as possible; ascending in, ascending out."""
+    out: list[Vma] = []
+    for vma in regions:
+        if out and (one := join(out[-1], vma)) is not None:
+            out[-1] = one
+        else:
+            out.append(vma)
+    return out

@@ -1,0 +1,511 @@
+"""The address space: which regions exist, and the updates that tell others when that changes.
+
+Owns: the operations, their argument checks, splitting and merging, and the callback contract. Must not know Linux (that
+is `mm.linux`), engines, files, clocks.
+
+Every changing operation is  check -> plan -> deliver -> commit:
+
+    check     arguments; a BadArgument leaves everything as it was
+    plan      the new map (see vmamap) and the Update values that lead to it; the space still shows the old state
+    deliver   each update to each subscriber, in order; one that raises makes everybody who saw an update see its inverse
+    commit    one assignment; then backings hear `removed()` and subscribers `committed()`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from operator import index
+from typing import Any, Literal
+
+from emuvm.errors import BadArgument, EmulatorBug, Hole, NoSpace, Occupied, ReentryError
+from emuvm.mm import maps, vmamap
+from emuvm.mm.cut import behaviour, clip, join, merge
+from emuvm.mm.types import Callback, Kind, Update, Vma
+
+_WORD = 1 << 64
+
+Holes = Literal["error", "skip", "stop"]
+ProtFilter = Callable[[int], "int | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The regions of a space at one moment. Cheap to take and to keep; use `AddressSpace.restore`."""
+
+    _space: AddressSpace = field(repr=False)
+    _root: vmamap.Root = field(repr=False)
+
+    def __len__(self) -> int:
+        return self._root.size if self._root else 0
+
+    def __iter__(self) -> Iterator[Vma]:
+        return vmamap.ascending(self._root)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscriber:
+    callback: Callback
+    committed: Callable[[], None] | None
+
+
+class AddressSpace:
+    """Regions in [start, start + length), in whole pages of `page_size` bytes (any power of two, 1 included).
+
+    `length` is rounded up to pages. `context` is handed to subscribers with every update. All addresses and lengths are
+    in bytes, all ranges half-open. Operations raise BadArgument (EINVAL) for arguments that make no sense, and have
+    then changed nothing. Every operation costs O(log n + regions touched).
+    """
+
+    checking = False
+    """When true, `check()` runs after every change (EMUVM_CHECK=1 sets it)."""
+
+    def __init__(self, start: int, length: int, page_size: int = 4096, *, context: Any = None) -> None:
+        page_size = _integer(page_size, "page_size")
+        if page_size <= 0 or page_size & (page_size - 1) or page_size > _WORD:
+            raise BadArgument("page_size", f"{page_size} is not a power of two")
+        self._mask = page_size - 1
+        start, length = _integer(start, "start"), _integer(length, "length")
+        if start < 0 or start & self._mask:
+            raise BadArgument("start", f"{start:#x} is negative or not a multiple of the page size")
+        if length <= 0:
+            raise BadArgument("length", f"{length} is not positive")
+        self.page_size = page_size
+        self.start = start
+        self.end = start + (length + self._mask & ~self._mask)
+        if self.end > _WORD:
+            raise BadArgument("length", f"[{start:#x}, {self.end:#x}) does not fit into 64 bits")
+        self.context = context
+        self._root: vmamap.Root = None
+        self._subscribers: tuple[_Subscriber, ...] = ()
+        self._delivering = False
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    def query(self, addr: int) -> Vma | None:
+        """The region that contains the byte at `addr`; None in a gap or outside the space."""
+        if type(addr) is not int:
+            addr = _integer(addr, "addr")
+        return vmamap.find(self._root, addr)
+
+    def regions(self, addr: int, length: int) -> list[Vma]:
+        """The regions that overlap [addr, addr + length), whole, ascending. Any byte range inside the space."""
+        return vmamap.overlapping(self._root, *self._bytes(addr, length))
+
+    def overlaps(self, addr: int, length: int) -> bool:
+        """Is any byte of [addr, addr + length) in a region?"""
+        return bool(self.regions(addr, length))
+
+    def gaps(self, addr: int, length: int) -> list[tuple[int, int]]:
+        """The free ranges (start, end) inside [addr, addr + length), clipped to it, ascending."""
+        place, end = self._bytes(addr, length)
+        free = []
+        for vma in vmamap.overlapping(self._root, place, end):
+            if vma.start > place:
+                free.append((place, vma.start))
+            place = vma.end
+        if place < end:
+            free.append((place, end))
+        return free
+
+    def find_free(
+        self, length: int, *, hint: int = 0, limit: tuple[int, int] | None = None, align: int | None = None, top_down: bool = False
+    ) -> int | None:
+        """Where `map_any` would map, or None. A hint that is zero, misaligned, outside or not free is passed over."""
+        need = self._length(length)
+        mask = self._mask
+        if align is not None:
+            align = _integer(align, "align")
+            if align <= 0 or align & (align - 1):
+                raise BadArgument("align", f"{align} is not a power of two")
+            mask |= align - 1
+        lo, hi = self.start, self.end
+        if limit is not None:
+            low, high = self._limit(limit)
+            lo, hi = max(lo, low), min(hi, high)
+        hint = _integer(hint, "hint")
+        if hint < 0:
+            raise BadArgument("hint", f"{hint} is negative")
+        if hint and not hint & mask and lo <= hint and hint + need <= hi and not vmamap.overlapping(self._root, hint, hint + need):
+            return hint
+        search = vmamap.highest_gap if top_down else vmamap.lowest_gap
+        return search(self._root, lo, hi, need, mask)
+
+    def __iter__(self) -> Iterator[Vma]:
+        """Regions ascending, as they are now: later changes do not disturb the iteration."""
+        return vmamap.ascending(self._root)
+
+    def __reversed__(self) -> Iterator[Vma]:
+        return vmamap.descending(self._root)
+
+    def __len__(self) -> int:
+        return self._root.size if self._root else 0
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return f"<AddressSpace {self.start:#x}-{self.end:#x} page={self.page_size:#x} regions={len(self)}>"
+
+    def maps(self) -> str:
+        """The regions as text in the shape of /proc/self/maps."""
+        return maps.text(self)
+
+    def check(self) -> None:
+        """Raise EmulatorBug if an invariant does not hold: order, bounds, alignment, no mergeable neighbours, tree sums."""
+        try:
+            vmamap.check(self._root)
+            before: Vma | None = None
+            for vma in self:
+                assert self.start <= vma.start and vma.end <= self.end, f"{vma} outside the space"
+                assert not (vma.start | vma.end) & self._mask, f"{vma} not in whole pages"
+                assert vma.base <= vma.start and vma.end <= vma.base + vma.length, f"{vma} outside its mapping"
+                assert before is None or join(before, vma) is None, f"{before} and {vma} should be one"
+                before = vma
+        except AssertionError as error:
+            raise EmulatorBug(f"address space: {error}") from error
+
+    # -- changing -----------------------------------------------------------------------------------------------------
+
+    def map_any(
+        self,
+        length: int,
+        prot: int,
+        flags: int = 0,
+        *,
+        hint: int = 0,
+        backing: Any = None,
+        limit: tuple[int, int] | None = None,
+        align: int | None = None,
+        top_down: bool = False,
+    ) -> int:
+        """Map `length` bytes at a free `hint`, else in the lowest (top_down: highest) gap that fits; the address.
+
+        Inside `limit` = (start, end) when given, at a multiple of `align`. Raises NoSpace when nothing fits.
+        """
+        self._enter()
+        prot, flags = _word(prot, "prot"), _word(flags, "flags")
+        addr = self.find_free(length, hint=hint, limit=limit, align=align, top_down=top_down)
+        if addr is None:
+            raise NoSpace(f"no free range of {length:#x} bytes")
+        self._map(addr, addr + self._length(length), prot, flags, backing)
+        return addr
+
+    def map_at(self, addr: int, length: int, prot: int, flags: int = 0, *, backing: Any = None, replace: bool = True) -> int:
+        """Map [addr, addr + length). What lies there is replaced, or with replace=False raises Occupied (EEXIST)."""
+        self._enter()
+        addr, end = self._pages(addr, length)
+        prot, flags = _word(prot, "prot"), _word(flags, "flags")
+        if not replace:
+            for vma in vmamap.overlapping(self._root, addr, end):
+                raise Occupied(f"{vma!r} is in [{addr:#x}, {end:#x})")
+        self._map(addr, end, prot, flags, backing)
+        return addr
+
+    def unmap(self, addr: int, length: int) -> None:
+        """Remove every region, and part of a region, in [addr, addr + length). Holes are fine."""
+        self._enter()
+        addr, end = self._pages(addr, length)
+        self._unmap(addr, end)
+
+    def clear(self) -> None:
+        """Unmap everything, through the update callbacks."""
+        self._enter()
+        self._unmap(self.start, self.end)
+
+    def protect(self, addr: int, length: int, prot: int | ProtFilter, *, holes: Holes = "error") -> None:
+        """Change the rights in [addr, addr + length) to `prot`, or to what prot(old) says: None leaves a region alone.
+
+        holes: "error" raises Hole and changes nothing; "skip" changes what is there; "stop" changes what lies before the
+        first hole and then raises Hole (mm/mprotect.c:do_mprotect_pkey). Unchanged rights emit no update.
+        """
+        self._enter()
+        addr, end = self._pages(addr, length)
+        if holes not in ("error", "skip", "stop"):
+            raise BadArgument("holes", f"{holes!r} is not 'error', 'skip' or 'stop'")
+        fixed = None if callable(prot) else _word(prot, "prot")
+        hole = None if holes == "skip" else self._first_hole(addr, end)
+        if hole is not None:
+            if holes == "error" or hole == addr:
+                raise Hole(hole, f"nothing is mapped at {hole:#x}")
+            end = hole
+        plan: list[Vma] = []
+        updates: list[Update] = []
+        for vma in vmamap.overlapping(self._root, addr - 1, end + 1):
+            if vma.end <= addr or vma.start >= end:
+                plan.append(vma)
+                continue
+            new = fixed if fixed is not None else self._ask(prot, vma.prot)
+            if new is None or new == vma.prot:
+                plan.append(vma)
+                continue
+            left, middle, right = clip(vma, addr, end)
+            changed = Vma(middle.start, middle.end, new, middle.flags, middle.backing, middle.base, middle.length)
+            updates.append(Update(Kind.PROTECT, middle.start, middle.end, middle, changed, self.context))
+            plan += [piece for piece in (left, changed, right) if piece is not None]
+        if updates:
+            root = vmamap.replace(self._root, plan[0].start, plan[-1].start + 1, merge(plan))
+            self._commit(root, updates)
+        if hole is not None:
+            raise Hole(hole, f"nothing is mapped at {hole:#x}; the regions below it were changed")
+
+    def move(self, addr: int, length: int, to: int) -> None:
+        """Move the regions of [addr, addr + length), holes included, to [to, to + length); what lies there is replaced.
+
+        Regions at the edges are cut. A mapping's base moves along. The ranges must not overlap.
+        """
+        self._enter()
+        addr, end = self._pages(addr, length)
+        to, stop = self._pages(to, length, "to")
+        if addr < stop and to < end:
+            raise BadArgument("to", f"[{to:#x}, {stop:#x}) overlaps the source [{addr:#x}, {end:#x})")
+        kept, sources, lo, hi = self._cut_out(addr, end)
+        if not sources:
+            return
+        shift = to - addr
+        moved = [Vma(v.start + shift, v.end + shift, v.prot, v.flags, v.backing, v.base + shift, v.length) for v in sources]
+        root, gone = self._place(vmamap.replace(self._root, lo, hi, kept), to, stop, moved)
+        updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
+        for old, new in zip(sources, moved, strict=True):
+            updates.append(Update(Kind.MOVE, old.start, old.end, old, new, self.context))
+        self._commit(root, updates, gone)
+
+    def snapshot(self) -> Snapshot:
+        """The regions as they are now. Costs nothing."""
+        return Snapshot(self, self._root)
+
+    def restore(self, snap: Snapshot) -> None:
+        """Make the regions what they were when `snap` was taken, by updates for what differs: first unmaps, then the rest.
+
+        Costs what changed since. A region that was replaced by an equal one is not touched. Backings that compare equal
+        are the same; objects that want their regions kept across a restore must define __eq__.
+        """
+        self._enter()
+        if not isinstance(snap, Snapshot) or snap._space is not self:
+            raise BadArgument("snap", "is not a snapshot of this space")
+        now, then = vmamap.difference(self._root, snap._root)
+        if not now and not then:
+            return
+        unmaps: list[Update] = []
+        others: list[Update] = []
+        for old, new in _pieces(now, then):
+            if old is not None and new is not None and old.flags == new.flags and old.backing == new.backing:
+                if old.prot != new.prot:
+                    others.append(Update(Kind.PROTECT, old.start, old.end, old, new, self.context))
+                continue
+            if old is not None:
+                unmaps.append(Update(Kind.UNMAP, old.start, old.end, old, None, self.context))
+            if new is not None:
+                others.append(Update(Kind.MAP, new.start, new.end, None, new, self.context))
+        self._commit(snap._root, unmaps + others, [u.old for u in unmaps if u.old is not None])
+
+    def subscribe(self, callback: Callback, *, committed: Callable[[], None] | None = None) -> Callable[[], None]:
+        """Have `callback(update)` called for every update, before the change is visible; the function that ends it.
+
+        Raising refuses the operation (see the module). `committed()` is called after an operation that emitted updates
+        has been accepted by everybody and is visible; it cannot refuse.
+        """
+        if not callable(callback):
+            raise BadArgument("callback", "is not callable")
+        self._enter()
+        mine = _Subscriber(callback, committed)
+        self._subscribers = (*self._subscribers, mine)
+
+        def unsubscribe() -> None:
+            self._enter()
+            self._subscribers = tuple(s for s in self._subscribers if s is not mine)
+
+        return unsubscribe
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _map(self, addr: int, end: int, prot: int, flags: int, backing: Any) -> None:
+        new = Vma(addr, end, prot, flags, backing, addr, end - addr)
+        root, gone = self._place(self._root, addr, end, [new])
+        updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
+        updates.append(Update(Kind.MAP, addr, end, None, new, self.context))
+        self._commit(root, updates, gone)
+
+    @staticmethod
+    def _place(root: vmamap.Root, addr: int, end: int, regions: list[Vma]) -> tuple[vmamap.Root, list[Vma]]:
+        """(`root` with exactly `regions` in [addr, end), the pieces that went)."""
+        touched = vmamap.overlapping(root, addr - 1, end + 1)
+        if not touched:
+            return vmamap.replace(root, addr, end, regions), []
+        below: list[Vma] = []
+        above: list[Vma] = []
+        gone: list[Vma] = []
+        for vma in touched:
+            if vma.end <= addr:
+                below.append(vma)
+            elif vma.start >= end:
+                above.append(vma)
+            else:
+                left, middle, right = clip(vma, addr, end)
+                gone.append(middle)
+                if left is not None:
+                    below.append(left)
+                if right is not None:
+                    above.append(right)
+        lo, hi = min(addr, touched[0].start), max(end, touched[-1].start + 1)
+        return vmamap.replace(root, lo, hi, merge([*below, *regions, *above])), gone
+
+    def _unmap(self, addr: int, end: int) -> None:
+        kept, gone, lo, hi = self._cut_out(addr, end)
+        if gone:
+            updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
+            self._commit(vmamap.replace(self._root, lo, hi, kept), updates, gone)
+
+    def _cut_out(self, addr: int, end: int) -> tuple[list[Vma], list[Vma], int, int]:
+        """What stays of the regions around [addr, end), what goes, and the key range the former replace."""
+        kept: list[Vma] = []
+        gone: list[Vma] = []
+        touched = vmamap.overlapping(self._root, addr, end)
+        for vma in touched:
+            left, middle, right = clip(vma, addr, end)
+            gone.append(middle)
+            kept += [piece for piece in (left, right) if piece is not None]
+        return kept, gone, (touched[0].start if touched else addr), (touched[-1].start + 1 if touched else addr)
+
+    def _first_hole(self, addr: int, end: int) -> int | None:
+        for vma in vmamap.overlapping(self._root, addr, end):
+            if vma.start > addr:
+                break
+            addr = vma.end
+        return addr if addr < end else None
+
+    @staticmethod
+    def _ask(prot_filter: Any, old: int) -> int | None:
+        new = prot_filter(old)
+        return None if new is None else _word(new, "prot")
+
+    def _commit(self, root: vmamap.Root, updates: list[Update], gone: list[Vma] | None = None) -> None:
+        if self._subscribers and updates:
+            self._deliver(updates)
+        self._root = root
+        if self.checking:
+            self.check()
+        failure: BaseException | None = None
+        for vma in gone or ():
+            if vma.backing is not None and (removed := behaviour(vma.backing).removed) is not None:
+                failure = _attempt(removed, failure, vma.backing)
+        for subscriber in self._subscribers if updates else ():
+            if subscriber.committed is not None:
+                failure = _attempt(subscriber.committed, failure)
+        if failure is not None:
+            raise failure
+
+    def _deliver(self, updates: list[Update]) -> None:
+        subscribers = self._subscribers
+        seen: list[tuple[_Subscriber, Update]] = []
+        self._delivering = True
+        try:
+            for update in updates:
+                for subscriber in subscribers:
+                    subscriber.callback(update)
+                    seen.append((subscriber, update))
+        except BaseException as error:
+            for subscriber, update in reversed(seen):
+                try:
+                    subscriber.callback(update.inverse())
+                except BaseException as second:
+                    error.add_note(f"undoing {update.kind.value} {update.start:#x}-{update.end:#x} failed too: {second!r}")
+            raise
+        finally:
+            self._delivering = False
+
+    def _enter(self) -> None:
+        if self._delivering:
+            raise ReentryError("the address space cannot be changed from one of its own update callbacks")
+
+    # -- arguments ----------------------------------------------------------------------------------------------------
+
+    def _length(self, length: int) -> int:
+        if type(length) is not int:
+            length = _integer(length, "length")
+        if length <= 0:
+            raise BadArgument("length", f"{length} is not positive")
+        if length >= _WORD + 1:
+            raise BadArgument("length", f"{length:#x} does not fit into 64 bits")
+        return length + self._mask & ~self._mask
+
+    def _pages(self, addr: int, length: int, name: str = "addr") -> tuple[int, int]:
+        """A page range: (start, end). Lengths are rounded up."""
+        if type(addr) is not int:
+            addr = _integer(addr, name)
+        if addr < 0:
+            raise BadArgument(name, f"{addr} is negative")
+        if addr & self._mask:
+            raise BadArgument(name, f"{addr:#x} is not a multiple of the page size {self.page_size:#x}")
+        end = addr + self._length(length)
+        self._inside(addr, end, name)
+        return addr, end
+
+    def _bytes(self, addr: int, length: int) -> tuple[int, int]:
+        """A byte range: (start, end)."""
+        if type(addr) is not int:
+            addr = _integer(addr, "addr")
+        if addr < 0:
+            raise BadArgument("addr", f"{addr} is negative")
+        self._length(length)
+        self._inside(addr, addr + length, "addr")
+        return addr, addr + length
+
+    def _inside(self, addr: int, end: int, name: str) -> None:
+        if addr < self.start or addr >= self.end:
+            raise BadArgument(name, f"{addr:#x} is outside the space [{self.start:#x}, {self.end:#x})")
+        if end > self.end:
+            how = "wraps around" if end > _WORD else f"ends behind the space [{self.start:#x}, {self.end:#x})"
+            raise BadArgument("length", f"[{addr:#x}, {end:#x}) {how}")
+
+    @staticmethod
+    def _limit(limit: tuple[int, int]) -> tuple[int, int]:
+        try:
+            low, high = limit
+        except (TypeError, ValueError):
+            raise BadArgument("limit", f"{limit!r} is not a pair (start, end)") from None
+        low, high = _integer(low, "limit"), _integer(high, "limit")
+        if low < 0 or high < low:
+            raise BadArgument("limit", f"({low:#x}, {high:#x}) is negative or inverted")
+        return low, high
+
+
+def _integer(value: Any, name: str) -> int:
+    if isinstance(value, bool):
+        raise BadArgument(name, f"{value!r} is not an integer")
+    try:
+        return index(value)
+    except TypeError:
+        raise BadArgument(name, f"{value!r} is not an integer") from None
+
+
+def _word(value: Any, name: str) -> int:
+    """An attribute word: 0 to 2**64 - 1, stored as a plain int."""
+    number = value if type(value) is int else int(_integer(value, name))
+    if not 0 <= number < _WORD:
+        raise BadArgument(name, f"{number:#x} is negative or wider than 64 bits")
+    return number
+
+
+def _attempt(call: Callable[..., None], failure: BaseException | None, *args: Any) -> BaseException | None:
+    """Call something that comes after the commit: all of them get their turn, the first failure is kept."""
+    try:
+        call(*args)
+    except BaseException as error:
+        return failure or error
+    return failure
+
+
+def _pieces(now: list[Vma], then: list[Vma]) -> Iterator[tuple[Vma | None, Vma | None]]:
+    """(piece of now, piece of then) over every range in which neither changes, ascending; at least one is not None."""
+    edges = sorted({edge for vma in (*now, *then) for edge in (vma.start, vma.end)})
+    i = j = 0
+    for start, end in zip(edges, edges[1:], strict=False):
+        while i < len(now) and now[i].end <= start:
+            i += 1
+        while j < len(then) and then[j].end <= start:
+            j += 1
+        old = now[i] if i < len(now) and now[i].start <= start else None
+        new = then[j] if j < len(then) and then[j].start <= start else None
+        if old is not None or new is not None:
+            yield (old and clip(old, start, end)[1], new and clip(new, start, end)[1])

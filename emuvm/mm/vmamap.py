@@ -1,0 +1,351 @@
+"""An ordered map of regions that never changes: every edit makes a new one.
+
+Owns: where regions lie and where the gaps between them are. Must not know rights, merging, or callbacks.
+
+It is a B+ tree whose nodes are never modified after they were made, so an edit copies the path to the root and shares
+the rest. From that follow the three things the address space is built on:
+
+    commit    an edit is one assignment of a new root: there is no half-way state, also not when memory runs out
+    snapshot  keeping the old root is enough
+    restore   two roots share all nodes that did not change, so their difference is found without walking the rest
+
+Every node knows its lowest start, its highest end and its largest inner gap, so a gap search looks only into nodes that
+hold a gap of the size wanted. Gaps are derived from the regions, they are not objects of their own.
+
+              Node(lo, hi, gap)          gaps[i]: the larger of the gap in front of items[i] and the gaps inside it
+             /       |        \\
+        Node(..)  Node(..)  Node(..)     gap in front of a node's first item: belongs to its parent
+        Vma Vma   Vma        Vma Vma
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from emuvm.mm.types import Vma
+
+WIDTH = 96
+"""Most items in a node. Measured: 64 to 128 cost the same; less makes the tree deeper, more makes copies longer."""
+_LEAN = WIDTH // 4
+
+
+class Node:
+    """A leaf (items are regions) or a branch (items are nodes). Half-open [lo, hi); `gap` and `size` sum up what is below."""
+
+    __slots__ = ("gap", "gaps", "hi", "items", "keys", "leaf", "lo", "size")
+
+    def __init__(self, leaf: bool, keys: list[int], items: list[Any], gaps: list[int]) -> None:
+        self.leaf = leaf
+        self.keys = keys
+        self.items = items
+        self.gaps = gaps
+        self.gap = max(gaps)
+        self.lo = keys[0]
+        last = items[-1]
+        if leaf:
+            self.hi: int = last.end
+            self.size = len(items)
+        else:
+            self.hi = last.hi
+            self.size = sum([item.size for item in items])
+
+
+Root = Node | None
+"""None is the empty map."""
+
+
+def find(root: Root, address: int) -> Vma | None:
+    """The region that contains `address`."""
+    if root is None or address < root.lo:
+        return None
+    node = root
+    while not node.leaf:
+        node = node.items[bisect_right(node.keys, address) - 1]
+    vma: Vma = node.items[bisect_right(node.keys, address) - 1]
+    return vma if address < vma.end else None
+
+
+def overlapping(root: Root, lo: int, hi: int) -> list[Vma]:
+    """The regions that share a byte with [lo, hi), ascending, whole."""
+    found: list[Vma] = []
+    if root is not None and lo < root.hi and hi > root.lo:
+        _collect(root, lo, hi, found)
+    return found
+
+
+def _collect(node: Node, lo: int, hi: int, found: list[Vma]) -> None:
+    items, keys = node.items, node.keys
+    first = max(bisect_right(keys, lo) - 1, 0)
+    past = bisect_left(keys, hi, first)
+    if node.leaf:
+        if first < past and items[first].end <= lo:
+            first += 1
+        found += items[first:past]
+        return
+    for child in items[first:past]:
+        if child.hi > lo:
+            _collect(child, lo, hi, found)
+
+
+def ascending(root: Root) -> Iterator[Vma]:
+    """All regions, lowest first."""
+    if root is not None:
+        if root.leaf:
+            yield from root.items
+        else:
+            for child in root.items:
+                yield from ascending(child)
+
+
+def descending(root: Root) -> Iterator[Vma]:
+    """All regions, highest first."""
+    if root is not None:
+        if root.leaf:
+            yield from reversed(root.items)
+        else:
+            for child in reversed(root.items):
+                yield from descending(child)
+
+
+def replace(root: Root, lo: int, hi: int, regions: list[Vma]) -> Root:
+    """The map in which the regions that start in [lo, hi) are gone and `regions` (ascending, fitting there) are present."""
+    if root is None:
+        nodes = _leaves(regions) if regions else []
+    else:
+        nodes = _edit(root, lo, hi, regions)
+    while len(nodes) > 1:
+        nodes = _branches(nodes)
+    if not nodes:
+        return None
+    top = nodes[0]
+    while not top.leaf and len(top.items) == 1:
+        top = top.items[0]
+    return top
+
+
+def _edit(node: Node, lo: int, hi: int, regions: list[Vma]) -> list[Node]:
+    """`replace` below one node: the nodes of the same height that stand in its place, possibly none."""
+    keys, items, gaps = node.keys, node.items, node.gaps
+    if node.leaf:
+        i, j = bisect_left(keys, lo), bisect_left(keys, hi)
+        new_items = items[:i] + regions + items[j:]
+        if not new_items:
+            return []
+        new_keys = keys[:i] + [vma.start for vma in regions] + keys[j:]
+        fresh = []
+        for k in range(i, min(i + len(regions) + 1, len(new_items))):
+            fresh.append(new_keys[k] - new_items[k - 1].end if k else 0)
+        return _cut(True, new_keys, new_items, gaps[:i] + fresh + gaps[j + 1 :])
+    i = max(bisect_right(keys, lo) - 1, 0)
+    j = max(bisect_left(keys, hi, i) - 1, i)
+    if i == j:
+        kids = _edit(items[i], lo, hi, regions)
+    else:
+        kids = _edit(items[i], lo, hi, regions) + _edit(items[j], lo, hi, [])
+    start, stop = i, j + 1
+    if any(len(kid.items) < _LEAN for kid in kids) or (len(kids) > 1 and i != j):
+        # A lean node is joined with a neighbour, so that the tree stays shallow however regions come and go.
+        if start > 0:
+            start -= 1
+            kids.insert(0, items[start])
+        if stop < len(items):
+            kids.append(items[stop])
+            stop += 1
+        kids = _join(kids)
+    new_items = items[:start] + kids + items[stop:]
+    if not new_items:
+        return []
+    new_keys = keys[:start] + [kid.lo for kid in kids] + keys[stop:]
+    fresh = [_weight(new_items, k) for k in range(start, min(start + len(kids) + 1, len(new_items)))]
+    return _cut(False, new_keys, new_items, gaps[:start] + fresh + gaps[stop + 1 :])
+
+
+def _weight(nodes: Sequence[Node], k: int) -> int:
+    """gaps[k] of a branch over `nodes`."""
+    inner = nodes[k].gap
+    if k == 0:
+        return inner
+    front = nodes[k].lo - nodes[k - 1].hi
+    return front if front > inner else inner
+
+
+def _join(nodes: list[Node]) -> list[Node]:
+    """The same content in nodes none of which is lean, if it suffices."""
+    leaf = nodes[0].leaf
+    keys: list[int] = []
+    items: list[Any] = []
+    for node in nodes:
+        keys += node.keys
+        items += node.items
+    if leaf:
+        return _leaves(items)
+    return _cut(False, keys, items, [_weight(items, k) for k in range(len(items))])
+
+
+def _leaves(regions: list[Vma]) -> list[Node]:
+    keys = [vma.start for vma in regions]
+    gaps = [0]
+    for k in range(1, len(regions)):
+        gaps.append(keys[k] - regions[k - 1].end)
+    return _cut(True, keys, regions, gaps)
+
+
+def _branches(nodes: list[Node]) -> list[Node]:
+    return _cut(False, [node.lo for node in nodes], nodes, [_weight(nodes, k) for k in range(len(nodes))])
+
+
+def _cut(leaf: bool, keys: list[int], items: list[Any], gaps: list[int]) -> list[Node]:
+    """Nodes of even width holding these items."""
+    count = len(items)
+    if count <= WIDTH:
+        return [Node(leaf, keys, items, gaps)]
+    parts = -(-count // (WIDTH * 3 // 4))
+    nodes = []
+    for part in range(parts):
+        a, b = count * part // parts, count * (part + 1) // parts
+        # The gap in front of a node's first item belongs to its parent.
+        head = 0 if leaf else items[a].gap
+        nodes.append(Node(leaf, keys[a:b], items[a:b], [head, *gaps[a + 1 : b]]))
+    return nodes
+
+
+_ON = -1
+"""Nothing here, look further."""
+_OFF = -2
+"""Nothing here, and the limit is passed."""
+
+
+def lowest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | None:
+    """The lowest address in [lo, hi) with `need` free bytes, address & mask == 0 (mask = alignment - 1)."""
+    place = lo + mask & ~mask
+    if place + need > hi:
+        return None
+    if root is None or place + need <= root.lo:
+        return place
+    if lo < root.hi:
+        found = _up(root, lo, hi, need, mask)
+        if found >= 0:
+            return found
+        if found == _OFF:
+            return None
+        place = root.hi + mask & ~mask
+    return place if place + need <= hi else None
+
+
+def _up(node: Node, lo: int, hi: int, need: int, mask: int) -> int:
+    keys, items, gaps, leaf = node.keys, node.items, node.gaps, node.leaf
+    first = max(bisect_right(keys, lo) - 1, 0)
+    if not leaf and gaps[first] >= need:
+        found = _up(items[first], lo, hi, need, mask)
+        if found != _ON:
+            return found
+    for k in range(first + 1, len(keys)):
+        if gaps[k] >= need:
+            place = items[k - 1].end if leaf else items[k - 1].hi
+            if place < lo:
+                place = lo
+            place = place + mask & ~mask
+            if place + need > hi:
+                return _OFF
+            if place + need <= keys[k]:
+                return place
+            if not leaf:
+                found = _up(items[k], lo, hi, need, mask)
+                if found != _ON:
+                    return found
+    return _ON
+
+
+def highest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | None:
+    """The highest address in [lo, hi) with `need` free bytes, address & mask == 0."""
+    place = hi - need & ~mask
+    if place < lo:
+        return None
+    if root is None or place >= root.hi:
+        return place
+    if hi > root.lo:
+        found = _down(root, lo, hi, need, mask)
+        if found >= 0:
+            return found
+        if found == _OFF:
+            return None
+        place = root.lo - need & ~mask
+    return place if place >= lo else None
+
+
+def _down(node: Node, lo: int, hi: int, need: int, mask: int) -> int:
+    keys, items, gaps, leaf = node.keys, node.items, node.gaps, node.leaf
+    for k in range(min(bisect_left(keys, hi), len(keys) - 1), -1, -1):
+        if gaps[k] < need:
+            continue
+        if not leaf and items[k].gap >= need and items[k].lo < hi:
+            found = _down(items[k], lo, hi, need, mask)
+            if found != _ON:
+                return found
+        if k:
+            end = keys[k]
+            place: int = (end if end < hi else hi) - need & ~mask
+            if place < lo:
+                return _OFF
+            if place >= (items[k - 1].end if leaf else items[k - 1].hi):
+                return place
+    return _ON
+
+
+def difference(one: Root, other: Root) -> tuple[list[Vma], list[Vma]]:
+    """(regions only in `one`, regions only in `other`), each ascending. Costs what changed between them, not their size."""
+    mine: list[Node] = [one] if one is not None else []
+    theirs: list[Node] = [other] if other is not None else []
+    while True:
+        shared = {id(node) for node in mine} & {id(node) for node in theirs}
+        if shared:
+            mine = [node for node in mine if id(node) not in shared]
+            theirs = [node for node in theirs if id(node) not in shared]
+        depth = max([_height(nodes[0]) for nodes in (mine, theirs) if nodes], default=0)
+        if depth == 0:
+            break
+        mine = _expand(mine, depth)
+        theirs = _expand(theirs, depth)
+    left = [vma for node in mine for vma in node.items]
+    right = [vma for node in theirs for vma in node.items]
+    same = {id(vma) for vma in left} & {id(vma) for vma in right}
+    return [v for v in left if id(v) not in same], [v for v in right if id(v) not in same]
+
+
+def _height(node: Node) -> int:
+    height = 0
+    while not node.leaf:
+        node = node.items[0]
+        height += 1
+    return height
+
+
+def _expand(nodes: list[Node], height: int) -> list[Node]:
+    """One level down, for nodes that are `height` above the leaves."""
+    if not nodes or _height(nodes[0]) < height:
+        return nodes
+    return [child for node in nodes for child in node.items]
+
+
+def check(root: Root) -> None:
+    """Assert everything the other functions rely on."""
+    if root is not None:
+        _check(root, _height(root))
+
+
+def _check(node: Node, height: int) -> None:
+    assert node.leaf == (height == 0), "uneven tree"
+    assert 0 < len(node.items) <= WIDTH and len(node.keys) == len(node.items) == len(node.gaps), "node width"
+    end = -1
+    for k, item in enumerate(node.items):
+        start, stop = (item.start, item.end) if node.leaf else (item.lo, item.hi)
+        inner = 0 if node.leaf else item.gap
+        assert node.keys[k] == start < stop and start >= end, "order"
+        assert node.gaps[k] == (max(inner, start - end) if k else inner), "gap"
+        end = stop
+        if not node.leaf:
+            _check(item, height - 1)
+    assert (node.lo, node.hi, node.gap) == (node.keys[0], end, max(node.gaps)), "summary"
+    assert node.size == (len(node.items) if node.leaf else sum(item.size for item in node.items)), "size"
