@@ -411,5 +411,4 @@ NAMES: dict[int, str] = {
     983043: "usr26",
     983044: "usr32",
     983045: "set_tls",
-    1048575: "SYSCALL_MASK",
 }

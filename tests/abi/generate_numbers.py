@@ -18,8 +18,8 @@ MACROS: dict[str, tuple[str, ...]] = {
     "arm64": ("__aarch64__=1", "__LP64__=1"),
     "i386": ("__i386__=1",),
     "arm": ("__arm__=1", "__ARM_EABI__=1"),
-    "riscv64": ("__riscv=1", "__riscv_xlen=64", "__LP64__=1"),
-    "riscv32": ("__riscv=1", "__riscv_xlen=32"),
+    "riscv64": ("__riscv=1", "__riscv_xlen=64", "__SIZEOF_POINTER__=8", "__LP64__=1"),
+    "riscv32": ("__riscv=1", "__riscv_xlen=32", "__SIZEOF_POINTER__=4"),
     "ppc64": ("__powerpc__=1", "__powerpc64__=1", "__LP64__=1"),
     "ppc32": ("__powerpc__=1",),
     "s390x": ("__s390__=1", "__s390x__=1", "__LP64__=1"),
@@ -31,7 +31,7 @@ MACROS: dict[str, tuple[str, ...]] = {
 }
 """What the compiler of each architecture predefines, as far as the headers look at it."""
 
-_NOT_CALLS = {"syscalls", "arch_specific_syscall", "SYSCALL_BASE", "OABI_SYSCALL_BASE", "Linux", "O32_Linux", "64_Linux", "N32_Linux"}
+_NOT_CALLS = {"syscalls", "arch_specific_syscall", "SYSCALL_BASE", "OABI_SYSCALL_BASE", "SYSCALL_MASK", "Linux", "O32_Linux", "64_Linux", "N32_Linux"}
 
 
 def _macros(arch: str, include: Path, header: str) -> dict[str, str]:
