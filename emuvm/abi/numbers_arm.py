@@ -303,6 +303,7 @@ NAMES: dict[int, str] = {
     341: "sync_file_range2",
     342: "tee",
     343: "vmsplice",
+    344: "move_pages",
     345: "getcpu",
     346: "epoll_pwait",
     347: "kexec_load",
@@ -411,4 +412,5 @@ NAMES: dict[int, str] = {
     983043: "usr26",
     983044: "usr32",
     983045: "set_tls",
+    983046: "get_tls",
 }

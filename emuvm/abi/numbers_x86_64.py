@@ -246,6 +246,7 @@ NAMES: dict[int, str] = {
     239: "get_mempolicy",
     240: "mq_open",
     241: "mq_unlink",
+    242: "mq_timedsend",
     243: "mq_timedreceive",
     244: "mq_notify",
     245: "mq_getsetattr",

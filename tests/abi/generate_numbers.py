@@ -40,7 +40,7 @@ def _macros(arch: str, include: Path, header: str) -> dict[str, str]:
     defined = [f"-D{macro}" for macro in MACROS[arch]]
     command = ["cpp", "-undef", "-nostdinc", "-dM", *undefined, *defined, "-isystem", str(include), "-"]
     output = subprocess.run(command, input=f"#include <{header}>\n", capture_output=True, text=True, check=True).stdout
-    found = re.findall(r"^#define (\w+)(?:\([^)]*\))?\s*(.*)$", output, re.MULTILINE)
+    found = re.findall(r"^#define (\w+)(?:\([^)]*\))?[ \t]*(.*)$", output, re.MULTILINE)
     return dict(found)
 
 
