@@ -75,8 +75,6 @@ class Ioctl:
     FIOQSIZE: int = 0x5460
     """0x545e on arm, s390 and m68k."""
     SIOCATMARK: int = 0x8905
-    BLKGETSIZE: int = 0x1260
-    BLKGETSIZE64: int = _ior("\x12", 114, 8)
     FICLONE: int = _ior("\x94", 9, 4, read=1)
 
 
@@ -124,8 +122,6 @@ class IoctlMips(Ioctl):
     TIOCGPTN = _ior("T", 0x30, 4, read=2, bits=13)
     TIOCSPTLCK = _ior("T", 0x31, 4, read=4, bits=13)
     SIOCATMARK = _ior("s", 7, 4, read=2, bits=13)
-    BLKGETSIZE = 0x20001260
-    BLKGETSIZE64 = _ior("\x12", 114, 8, read=2, bits=13)
     FICLONE = _ior("\x94", 9, 4, read=4, bits=13)
 
 
@@ -158,8 +154,6 @@ class IoctlPowerpc(Ioctl):
     """0: powerpc has no such request."""
     TIOCGPTN = _ior("T", 0x30, 4, read=2, bits=13)
     TIOCSPTLCK = _ior("T", 0x31, 4, read=4, bits=13)
-    BLKGETSIZE = 0x20001260
-    BLKGETSIZE64 = _ior("\x12", 114, 8, read=2, bits=13)
     FICLONE = _ior("\x94", 9, 4, read=4, bits=13)
 
 
