@@ -88,6 +88,10 @@ class AddressSpace:
             addr = _integer(addr, "addr")
         return vmamap.find(self._root, addr)
 
+    def region_above(self, addr: int) -> Vma | None:
+        """The lowest region that starts at or above `addr`."""
+        return vmamap.above(self._root, _integer(addr, "addr"))
+
     def regions(self, addr: int, length: int) -> list[Vma]:
         """The regions that overlap [addr, addr + length), whole, ascending. Any byte range inside the space."""
         return vmamap.overlapping(self._root, *self._bytes(addr, length))

@@ -67,6 +67,28 @@ def find(root: Root, address: int) -> Vma | None:
     return vma if address < vma.end else None
 
 
+def above(root: Root, address: int) -> Vma | None:
+    """The lowest region that starts at or above `address`."""
+    if root is None or address > root.lo and address >= root.hi:
+        return None
+    return _above(root, address)
+
+
+def _above(node: Node, address: int) -> Vma | None:
+    first = bisect_left(node.keys, address)
+    if node.leaf:
+        return node.items[first] if first < len(node.items) else None
+    if first and (found := _above(node.items[first - 1], address)) is not None:
+        return found
+    if first == len(node.items):
+        return None
+    node = node.items[first]
+    while not node.leaf:
+        node = node.items[0]
+    vma: Vma = node.items[0]
+    return vma
+
+
 def overlapping(root: Root, lo: int, hi: int) -> list[Vma]:
     """The regions that share a byte with [lo, hi), ascending, whole."""
     found: list[Vma] = []
@@ -243,7 +265,7 @@ def _up(node: Node, lo: int, hi: int, need: int, mask: int) -> int:
             return found
     for k in range(first + 1, len(keys)):
         if gaps[k] >= need:
-            place = items[k - 1].end if leaf else items[k - 1].hi
+            place: int = items[k - 1].end if leaf else items[k - 1].hi
             if place < lo:
                 place = lo
             place = place + mask & ~mask
@@ -289,7 +311,8 @@ def _down(node: Node, lo: int, hi: int, need: int, mask: int) -> int:
             place: int = (end if end < hi else hi) - need & ~mask
             if place < lo:
                 return _OFF
-            if place >= (items[k - 1].end if leaf else items[k - 1].hi):
+            floor: int = items[k - 1].end if leaf else items[k - 1].hi
+            if place >= floor:
                 return place
     return _ON
 

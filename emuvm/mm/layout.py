@@ -1,0 +1,115 @@
+"""Where Linux puts a mapping whose address it may choose (mm/mmap.c:generic_get_unmapped_area_topdown and around).
+
+Owns: hints, search order, guard gaps, large-page alignment. Must not know how mappings are made.
+
+    min_addr ........ mmap_base ...... task_size        top-down below mmap_base; failing that, bottom-up from
+       ^   bottom-up from unmapped_base     ^           unmapped_base to task_size
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from emuvm.abi.arch import Arch
+from emuvm.errors import NoSpace
+from emuvm.mm.space import AddressSpace
+from emuvm.mm.types import VmFlag, Vma
+
+GUARD_PAGES = 256
+"""stack_guard_gap: what stays free below a growing stack."""
+HUGE = 2 << 20
+"""Anonymous mappings of a multiple of this are aligned to it (since Linux 6.7, in this form since 6.12)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The bounds of the search, in bytes."""
+
+    min_addr: int
+    mmap_base: int
+    unmapped_base: int
+    task_size: int
+    align_huge: bool = True
+
+    @classmethod
+    def of(cls, arch: Arch, space: AddressSpace | None = None) -> Layout:
+        """The layout of `arch` without address randomisation, clipped to a space that covers less."""
+        low, high = 0x10000, arch.task_size
+        if space is not None:
+            low, high = max(low, space.start), min(high, space.end)
+        base = min(arch.mmap_base, high)
+        floor = arch.unmapped_base if low <= arch.unmapped_base < high else low
+        return cls(low, base, floor, high, align_huge=arch.bits == 64)
+
+
+def start_gap(vma: Vma, page_size: int) -> int:
+    """The lowest address that belongs to `vma`, the guard gap of a growing stack included (vm_start_gap)."""
+    if vma.flags & VmFlag.GROWSDOWN:
+        return max(vma.start - GUARD_PAGES * page_size, 0)
+    return vma.start
+
+
+def next_region(space: AddressSpace, addr: int) -> Vma | None:
+    """The first region that ends above `addr` (find_vma)."""
+    if addr >= space.end:
+        return None
+    found = space.query(addr)
+    if found is None:
+        found = space.region_above(addr)
+    return found
+
+
+def place(space: AddressSpace, layout: Layout, length: int, hint: int = 0, *, anonymous: bool = True, low_2g: bool = False) -> int:
+    """A free address for `length` bytes (whole pages). Raises NoSpace (ENOMEM). `hint` is already rounded down to a page."""
+    page = space.page_size
+    if length > layout.task_size:
+        raise NoSpace(f"{length:#x} bytes are more than the address space")
+    if hint and _hint_fits(space, layout, hint, length, (1 << 31) if low_2g else layout.task_size):
+        return hint
+    if low_2g:
+        found = _bottom_up(space, length, 1 << 30, 1 << 31)
+    elif layout.align_huge and anonymous and not hint and length >= HUGE and length % HUGE == 0:
+        found = _search(space, layout, length + HUGE)
+        # A found address that is aligned already moves up a whole huge page, as in mm/huge_memory.c:__thp_get_unmapped_area.
+        found = _search(space, layout, length) if found is None else (found + HUGE) & -HUGE
+    else:
+        found = _search(space, layout, length)
+    if found is None:
+        raise NoSpace(f"no gap of {length // page} pages")
+    return found
+
+
+def _hint_fits(space: AddressSpace, layout: Layout, hint: int, length: int, end: int) -> bool:
+    if hint < layout.min_addr or hint + length > end or hint + length > space.end:
+        return False
+    above = next_region(space, hint)
+    return above is None or hint + length <= start_gap(above, space.page_size)
+
+
+def _search(space: AddressSpace, layout: Layout, length: int) -> int | None:
+    found = _top_down(space, length, layout.min_addr, layout.mmap_base)
+    return found if found is not None else _bottom_up(space, length, layout.unmapped_base, layout.task_size)
+
+
+def _top_down(space: AddressSpace, length: int, low: int, high: int) -> int | None:
+    while high - low >= length:
+        found = space.find_free(length, limit=(low, high), top_down=True)
+        if found is None:
+            return None
+        above = next_region(space, found + length)
+        if above is None or found + length <= start_gap(above, space.page_size):
+            return found
+        high = start_gap(above, space.page_size)
+    return None
+
+
+def _bottom_up(space: AddressSpace, length: int, low: int, high: int) -> int | None:
+    while high - low >= length:
+        found = space.find_free(length, limit=(low, high))
+        if found is None:
+            return None
+        above = next_region(space, found + length)
+        if above is None or found + length <= start_gap(above, space.page_size):
+            return found
+        low = above.end
+    return None
