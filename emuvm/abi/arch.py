@@ -5,58 +5,10 @@ Owns facts as data. Must not know engines: Unicorn's integers are looked up by n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from emuvm.abi import arch_32, arch_64
+from emuvm.abi.arch_base import READABLE_IF_ANY, Arch, mmap_base
 
-
-def _rights(*, write_reads: bool, exec_reads: bool) -> tuple[int, ...]:
-    """Effective rights (R=1 W=2 X=4) for each value of the three region bits; LINUX: arch protection_map."""
-    table = []
-    for prot in range(8):
-        effective = prot
-        if (prot & 2 and write_reads) or (prot & 4 and exec_reads):
-            effective |= 1
-        table.append(effective)
-    return tuple(table)
-
-
-@dataclass(frozen=True, slots=True)
-class Arch:
-    """A guest architecture. Addresses and sizes are in bytes."""
-
-    name: str
-    """'x86_64', 'arm64', ...: emuvm's name, used in options and reports."""
-    machine: str
-    """uname's machine: 'x86_64', 'aarch64', ..."""
-    bits: int
-    big_endian: bool
-    elf_machine: int
-    """e_machine of its ELF files."""
-    page_size: int
-    task_size: int
-    """User addresses lie in [0, task_size)."""
-    stack_top: int
-    mmap_base: int
-    """Top-down mmap ceiling without address randomisation and with an 8 MiB stack limit."""
-    unmapped_base: int
-    """TASK_UNMAPPED_BASE: floor of the bottom-up search that follows a failed top-down one."""
-    elf_et_dyn_base: int
-    syscall_number: str
-    syscall_args: tuple[str, ...]
-    syscall_result: str
-    pc: str
-    sp: str
-    tls: str
-    report_registers: tuple[str, ...]
-    """Names in the order a fault report shows them."""
-    rights: tuple[int, ...]
-    """Effective access rights for each of the eight PROT values."""
-    platform: str
-    """AT_PLATFORM, or ''."""
-    hwcap: int
-    hwcap2: int = 0
-
-
-_PAGE = 4096
+__all__ = ["ARM64", "BY_ELF", "BY_NAME", "X86_64", "Arch"]
 
 X86_64 = Arch(
     name="x86_64",
@@ -64,15 +16,15 @@ X86_64 = Arch(
     bits=64,
     big_endian=False,
     elf_machine=62,
-    page_size=_PAGE,
     task_size=0x7FFF_FFFF_F000,
     stack_top=0x7FFF_FFFF_F000,
-    mmap_base=0x7FFF_F7FF_F000,
+    mmap_base=mmap_base(0x7FFF_FFFF_F000),
     unmapped_base=0x2AAA_AAAA_B000,
     elf_et_dyn_base=0x5555_5555_4000,
     syscall_number="rax",
     syscall_args=("rdi", "rsi", "rdx", "r10", "r8", "r9"),
     syscall_result="rax",
+    clone_args=("flags", "stack", "parent_tid", "child_tid", "tls"),
     pc="rip",
     sp="rsp",
     tls="fs_base",
@@ -80,10 +32,12 @@ X86_64 = Arch(
         "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
         "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "eflags", "fs_base", "gs_base",
     ),
-    rights=_rights(write_reads=True, exec_reads=True),
+    rights=READABLE_IF_ANY,
     platform="x86_64",
     hwcap=0x078B_FBFD,
     hwcap2=2,
+    has_hwcap2=True,
+    runnable=True,
 )  # fmt: skip
 
 ARM64 = Arch(
@@ -92,10 +46,9 @@ ARM64 = Arch(
     bits=64,
     big_endian=False,
     elf_machine=183,
-    page_size=_PAGE,
     task_size=1 << 48,
     stack_top=1 << 48,
-    mmap_base=(1 << 48) - 0x800_0000,
+    mmap_base=mmap_base(1 << 48),
     unmapped_base=1 << 46,
     elf_et_dyn_base=(1 << 48) // 3 * 2 & ~0xFFF,
     syscall_number="x8",
@@ -105,12 +58,16 @@ ARM64 = Arch(
     sp="sp",
     tls="tpidr_el0",
     report_registers=(*(f"x{n}" for n in range(31)), "sp", "pc", "nzcv", "tpidr_el0"),
-    rights=_rights(write_reads=True, exec_reads=True),
+    rights=READABLE_IF_ANY,
     platform="aarch64",
     hwcap=0xFB,
+    has_hwcap2=True,
+    runnable=True,
 )
 
-BY_ELF: dict[tuple[int, int, bool], Arch] = {(a.elf_machine, a.bits, a.big_endian): a for a in (X86_64, ARM64)}
-"""(e_machine, bits, big_endian) -> Arch: the architectures emuvm runs."""
+_ALL = (X86_64, ARM64, *arch_64.ALL, *arch_32.ALL)
 
-BY_NAME: dict[str, Arch] = {a.name: a for a in (X86_64, ARM64)}
+BY_ELF: dict[tuple[int, int, bool], Arch] = {(a.elf_machine, a.bits, a.big_endian): a for a in _ALL}
+"""(e_machine, bits, big_endian) -> Arch: every architecture known; `Arch.runnable` tells which emuvm runs."""
+
+BY_NAME: dict[str, Arch] = {a.name: a for a in _ALL}
