@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
-from importlib import util
+from importlib import import_module
 from io import BytesIO
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from emuvm_loaders import machines
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
     from elftools.elf.structs import ELFStructs
 
 
-def _import_lazily(name: str) -> None:
-    """Put a module into sys.modules that loads itself at the first use (the recipe in the docs of importlib.util.LazyLoader)."""
-    spec = None if name in sys.modules else util.find_spec(name)
-    if spec is None or spec.loader is None:
-        return
-    spec.loader = util.LazyLoader(spec.loader)
-    sys.modules[name] = module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-
 _HEAD = 4096
 _PHDRS_LIMIT = 0x1_0000
 _PATH_MAX = 4096
@@ -41,12 +32,34 @@ _TYPES: dict[Any, Literal["exec", "dyn"]] = {"ET_EXEC": "exec", "ET_DYN": "dyn"}
 _OTHER_TYPES = {"ET_NONE": "has no type", "ET_REL": "is an object file, not linked yet", "ET_CORE": "is a core dump"}
 
 
+class _Later(ModuleType):
+    """Stands for a module until somebody uses it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self.__name__), name)
+
+
+def _import_pyelftools() -> None:
+    """Import what is needed of pyelftools, without the debugger and its relatives.
+
+    Its parser library imports them for a debugging aid, which is half of the start-up time. They are kept out only while
+    this import runs, and even that debugging aid still finds them at its first use.
+    """
+    names = [n for n in ("pdb", "traceback") if n not in sys.modules]
+    for name in names:
+        sys.modules[name] = _Later(name)
+    try:
+        import elftools.elf.structs  # noqa: F401 - loaded here for the functions below
+    finally:
+        for name in names:
+            if isinstance(sys.modules.get(name), _Later):
+                del sys.modules[name]
+
+
 @lru_cache(maxsize=8)
 def _structs(little_endian: bool, bits: int, machine: str | None) -> ELFStructs:
     """pyelftools' description of the structures; without a machine only of the ELF header."""
-    # pyelftools imports the debugger for a debugging aid of its parser library; that alone is half of its start-up time.
-    for name in ("pdb", "traceback"):
-        _import_lazily(name)
+    _import_pyelftools()
     from elftools.elf.structs import ELFStructs
 
     structs = ELFStructs(little_endian, bits)

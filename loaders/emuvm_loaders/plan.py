@@ -16,7 +16,7 @@ Later mappings replace what earlier ones put into the same pages. `prot` counts 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from emuvm_loaders.image import EFAULT, EINVAL, EOVERFLOW, EPERM, Image, LoadError, R, Segment, W, X
 from emuvm_loaders.machines import data_executable, read_implies_exec
@@ -26,8 +26,7 @@ READ, WRITE, EXEC = 1, 2, 4
 _OFFSET_LIMIT = 1 << 63
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """Map [address, address + length), whole pages; then zero [zero_start, zero_end), empty when they are equal."""
 
     address: int
@@ -46,8 +45,7 @@ class Mapping:
         return self.address + self.length
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """The pages that all segments of an image cover together, before any bias, and the largest alignment asked for.
 
     A position independent image is placed by finding `length` free bytes at a multiple of `align`, say at A, and
@@ -154,8 +152,7 @@ def _stack_prot(image: Image, data_prot: int, implied: bool) -> int:
     return READ | WRITE | (EXEC if image.stack_flags & X or implied else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """What every segment's arithmetic needs."""
 
     file_size: int
