@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from os import PathLike, fspath
 
-from emuvm_loaders.image import EACCES, EIO, ENOENT, Image, LoadError, Note, Property, R, ScriptError, Segment, W, X
+from emuvm_loaders.image import EACCES, EIO, ENOENT, Image, LoadError, Note, Property, R, ScriptError, Segment, W, X, printable
 from emuvm_loaders.plan import Mapping, Plan, Span, plan, span
 from emuvm_loaders.source import BytesSource, FileSource, Source
 
 __all__ = [
     "BytesSource", "FileSource", "Image", "LoadError", "Mapping", "Note", "Plan", "Property", "R", "ScriptError", "Segment", "Source",
-    "Span", "W", "X", "load", "load_raw", "plan", "require_static", "span",
+    "Span", "W", "X", "load", "load_raw", "plan", "printable", "require_static", "span",
 ]  # fmt: skip
 
 _SCRIPT_LINE = 256
@@ -63,10 +63,8 @@ def load_raw(
 def require_static(image: Image) -> Image:
     """The image itself; LoadError (ENOENT, as execve without that interpreter) when it is a dynamic executable."""
     if image.interpreter is not None:
-        raise LoadError(
-            f"a dynamic executable: it needs the interpreter {image.interpreter} to load its libraries; only static programs can be run",
-            ENOENT,
-        )
+        needed = printable(image.interpreter)
+        raise LoadError(f"a dynamic executable: it needs the interpreter {needed}, and only static programs can be run", ENOENT)
     return image
 
 

@@ -24,6 +24,13 @@ ENOENT, EIO, ENOEXEC, EACCES, EFAULT, EINVAL, EPERM, EOVERFLOW = 2, 5, 8, 13, 14
 """The errno values a LoadError carries; Linux numbers them alike for every architecture, EOVERFLOW excepted (mips 79, sparc 92)."""
 
 
+def printable(text: str | bytes) -> str:
+    """What a file says, made harmless for a terminal: everything that cannot be printed as it is becomes a \\x escape."""
+    raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    clean = raw.decode("utf-8", "backslashreplace")
+    return clean if clean.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in clean)
+
+
 class LoadError(Exception):
     """The file is not something that can be loaded. `reason` is a sentence, `errno` what execve would fail with."""
 
@@ -39,10 +46,8 @@ class ScriptError(LoadError):
     def __init__(self, interpreter: bytes, argument: bytes | None) -> None:
         self.interpreter = interpreter
         self.argument = argument
-        line = interpreter.decode("utf-8", "backslashreplace")
-        if argument is not None:
-            line += " " + argument.decode("utf-8", "backslashreplace")
-        super().__init__(f"a script for '{line}', not a program: run its interpreter with the script as argument")
+        line = interpreter if argument is None else interpreter + b" " + argument
+        super().__init__(f"a script for '{printable(line)}', not a program: run its interpreter with the script as argument")
 
 
 class Segment(NamedTuple):

@@ -15,7 +15,6 @@ Later mappings replace what earlier ones put into the same pages. `prot` counts 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from emuvm_loaders.image import EFAULT, EINVAL, EOVERFLOW, EPERM, Image, LoadError, R, Segment, W, X
@@ -57,8 +56,7 @@ class Span(NamedTuple):
     align: int
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Everything execve needs to know of an image at its final place. All addresses include the bias."""
 
     bias: int
