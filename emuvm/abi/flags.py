@@ -7,10 +7,10 @@ travel. What concerns memory is in `flags_mm`; clocks, ioctls and the other cont
 
 from __future__ import annotations
 
-from emuvm.abi.flags_mm import Map, Mcl, Memory, Prot, family, map_for, mcl_for, prot_for
+from emuvm.abi.flags_mm import Map, MapMips, MapPowerpc, MapSparc, MapX86, Mcl, Memory, Prot, family, map_for, mcl_for, prot_for
 
 __all__ = [
-    "Access", "At", "Fcntl", "Map", "Mcl", "Memory", "Mode", "Open", "Poll", "Prot", "Rlimit", "Seek",
+    "Access", "At", "Fcntl", "Map", "MapMips", "MapPowerpc", "MapSparc", "MapX86", "Mcl", "Memory", "Mode", "Open", "Poll", "Prot", "Rlimit", "Seek",
     "family", "fcntl_for", "map_for", "mcl_for", "open_for", "poll_for", "prot_for", "rlimit_for",
 ]  # fmt: skip
 
