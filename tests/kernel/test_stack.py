@@ -99,6 +99,16 @@ def test_sp_is_at_argc_except_for_register_windows() -> None:
         assert stack.vma_start <= stack.sp
 
 
+def test_the_mapping_reaches_down_to_the_pointers() -> None:
+    few = build_stack(X86_64, [b"x" * 100_000] * 3, [], b"/a", FACTS, RANDOM)
+    assert few.vma_start == (few.arg_start & ~0xFFF) - (128 << 10)
+    many = build_stack(X86_64, [b""] * 60_000, [], b"/a", FACTS, RANDOM)
+    assert many.arg_start - many.start > 60_000 * 8 > 128 << 10
+    assert many.vma_start == many.start & ~0xFFF
+    small = build_stack(X86_64, [b"a"], [], b"/a", FACTS, RANDOM, stack_limit=64 << 10)
+    assert small.vma_start == X86_64.stack_top - (64 << 10)
+
+
 def test_empty_argv_gets_an_empty_string() -> None:
     stack = build_stack(X86_64, [], [b"A=b"], b"/a", FACTS, RANDOM)
     assert parse(X86_64, stack)[:2] == ([b""], [b"A=b"])
@@ -179,6 +189,7 @@ int main(int argc, char **argv, char **envp) {
     }
     end = (uintptr_t)(a + 1);
     printf("above random %d\n", (int)(plat - random));
+    printf("platform end %d\n", (int)((plat + strlen((char *)plat) + 1) % 16));
     printf("slack %d\n", (int)(random - end) < 16);
     printf("execfn %d %s\n", (int)(execfn - (uintptr_t)arg0), (char *)execfn);
     printf("top %d\n", (int)((execfn + strlen((char *)execfn) + 1 + 8) % 4096));
@@ -203,6 +214,7 @@ def describe(stack: InitialStack) -> str:
     values = dict(pairs)
     execfn = string_at(stack, values[auxv.AT_EXECFN])
     lines.append(f"above random {values[auxv.AT_PLATFORM] - values[auxv.AT_RANDOM]}")
+    lines.append(f"platform end {(values[auxv.AT_PLATFORM] + len(X86_64.platform) + 1) % 16}")
     lines.append(f"slack {int(values[auxv.AT_RANDOM] - end < 16)}")
     lines.append(f"execfn {values[auxv.AT_EXECFN] - arg0} {execfn.decode()}")
     lines.append(f"top {(values[auxv.AT_EXECFN] + len(execfn) + 1 + 8) % 4096}")
