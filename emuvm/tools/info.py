@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from emuvm.abi.arch import BY_ELF
+from emuvm.abi.arch import BY_NAME
 from emuvm_loaders import Image, LoadError, Note, Plan, load, plan, printable, require_static, span
 
 _PAGE = 4096
 _GENERIC = {32: (0xC000_0000, 0xB7FF_F000, 0x8000_0000), 64: (0x7FFF_FFFF_F000, 0x7FFF_F7FF_F000, 0x5555_5555_4000)}
-"""bits -> (task_size, mmap_base, elf_et_dyn_base) to show a file for an architecture that emuvm does not run."""
+"""bits -> (task_size, mmap_base, elf_et_dyn_base) to show a file for an architecture that emuvm has no table of."""
 
 _ABI_SYSTEMS = {0: "Linux", 1: "Hurd", 2: "Solaris", 3: "FreeBSD"}
 _BUILD_ID, _ABI_TAG = 3, 1
@@ -37,7 +37,7 @@ def place(image: Image) -> Plan:
 
     A static-pie goes directly below mmap_base and its heap to ELF_ET_DYN_BASE, a dynamic executable to ELF_ET_DYN_BASE.
     """
-    arch = BY_ELF.get((image.machine, image.bits, image.big_endian))
+    arch = BY_NAME.get(image.arch)
     page = _PAGE if arch is None else arch.page_size
     task_size, mmap_base, dyn_base = _GENERIC[image.bits] if arch is None else (arch.task_size, arch.mmap_base, arch.elf_et_dyn_base)
     bias = 0
@@ -76,8 +76,9 @@ def _facts(image: Image, planned: Plan) -> list[str]:
         lines.append(f"{'interpreter':<13} {error.reason}")
     else:
         lines.append(f"{'interpreter':<13} none needed")
-    if (image.machine, image.bits, image.big_endian) not in BY_ELF:
-        lines.append("emuvm does not run programs of this architecture; the addresses below are examples")
+    arch = BY_NAME.get(image.arch)
+    if arch is None or not arch.runnable:
+        lines.append("emuvm does not run programs of this architecture yet")
     return lines
 
 

@@ -56,7 +56,7 @@ def _import_pyelftools() -> None:
                 del sys.modules[name]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _structs(little_endian: bool, bits: int, machine: str | None) -> ELFStructs:
     """pyelftools' description of the structures; without a machine only of the ELF header."""
     _import_pyelftools()

@@ -95,7 +95,7 @@ class Image:
     """Where it came from, for messages."""
     type: Literal["exec", "dyn", "raw"]
     arch: str
-    """emuvm's name for (machine, bits, big_endian): 'x86_64', 'arm64', 'mips', ...; '' when it has none."""
+    """emuvm's name for (machine, bits, big_endian): 'x86_64', 'arm64', 'mips32', ...; '' when it has none."""
     machine: int
     """e_machine."""
     bits: int

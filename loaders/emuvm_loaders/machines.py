@@ -20,17 +20,17 @@ ARCHES: dict[str, tuple[int, int, bool]] = {
     "arm64_be": (EM_AARCH64, 64, True),
     "riscv32": (EM_RISCV, 32, False),
     "riscv64": (EM_RISCV, 64, False),
-    "mips": (EM_MIPS, 32, True),
-    "mipsel": (EM_MIPS, 32, False),
+    "mips32": (EM_MIPS, 32, True),
+    "mips32le": (EM_MIPS, 32, False),
     "mips64": (EM_MIPS, 64, True),
-    "mips64el": (EM_MIPS, 64, False),
-    "ppc": (EM_PPC, 32, True),
+    "mips64le": (EM_MIPS, 64, False),
+    "ppc32": (EM_PPC, 32, True),
     "ppc64": (EM_PPC64, 64, True),
     "ppc64le": (EM_PPC64, 64, False),
     "s390": (EM_S390, 32, True),
     "s390x": (EM_S390, 64, True),
     "m68k": (EM_68K, 32, True),
-    "sparc": (2, 32, True),
+    "sparc32": (2, 32, True),
     "sparc32plus": (18, 32, True),
     "sparc64": (43, 64, True),
     "alpha": (0x9026, 64, False),
@@ -39,7 +39,7 @@ ARCHES: dict[str, tuple[int, int, bool]] = {
     "sh4eb": (42, 32, True),
     "loongarch64": (EM_LOONGARCH, 64, False),
 }
-"""Name -> (e_machine, bits, big_endian). 'arm64' and 'x86_64' are the names `emuvm.abi.arch` uses."""
+"""Name -> (e_machine, bits, big_endian). The names are those of `emuvm.abi.arch` where it has the architecture."""
 
 NAMES: dict[tuple[int, int, bool], str] = {identity: name for name, identity in ARCHES.items()}
 
@@ -58,7 +58,7 @@ def name_of(machine: int, bits: int, big_endian: bool, e_flags: int) -> str:
     """emuvm's name for what a header says, or ''."""
     name = NAMES.get((machine, bits, big_endian), "")
     if machine == EM_MIPS and bits == 32 and e_flags & _MIPS_ABI2:
-        return "mipsn32" if big_endian else "mipsn32el"
+        return "mipsn32" if big_endian else "mipsn32le"
     return name
 
 
