@@ -1,0 +1,476 @@
+"""The promises of AddressSpace that random operations do not reach: bad input, callbacks, re-entry, backings, memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emuvm.errors import BadArgument, EmulatorBug, EmuvmError, Hole, NoSpace, Occupied, ReentryError
+from emuvm.mm import AddressSpace, File, Kind, Update
+
+PAGE = 4096
+WORD = 1 << 64
+
+
+def filled() -> AddressSpace:
+    """[0x10000, 0x30000) with a region, a gap, and two neighbours."""
+    space = AddressSpace(0x1_0000, 0x2_0000)
+    space.map_at(0x1_0000, 0x2000, 3)
+    space.map_at(0x1_4000, 0x1000, 1)
+    space.map_at(0x1_5000, 0x1000, 5)
+    return space
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+NOT_INTEGERS = [True, False, 1.0, 4096.0, "4096", None, b"x", [], (1,)]
+BAD_ADDRESSES = [*NOT_INTEGERS, -1, -PAGE, 1, 0x1_0001, 0x1_0FFF, 0, 0xF000, 0x3_0000, 0x4_0000, WORD - PAGE, WORD, 1 << 70]
+BAD_LENGTHS = [*NOT_INTEGERS, 0, -1, -PAGE, 0x2_0001, 0x2_1000, WORD - 1, WORD, WORD + 1, 1 << 80]
+BAD_WORDS = [*NOT_INTEGERS, -1, WORD, 1 << 80]
+
+Operation = Callable[[AddressSpace, Any], Any]
+CASES: list[tuple[str, str, list[Any], Operation]] = [
+    ("map_at", "addr", BAD_ADDRESSES, lambda s, x: s.map_at(x, PAGE, 1)),
+    ("map_at", "length", BAD_LENGTHS, lambda s, x: s.map_at(0x1_0000, x, 1)),
+    ("map_at", "prot", BAD_WORDS, lambda s, x: s.map_at(0x1_0000, PAGE, x)),
+    ("map_at", "flags", BAD_WORDS, lambda s, x: s.map_at(0x1_0000, PAGE, 1, x)),
+    ("map_any", "length", [*NOT_INTEGERS, 0, -1], lambda s, x: s.map_any(x, 1)),
+    ("map_any", "prot", BAD_WORDS, lambda s, x: s.map_any(PAGE, x)),
+    ("map_any", "flags", BAD_WORDS, lambda s, x: s.map_any(PAGE, 1, x)),
+    ("map_any", "hint", [*NOT_INTEGERS, -1, -PAGE], lambda s, x: s.map_any(PAGE, 1, hint=x)),
+    ("map_any", "align", [*(x for x in NOT_INTEGERS if x is not None), 0, -1, -4096, 3, 6144], lambda s, x: s.map_any(PAGE, 1, align=x)),
+    ("map_any", "limit", [5, "ab", (1,), (1, 2, 3), (-1, 5), (9, 5), (0.0, 5), (0, None), (True, 5)], lambda s, x: s.map_any(PAGE, 1, limit=x)),
+    ("unmap", "addr", BAD_ADDRESSES, lambda s, x: s.unmap(x, PAGE)),
+    ("unmap", "length", BAD_LENGTHS, lambda s, x: s.unmap(0x1_0000, x)),
+    ("protect", "addr", BAD_ADDRESSES, lambda s, x: s.protect(x, PAGE, 1)),
+    ("protect", "length", BAD_LENGTHS, lambda s, x: s.protect(0x1_0000, x, 1)),
+    ("protect", "prot", BAD_WORDS, lambda s, x: s.protect(0x1_0000, PAGE, x)),
+    ("protect", "prot", [x for x in BAD_WORDS if x is not None], lambda s, x: s.protect(0x1_0000, 0x6000, lambda old: x if old == 5 else 4, holes="skip")),
+    ("protect", "holes", ["", "Skip", None, 0], lambda s, x: s.protect(0x1_0000, PAGE, 1, holes=x)),
+    ("move", "addr", BAD_ADDRESSES, lambda s, x: s.move(x, PAGE, 0x2_0000)),
+    ("move", "length", BAD_LENGTHS, lambda s, x: s.move(0x1_0000, x, 0x2_0000)),
+    ("move", "to", [*BAD_ADDRESSES, 0x1_0000, 0x1_1000], lambda s, x: s.move(0x1_0000, 0x2000, x)),
+    ("find_free", "length", [*NOT_INTEGERS, 0, -1], lambda s, x: s.find_free(x)),
+    ("query", "addr", NOT_INTEGERS, lambda s, x: s.query(x)),
+    ("regions", "addr", [*NOT_INTEGERS, -1, 0xFFFF, 0x3_0000, WORD], lambda s, x: s.regions(x, 1)),
+    ("regions", "length", BAD_LENGTHS, lambda s, x: s.regions(0x1_0000, x)),
+    ("overlaps", "length", BAD_LENGTHS, lambda s, x: s.overlaps(0x1_0000, x)),
+    ("gaps", "length", BAD_LENGTHS, lambda s, x: s.gaps(0x1_0000, x)),
+    ("restore", "snap", [None, 1, "snap", AddressSpace(0, PAGE).snapshot()], lambda s, x: s.restore(x)),
+    ("subscribe", "callback", [None, 1, "x"], lambda s, x: s.subscribe(x)),
+]
+
+
+@pytest.mark.parametrize(("operation", "argument", "values", "call"), CASES, ids=[f"{c[0]}-{c[1]}-{i}" for i, c in enumerate(CASES)])
+def test_a_bad_argument_is_named_and_changes_nothing(operation: str, argument: str, values: list[Any], call: Operation) -> None:
+    for value in values:
+        space = filled()
+        updates: list[Update] = []
+        space.subscribe(updates.append)
+        before = list(space)
+        with pytest.raises(BadArgument) as error:
+            call(space, value)
+        assert error.value.argument == argument or (argument == "length" and error.value.argument == "addr"), value
+        assert error.value.errno == 22 and isinstance(error.value, ValueError) and argument in str(error.value) or argument == "length"
+        assert list(space) == before and not updates
+
+
+def test_too_long_for_any_gap_is_no_space() -> None:
+    for length in (0x2_0001, WORD - 1):
+        with pytest.raises(NoSpace) as error:
+            filled().map_any(length, 1)
+        assert error.value.errno == 12
+    for length in (WORD, WORD + 1, 1 << 80):
+        with pytest.raises((NoSpace, BadArgument)):
+            filled().map_any(length, 1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "values", "make"),
+    [
+        ("start", [*NOT_INTEGERS, -1, -PAGE, 1, 0xFFF], lambda x: AddressSpace(x, PAGE)),
+        ("length", [*NOT_INTEGERS, 0, -1, WORD + 1, WORD], lambda x: AddressSpace(PAGE, x)),
+        ("page_size", [*NOT_INTEGERS, 0, -1, -4096, 3, 4095, WORD * 2], lambda x: AddressSpace(0, PAGE, x)),
+    ],
+    ids=["start", "length", "page_size"],
+)
+def test_a_bad_space(argument: str, values: list[Any], make: Callable[[Any], AddressSpace]) -> None:
+    for value in values:
+        with pytest.raises(BadArgument) as error:
+            make(value)
+        assert error.value.argument == argument
+
+
+def test_the_whole_64_bits_can_be_a_space() -> None:
+    space = AddressSpace(0, WORD, 1)
+    assert space.map_at(WORD - 1, 1, 1) == WORD - 1
+    assert space.map_any(WORD - 1, 2) == 0
+    assert [(v.start, v.end) for v in space] == [(0, WORD - 1), (WORD - 1, WORD)]
+    with pytest.raises(BadArgument):
+        space.unmap(WORD - 1, 2)
+    assert space.query(WORD) is None and space.query(-1) is None
+    assert AddressSpace(0x1000, 1).end == 0x2000
+
+
+def test_errors_of_state() -> None:
+    space = filled()
+    before = list(space)
+    with pytest.raises(Occupied) as occupied:
+        space.map_at(0x1_1000, PAGE, 1, replace=False)
+    assert occupied.value.errno == 17
+    for low in (0x1_2000, 0x1_3000):
+        space.map_at(low, PAGE, 6, replace=False)
+        space.unmap(low, PAGE)
+    for holes in ("error", "stop"):
+        with pytest.raises(Hole) as hole:
+            space.protect(0x1_2000, 0x3000, 7, holes=holes)  # type: ignore[arg-type]
+        assert hole.value.errno == 12 and hole.value.address == 0x1_2000
+    with pytest.raises(Hole) as hole:
+        space.protect(0x1_0000, 0x5000, 7)
+    assert hole.value.address == 0x1_2000
+    assert list(space) == before
+    with pytest.raises(Hole) as hole:
+        space.protect(0x1_0000, 0x5000, 7, holes="stop")
+    assert hole.value.address == 0x1_2000 and [v.prot for v in space] == [7, 1, 5]
+
+
+# -- callbacks --------------------------------------------------------------------------------------------------------
+
+
+def test_changing_the_space_from_a_callback_is_an_error() -> None:
+    space = filled()
+    snap = space.snapshot()
+    calls: list[Callable[[], Any]] = [
+        lambda: space.map_any(PAGE, 1),
+        lambda: space.map_at(0x1_0000, PAGE, 1),
+        lambda: space.unmap(0x1_0000, PAGE),
+        lambda: space.protect(0x1_0000, PAGE, 7),
+        lambda: space.move(0x1_0000, PAGE, 0x2_0000),
+        lambda: space.restore(snap),
+        space.clear,
+        lambda: space.subscribe(print),
+    ]
+    for call in calls:
+        before = list(space)
+        stop = space.subscribe(lambda update, call=call: call())  # type: ignore[misc]
+        with pytest.raises(ReentryError) as error:
+            space.map_at(0x2_0000, PAGE, 1)
+        assert isinstance(error.value, EmuvmError)
+        stop()
+        assert list(space) == before
+    space.map_at(0x2_0000, PAGE, 1)
+    space.check()
+
+
+def test_changing_the_space_from_a_filter_is_an_error() -> None:
+    space = filled()
+    before = list(space)
+
+    def meddle(old: int) -> int:
+        space.unmap(0x1_0000, PAGE)
+        return 7
+
+    with pytest.raises(ReentryError):
+        space.protect(0x1_0000, 0x2000, meddle)
+    assert list(space) == before
+    space.unmap(0x1_0000, PAGE)
+
+
+def test_changing_the_space_while_it_cuts_is_an_error() -> None:
+    space = AddressSpace(0, 0x10000)
+
+    class Meddler:
+        def split(self, offset: int) -> Meddler:
+            space.clear()
+            return self
+
+        def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+            return False
+
+    space.map_at(0x1000, 0x3000, 1, backing=Meddler())
+    before = list(space)
+    with pytest.raises(ReentryError):
+        space.unmap(0x2000, PAGE)
+    assert list(space) == before
+
+
+def test_a_filter_that_fails_changes_nothing() -> None:
+    space = filled()
+    updates: list[Update] = []
+    space.subscribe(updates.append)
+    before, asked = list(space), []
+
+    def ask(old: int) -> int:
+        asked.append(old)
+        if old == 5:
+            raise KeyError(old)
+        return 7
+
+    with pytest.raises(KeyError):
+        space.protect(0x1_0000, 0x6000, ask, holes="skip")
+    assert asked == [3, 1, 5] and list(space) == before and not updates
+    asked.clear()
+    space.protect(0x1_4000, PAGE, lambda old: asked.append(old))  # type: ignore[func-returns-value]
+    assert asked == [1] and list(space) == before
+
+
+def test_subscribers_are_served_in_order_and_undone_in_reverse() -> None:
+    space = filled()
+    heard: list[tuple[str, Kind, int]] = []
+
+    def listen(name: str, refuse: int | None = None) -> Callable[[Update], None]:
+        def callback(update: Update) -> None:
+            if update.start == refuse:
+                raise OSError(name)
+            heard.append((name, update.kind, update.start))
+
+        return callback
+
+    done: list[str] = []
+    space.subscribe(listen("a"), committed=lambda: done.append("a"))
+    stop = space.subscribe(listen("b", 0x1_4000), committed=lambda: done.append("b"))
+    space.subscribe(listen("c"), committed=lambda: done.append("c"))
+    with pytest.raises(OSError, match="b"):
+        space.unmap(0x1_1000, 0x5000)
+    unmap, back = Kind.UNMAP, Kind.MAP
+    assert heard == [
+        *((name, unmap, 0x1_1000) for name in "abc"),
+        ("a", unmap, 0x1_4000),
+        ("a", back, 0x1_4000),
+        *((name, back, 0x1_1000) for name in "cba"),
+    ]
+    assert done == [] and len(space) == 3
+    stop()
+    stop()
+    heard.clear()
+    space.unmap(0x1_1000, 0x5000)
+    assert [name for name, _kind, _start in heard] == ["a", "c"] * 3 and done == ["a", "c"]
+    space.unmap(0x2_0000, PAGE)
+    space.protect(0x1_0000, PAGE, 3)
+    assert done == ["a", "c"], "nothing changed, nobody is told"
+
+
+def test_the_new_state_shows_at_committed_and_its_failure_does_not_undo() -> None:
+    space = filled()
+    shown: list[int] = []
+
+    def fail() -> None:
+        shown.append(len(space))
+        raise OSError("late")
+
+    space.subscribe(lambda update: shown.append(-len(space)), committed=fail)
+    space.subscribe(lambda update: None, committed=lambda: shown.append(100))
+    with pytest.raises(OSError, match="late"):
+        space.map_at(0x2_0000, PAGE, 1)
+    assert shown == [-3, 4, 100] and len(space) == 4
+
+
+def test_an_undo_that_fails_is_noted_and_the_others_are_still_undone() -> None:
+    space = filled()
+    heard: list[Kind] = []
+
+    def stubborn(update: Update) -> None:
+        if update.kind is Kind.UNMAP:
+            raise KeyError("undo")
+
+    def refuse(update: Update) -> None:
+        raise OSError("first")
+
+    space.subscribe(lambda update: heard.append(update.kind))
+    space.subscribe(stubborn)
+    space.subscribe(refuse)
+    with pytest.raises(OSError, match="first") as error:
+        space.map_at(0x2_0000, PAGE, 1)
+    assert heard == [Kind.MAP, Kind.UNMAP] and len(space) == 3
+    assert "undo" in error.value.__notes__[0]
+
+
+# -- backings ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Counted:
+    """A backing object that writes down what is asked of it."""
+
+    log: list[tuple[Any, ...]]
+    name: str = "x"
+    friend: bool = field(default=True)
+
+    def split(self, offset: int) -> Counted:
+        self.log.append(("split", self.name, offset))
+        return Counted(self.log, f"{self.name}+{offset:x}", self.friend)
+
+    def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+        return self.friend and isinstance(next, Counted) and next.friend
+
+    def removed(self) -> None:
+        self.log.append(("removed", self.name))
+
+
+def test_cuts_are_made_right_first_once_each_and_removed_is_said_after_the_commit() -> None:
+    log: list[tuple[Any, ...]] = []
+    space = AddressSpace(0, 0x10000)
+    space.subscribe(lambda update: log.append((update.kind.value, len(space))), committed=lambda: log.append(("committed", len(space))))
+    space.map_at(0x1000, 0x4000, 1, backing=Counted(log, friend=False))
+    log.clear()
+    space.unmap(0x2000, 0x1000)
+    assert log == [("split", "x", 0x2000), ("split", "x", 0x1000), ("unmap", 1), ("removed", "x+1000"), ("committed", 2)]
+    assert [v.backing.name for v in space] == ["x", "x+2000"]
+    log.clear()
+    space.protect(0x3000, 0x1000, 3)
+    assert log == [("split", "x+2000", 0x1000), ("protect", 2), ("committed", 3)]
+    log.clear()
+    space.map_at(0x1000, 0x1000, 5)
+    assert log == [("unmap", 3), ("map", 3), ("removed", "x"), ("committed", 3)]
+    space.protect(0x3000, 0x1000, 1)
+    assert len(space) == 3, "they do not want to join"
+
+
+def test_joined_regions_keep_the_left_backing() -> None:
+    log: list[tuple[Any, ...]] = []
+    space = AddressSpace(0, 0x10000)
+    space.map_at(0x2000, 0x1000, 1, backing=Counted(log, "right"))
+    space.map_at(0x1000, 0x1000, 1, backing=Counted(log, "left"))
+    (one,) = space
+    assert (one.start, one.end, one.base, one.length, one.backing.name) == (0x1000, 0x3000, 0x1000, 0x2000, "left") and log == []
+
+
+def test_file_offsets_after_many_cuts() -> None:
+    space = AddressSpace(0, 0x100 * PAGE)
+    space.map_at(0, 0x100 * PAGE, 1, backing=File("f", 7 * PAGE))
+    for page in range(1, 0x100, 3):
+        space.protect(page * PAGE, PAGE, 3)
+    assert len(space) == 171
+    assert all(v.backing == File("f", 7 * PAGE + v.start) and (v.base, v.length) == (0, 0x100 * PAGE) for v in space)
+    space.protect(0, 0x100 * PAGE, 1)
+    assert [(v.start, v.end, v.backing) for v in space] == [(0, 0x100 * PAGE, File("f", 7 * PAGE))]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "joins"),
+    [
+        (None, None, True),
+        (File("f", 0), File("f", PAGE), True),
+        (File("f", PAGE), File("f", 2 * PAGE), True),
+        (File("f", 0), File("f", 0), False),
+        (File("f", PAGE), File("f", 0), False),
+        (File("f", 0), File("g", PAGE), False),
+        (File("f", 0), None, False),
+        (None, File("f", 0), False),
+        ("heap", "heap", True),
+        ("heap", "stack", False),
+        ("heap", None, False),
+        (File("f", 0), "f", False),
+        ("f", File("f", PAGE), False),
+        (b"split", b"split", True),
+        (0, 0, True),
+        (0, None, False),
+    ],
+)
+def test_merge_rules(left: Any, right: Any, joins: bool) -> None:
+    for prot, flags in ((1, 0), (1 << 63, 0), (1, 1)):
+        space = AddressSpace(0, 0x10000)
+        space.map_at(0x2000, PAGE, 1, backing=right)
+        space.map_at(0x1000, PAGE, prot, flags, backing=left)
+        assert len(space) == (1 if joins and prot == 1 and flags == 0 else 2)
+        space.map_at(0x4000, PAGE, prot, flags, backing=left)
+        space.map_at(0x5000, PAGE, prot, flags, backing=right)
+        assert len(space) == (1 if joins and prot == 1 and flags == 0 else 2) + (1 if joins else 2)
+
+
+def test_check_finds_what_is_wrong() -> None:
+    space = filled()
+    space.check()
+    vma = next(iter(space))
+    for attribute, value in (("end", 0x1_1800), ("end", 0x1_8000), ("start", 0xF000), ("base", 0x1_1000), ("length", PAGE)):
+        good = getattr(vma, attribute)
+        object.__setattr__(vma, attribute, value)
+        with pytest.raises(EmulatorBug):
+            space.check()
+        object.__setattr__(vma, attribute, good)
+        space.check()
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+_STARVE = """
+import _testcapi
+from emuvm.mm import AddressSpace, Kind
+
+class Shadow:
+    def __init__(self):
+        self.room = [0] * 64
+    def apply(self, update):
+        # Small numbers into a list that exists: nothing in here allocates.
+        room = self.room
+        at, end = update.start >> 12, update.end >> 12
+        if update.kind is Kind.PROTECT:
+            return
+        value = 1 if update.kind is Kind.MAP else 0
+        while at < end:
+            room[at] = value
+            at += 1
+        if update.kind is Kind.MOVE:
+            at, end = update.new.start >> 12, update.new.end >> 12
+            while at < end:
+                room[at] = 1
+                at += 1
+
+def start():
+    space = AddressSpace(0, 64 << 12)
+    shadow = Shadow()
+    space.subscribe(shadow.apply)
+    for page in (1, 5, 9, 13, 20):
+        space.map_at(page << 12, 3 << 12, 1 + page % 2)
+    return space, shadow
+
+OPS = {
+    "map_at": lambda s: s.map_at(2 << 12, 12 << 12, 7),
+    "unmap": lambda s: s.unmap(2 << 12, 12 << 12),
+    "protect": lambda s: s.protect(2 << 12, 12 << 12, 4, holes="skip"),
+    "map_any": lambda s: s.map_any(2 << 12, 3),
+    "move": lambda s: s.move(5 << 12, 4 << 12, 40 << 12),
+}
+failed = 0
+for name, op in OPS.items():
+    space, shadow = start()
+    op(space)
+    wanted = list(space)
+    for nth in range(1, 400):
+        space, shadow = start()
+        before = list(space)
+        error = None
+        _testcapi.set_nomemory(nth, nth + 1)
+        try:
+            op(space)
+        except MemoryError as caught:
+            error = caught
+        finally:
+            _testcapi.remove_mem_hooks()
+        space.check()
+        now = list(space)
+        assert now == (before if error else wanted) or now == wanted, (name, nth, now)
+        room = [0] * 64
+        for vma in now:
+            for page in range(vma.start >> 12, vma.end >> 12):
+                room[page] = 1
+        assert room == shadow.room, (name, nth, "the subscriber differs from the space")
+        if error is None and nth > 150:
+            break
+        failed += error is not None
+assert failed > 50, failed
+print("failed", failed)
+"""
+
+
+def test_running_out_of_memory_shows_nothing_in_between() -> None:
+    pytest.importorskip("_testcapi", reason="this Python has no _testcapi to make allocations fail")
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", _STARVE], cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
