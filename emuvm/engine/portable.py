@@ -1,0 +1,232 @@
+"""Host memory behind guest pages without one Linux-only call: Python's mmap module, wherever it runs.
+
+Owns: which host bytes stand behind which guest page. Must not know Unicorn, nor the address space.
+
+Memory is taken in blocks of whole megabytes where there is room, so that neighbouring areas are neighbours on the host
+as well. A block costs address space; the host gives real pages when they are first touched.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from collections.abc import Iterator
+from ctypes import addressof, c_char, memmove, memset, string_at
+from dataclasses import dataclass
+from typing import Any
+
+from emuvm.engine.intervals import Intervals
+from emuvm.errors import EngineError
+
+BLOCK = 1 << 20
+_DROP = 64 << 10
+"""Zeroing at least this much is left to the host where that is known to work (private anonymous memory on Linux)."""
+
+
+class Block:
+    """One host mapping. It lives as long as something refers to it: a page table below, or an engine's owner."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self.memory = memory
+        self.pointer = addressof(c_char.from_buffer(memory))
+
+    @classmethod
+    def anonymous(cls, length: int) -> Block:
+        if sys.platform == "win32":
+            return cls(mmap.mmap(-1, length))
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        return cls(mmap.mmap(-1, length, flags=flags))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file content behind a page range: the file position of its first byte."""
+
+    file: Any
+    offset: int
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Host bytes behind a range: `pointer` is the host address of its first byte, 0 for file pages behind the end of the file."""
+
+    pointer: int
+    block: Block | None
+    source: Source | None
+
+
+def _advance(piece: Piece, offset: int) -> Piece:
+    source = piece.source
+    if source is not None:
+        source = Source(source.file, source.offset + offset, source.shared)
+    return Piece(piece.pointer + offset if piece.pointer else 0, piece.block, source)
+
+
+Table = list[tuple[int, int, Piece]]
+
+
+class PortablePages:
+    """Host memory by guest address; all ranges in whole guest pages. Untouched memory has no block and reads as zeros."""
+
+    def __init__(self, page_size: int = 4096) -> None:
+        self.page_size = page_size
+        self._pieces: Intervals[Piece] = Intervals(_advance)
+
+    def spans(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """(start, end, pointer) of host-contiguous runs; memory is made where there is none. Pages behind a file's end are left out."""
+        for low, high in self._pieces.gaps(start, end):
+            self._allocate(low, high)
+        run: tuple[int, int, int] | None = None
+        for low, high, piece in self._pieces.inside(start, end):
+            if run is not None and run[1] == low and piece.pointer and run[2] + (low - run[0]) == piece.pointer:
+                run = (run[0], high, run[2])
+                continue
+            if run is not None:
+                yield run
+            run = (low, high, piece.pointer) if piece.pointer else None
+        if run is not None:
+            yield run
+
+    def pointer(self, address: int) -> int:
+        """The host address behind `address`; 0 where there is no memory (yet)."""
+        found = self._pieces.at(address)
+        return found[2].pointer + address - found[0] if found is not None and found[2].pointer else 0
+
+    def is_backed(self, start: int, end: int, source: Source | None) -> bool:
+        """Do the pages hold, or for plain memory could they at once hold, the content of `source` (None: plain memory)?"""
+        for low, _, piece in self._pieces.inside(start, end):
+            wanted = source and Source(source.file, source.offset + low - start, source.shared)
+            if piece.source != wanted:
+                return False
+        return source is None or not self._pieces.gaps(start, end)
+
+    def source(self, address: int) -> Source | None:
+        """The file content at `address`."""
+        found = self._pieces.at(address)
+        return None if found is None else _advance(found[2], address - found[0]).source
+
+    def read(self, address: int, length: int) -> bytes:
+        out = bytearray(length)
+        for low, high, piece in self._pieces.inside(address, address + length):
+            if piece.pointer:
+                out[low - address : high - address] = string_at(piece.pointer, high - low)
+        return bytes(out)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store; bytes for pages behind a file's end are dropped."""
+        for low, high, pointer in self.spans(address, address + len(data)):
+            memmove(pointer, data[low - address : high - address], high - low)
+
+    def open_file(self, source: Source, length: int) -> Table:
+        """The file's pages as pieces from 0 on, for `install`. EngineError when the host cannot map them."""
+        known = source.file.size()
+        size = min(length, max(0, known - source.offset))
+        table: Table = []
+        if size:
+            access = mmap.ACCESS_WRITE if source.shared else mmap.ACCESS_COPY
+            skip = source.offset % mmap.ALLOCATIONGRANULARITY
+            try:
+                memory = mmap.mmap(source.file.fileno(), skip + size, access=access, offset=source.offset - skip)
+            except (OSError, ValueError) as error:
+                raise EngineError(f"cannot map {source.file!r} at {source.offset:#x}: {error}") from error
+            block = Block(memory)
+            table.append((0, size + -size % self.page_size, Piece(block.pointer + skip, block, source)))
+        filled = size + -size % self.page_size
+        if filled < length:
+            table.append((filled, length, Piece(0, None, Source(source.file, source.offset + filled, source.shared))))
+        return table
+
+    def install(self, start: int, table: Table) -> Table:
+        """Put pieces (relative to `start`) in place; what was there, which stays allocated while the caller holds it."""
+        gone: Table = []
+        for low, high, piece in table:
+            gone += self._pieces.cut(start + low, start + high)
+            self._pieces.put(start + low, start + high, piece)
+        return gone
+
+    def release(self, start: int, end: int) -> Table:
+        """Forget the pages; what was there, as `install`. Plain pieces smaller than a block are only zeroed.
+
+        They stay for the next area at this place, so that areas made and removed page by page remain neighbours.
+        """
+        gone: Table = []
+        for low, high, piece in self._pieces.inside(start, end):
+            if piece.source is None:
+                self._zero(piece, high - low)
+            if piece.source is not None or high - low >= BLOCK:
+                gone += self._pieces.cut(low, high)
+        return gone
+
+    def clear(self, start: int, end: int) -> Table:
+        """Plain memory reads zero afterwards, at the same host addresses; file pages are forgotten and returned."""
+        gone: Table = []
+        for low, high, piece in self._pieces.inside(start, end):
+            if piece.source is None:
+                self._zero(piece, high - low)
+            else:
+                gone += self._pieces.cut(low, high)
+        return gone
+
+    def discard(self, start: int, end: int) -> None:
+        """MADV_DONTNEED: plain memory reads zero, private file pages the file's content; shared ones stay."""
+        for low, high, piece in self._pieces.inside(start, end):
+            if piece.source is None:
+                self._zero(piece, high - low)
+            elif not piece.source.shared and piece.pointer:
+                for first, last, fresh in self.open_file(piece.source, high - low):
+                    if fresh.pointer and first == 0:
+                        memmove(piece.pointer, fresh.pointer, last)
+
+    def shrunk(self) -> list[tuple[int, int]]:
+        """Page ranges whose file has since become too short for them: touching those would be the host's SIGBUS."""
+        out = []
+        for low, high, piece in self._pieces:
+            if piece.source is not None and piece.pointer:
+                left = max(0, piece.source.file.size() - piece.source.offset)
+                first = low + left + -left % self.page_size
+                if first < high:
+                    out.append((first, high))
+        return out
+
+    def hollow(self, start: int, end: int) -> None:
+        """File pages in [start, end) have no content any more."""
+        for low, high, piece in self._pieces.cut(start, end):
+            self._pieces.put(low, high, Piece(0, None, piece.source))
+
+    def move(self, start: int, end: int, to: int) -> Table:
+        """Hand the pages of [start, end) to `to`, without copying; what was at `to`."""
+        pieces = self._pieces.cut(start, end)
+        gone = self._pieces.cut(to, to + end - start)
+        for low, high, piece in pieces:
+            self._pieces.put(low - start + to, high - start + to, piece)
+        return gone
+
+    def bytes_reserved(self) -> int:
+        """Host address space in use, in bytes."""
+        return sum(high - low for low, high, piece in self._pieces if piece.pointer)
+
+    def close(self) -> None:
+        self._pieces.cut(0, 1 << 64)
+
+    def _allocate(self, low: int, high: int) -> None:
+        """Memory for a gap and, up to block bounds, for the free space around it."""
+        wide_low, wide_high = low & -BLOCK, high + (-high % BLOCK)
+        for start, end in self._pieces.gaps(wide_low, wide_high):
+            if start <= low and high <= end:
+                try:
+                    block = Block.anonymous(end - start)
+                except (OSError, ValueError, OverflowError) as error:
+                    raise EngineError(f"the host has no {end - start:#x} bytes for {start:#x}: {error}") from error
+                self._pieces.put(start, end, Piece(block.pointer, block, None))
+
+    @staticmethod
+    def _zero(piece: Piece, length: int) -> None:
+        block = piece.block
+        assert block is not None, "plain memory always has a block"
+        if length >= _DROP and sys.platform == "linux":
+            start = piece.pointer - block.pointer
+            if start % mmap.PAGESIZE == 0 and length % mmap.PAGESIZE == 0:
+                block.memory.madvise(mmap.MADV_DONTNEED, start, length)
+                return
+        memset(piece.pointer, 0, length)

@@ -1,0 +1,392 @@
+"""The classical mirror: the address space as Unicorn memory regions (mem_map_ptr, mem_protect, mem_unmap).
+
+Owns: what the engine gets of the space and when, page contents, faults, stale code. Must not know the kernel side, nor who
+runs the engine: it may be somebody else (see `emuvm.attach`).
+
+    space     [ r-x ][ rw- ][ rw- file ][ --- ][ rw-  64 GiB               ]
+    engine    [ r-x ][ rw-      ][ rw- ]            [rw-]    [rw-]            what is equal and contiguous on the host is
+                                                                             one region; --- and untouched GiBs are none
+An update changes engine regions only; page contents change when the operation is committed. Everything the engine lacks
+although the space has it is noted as absent and is mapped when touched, so a refusal after the commit loses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from unicorn import UC_HOOK_MEM_INVALID, UC_QUERY_PAGE_SIZE
+from unicorn.unicorn_const import (
+    UC_MEM_FETCH_PROT,
+    UC_MEM_FETCH_UNMAPPED,
+    UC_MEM_WRITE_PROT,
+    UC_MEM_WRITE_UNMAPPED,
+)
+
+from emuvm.engine.base import Access, FaultStop
+from emuvm.engine.intervals import Intervals
+from emuvm.engine.portable import PortablePages, Source, Table
+from emuvm.engine.unicorn_mirror import Mirror, Region
+from emuvm.errors import EmulatorBug, EngineError
+from emuvm.mm.space import AddressSpace
+from emuvm.mm.types import RIGHTS, File, Kind, Update, Vma, VmFlag
+
+if TYPE_CHECKING:
+    from unicorn.unicorn_py3.unicorn import Uc
+
+EAGER = 16 << 20
+"""Areas up to this many bytes are in the engine at once; larger ones where they are touched."""
+CHUNK = 16 << 20
+"""What a touch maps, aligned, in bytes. The host gives real memory page by page all the same."""
+
+_NEEDED = {Access.READ: 1, Access.WRITE: 2, Access.EXEC: 4}
+_WRITES = (UC_MEM_WRITE_UNMAPPED, UC_MEM_WRITE_PROT)
+_FETCHES = (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """An accepted update, and the file pages it will install."""
+
+    update: Update
+    table: Table | None
+
+
+def source_of(vma: Vma) -> Source | None:
+    """The host file behind a region; None for plain memory."""
+    backing = vma.backing
+    if isinstance(backing, File) and hasattr(backing.file, "fileno"):
+        return Source(backing.file, backing.offset, bool(vma.flags & VmFlag.SHARED))
+    return None
+
+
+class RegionsMemory:
+    """Implements engine.base.Memory for a Uc. Subscribes to `space`; `rights` maps the three PROT bits to effective ones."""
+
+    def __init__(self, uc: Uc, space: AddressSpace, rights: tuple[int, ...], pages: PortablePages | None = None) -> None:
+        page = int(uc.query(UC_QUERY_PAGE_SIZE))
+        if space.page_size % page:
+            raise EngineError(f"the engine's pages have {page} bytes, the space's {space.page_size}: not a multiple")
+        self.uc = uc
+        self.space = space
+        self.rights = rights
+        self.pages = pages if pages is not None else PortablePages(space.page_size)
+        self._mirror = Mirror(uc, self.pages)
+        self._pinned: Intervals[str] = Intervals(lambda why, offset: why)
+        self._pending: list[_Pending] = []
+        self._files = False
+        self._adopting = False
+        self._fault: FaultStop | None = None
+        self.hook_error: BaseException | None = None
+        """The first exception inside the adapter's own hook: the binding hides it behind a UcError."""
+        self._unsubscribe = space.subscribe(self._update, committed=self._committed)
+        self._hook = uc.hook_add(UC_HOOK_MEM_INVALID, self._invalid)
+
+    # -- the Memory protocol ------------------------------------------------------------------------------------------
+
+    def read(self, address: int, length: int) -> bytes:
+        """Contents whatever the rights. Pages behind the end of a file read as zeros."""
+        if length <= 0:
+            return b""
+        self._must_be_mapped(address, length)
+        out = bytearray(self.pages.read(address, length))
+        for low, high in self._engine_owned(address, address + length):
+            out[low - address : high - address] = self.uc.mem_read(low, high - low)
+        return bytes(out)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store whatever the rights; afterwards the engine has the pages, and no code translated from the old bytes."""
+        if not data:
+            return
+        self._must_be_mapped(address, len(data))
+        end = address + len(data)
+        place = address
+        for low, high in [*self._engine_owned(address, end), (end, end)]:
+            if place < low:
+                self.pages.write(place, data[place - address : low - address])
+            if low < high:
+                self.uc.mem_write(low, bytes(data[low - address : high - address]))
+            place = high
+        start, end = self._page_range(address, len(data))
+        self._touch(start, end)
+        self._mirror.drop_code(start, end)
+
+    def discard(self, address: int, length: int) -> None:
+        """MADV_DONTNEED, as engine.base.Memory says. Whole pages."""
+        if length <= 0:
+            return
+        self._must_be_mapped(address, length)
+        start, end = self._page_range(address, length)
+        for vma in self.space.regions(start, end - start):
+            if vma.flags & (VmFlag.SHARED | VmFlag.MAYSHARE):
+                continue
+            low, high = max(vma.start, start), min(vma.end, end)
+            for first, last in self._engine_owned(low, high):
+                self.uc.mem_write(first, bytes(last - first))
+            self.pages.discard(low, high)
+        self._mirror.drop_code(start, end)
+
+    def verify(self) -> None:
+        """EmulatorBug unless the engine's regions are those noted here, and those are what the space says."""
+        lo, hi = self.space.start, self.space.end
+        regions = self._mirror.regions
+        actual = sorted((max(s, lo), min(e + 1, hi), p) for s, e, p in self.uc.mem_regions() if s < hi and e >= lo)
+        noted = self.engine_regions
+        if _coalesce(actual) != _coalesce(noted):
+            raise EmulatorBug(f"engine regions {_text(actual)} differ from those noted: {_text(noted)}")
+        for start, end, region in regions:
+            self._verify_region(start, end, region)
+        for vma in self.space:
+            if not self._effective(vma):
+                continue
+            for low, high in regions.gaps(vma.start, vma.end):
+                for first, last in self._mirror.absent.gaps(low, high):
+                    raise EmulatorBug(f"the engine lacks {first:#x}-{last:#x} of {vma}")
+
+    def _verify_region(self, start: int, end: int, region: Region) -> None:
+        for low, high in self.space.gaps(start, end - start):
+            raise EmulatorBug(f"the engine has {low:#x}-{high:#x}, the space has not")
+        for vma in self.space.regions(start, end - start):
+            allowed = (self._effective(vma),) if region.pointer else (self._effective(vma), vma.prot & RIGHTS)
+            if region.rights not in allowed:
+                raise EmulatorBug(f"the engine has rights {region.rights} at {start:#x}-{end:#x}, the space {vma}")
+        if region.pointer and list(self.pages.spans(start, end)) != [(start, end, region.pointer)]:
+            raise EmulatorBug(f"the engine's region {start:#x}-{end:#x} is not the memory of those pages")
+
+    def close(self) -> None:
+        """Stop mirroring. The engine keeps its regions: who closes keeps `pages` alive as long as the engine."""
+        self._unsubscribe()
+        self.uc.hook_del(self._hook)
+
+    # -- for the CPU driver and attach ----------------------------------------------------------------------------------
+
+    def before_run(self) -> None:
+        """Call before each emu_start. Forgets an old fault; lets go of file pages that a truncation took away."""
+        self._fault = None
+        self.hook_error = None
+        if self._files:
+            for low, high in self.pages.shrunk():
+                with self._mirror:
+                    self._mirror.clear(low, high)
+                    self._mirror.note_absent(low, high)
+                self.pages.hollow(low, high)
+
+    def take_fault(self) -> FaultStop | None:
+        """The fault of the last run, once. An exception of the adapter's own hook is raised here."""
+        fault, error = self._fault, self.hook_error
+        self._fault = self.hook_error = None
+        if error is not None:
+            raise error
+        return fault
+
+    def adopt(self, start: int, end: int, rights: int, flags: int = 0, *, pinned: str = "") -> None:
+        """Enter a region into the space that the engine already has and the space has not; the engine is not touched.
+
+        `pinned`: why it cannot be changed; operations on it are then refused with that text.
+        """
+        self._adopting = True
+        try:
+            self.space.map_at(start, end - start, rights, flags, replace=False)
+        finally:
+            self._adopting = False
+        self._mirror.regions.put(start, end, Region(rights, 0))
+        if pinned:
+            self._pinned.put(start, end, pinned)
+
+    def complete(self) -> None:
+        """Give the engine everything it was to get when touched, as far as host and engine can hold it."""
+        for low, high, _ in list(self._mirror.absent):
+            for vma in self.space.regions(low, high - low):
+                rights = self._effective(vma)
+                if not rights:
+                    continue
+                try:
+                    with self._mirror:
+                        self._mirror.fill(max(low, vma.start), min(high, vma.end), rights)
+                except EngineError:
+                    continue
+
+    @property
+    def engine_regions(self) -> list[tuple[int, int, int]]:
+        """(start, end, rights) as noted, ascending."""
+        return [(start, end, region.rights) for start, end, region in self._mirror.regions]
+
+    # -- updates ------------------------------------------------------------------------------------------------------
+
+    def _update(self, update: Update) -> None:
+        if self._adopting:
+            return
+        undone = bool(self._pending) and _undoes(update, self._pending[-1].update)
+        table = None
+        source = source_of(update.new) if update.kind is Kind.MAP and update.new is not None else None
+        if source is not None and not undone:
+            table = self.pages.open_file(source, update.length)
+        for region in (update.old, update.new):
+            for low, _, why in self._pinned.whole(region.start, region.end) if region is not None else ():
+                raise EngineError(f"{low:#x}: {why}")
+        with self._mirror:
+            self._apply(update, undone)
+        if undone:
+            self._pending.pop()
+        else:
+            self._pending.append(_Pending(update, table))
+
+    def _apply(self, update: Update, undone: bool) -> None:
+        mirror, old, new = self._mirror, update.old, update.new
+        if update.kind is Kind.PROTECT and old is not None and new is not None:
+            if (old.prot ^ new.prot) & RIGHTS:
+                mirror.take_over(old.start, old.end)
+                self._protect(old, new)
+            return
+        if old is not None:
+            mirror.take_over(old.start, old.end)
+            mirror.clear(old.start, old.end)
+            mirror.forget_absent(old.start, old.end)
+        if new is not None:
+            self._map(new, wait=update.kind is Kind.MOVE and not undone)
+
+    def _map(self, vma: Vma, *, wait: bool = False) -> None:
+        """Give the engine a region, or note that it is to come: large ones, and pages that take their place at the commit."""
+        rights = self._effective(vma)
+        self._mirror.note_absent(vma.start, vma.end)
+        if rights and not wait and vma.size <= EAGER and self.pages.is_backed(vma.start, vma.end, source_of(vma)):
+            self._mirror.fill(vma.start, vma.end, rights)
+
+    def _protect(self, old: Vma, new: Vma) -> None:
+        rights = self._effective(new)
+        if not rights:
+            self._mirror.clear(new.start, new.end)
+            self._mirror.note_absent(new.start, new.end)
+        elif self._effective(old):
+            self._mirror.protect(new.start, new.end, rights)
+        else:
+            self._map(new)
+
+    def _committed(self) -> None:
+        """Contents: forget, install, move. Then the engine gets what had to wait; if it refuses, a touch asks again."""
+        pending, self._pending = self._pending, []
+        kept: Table = []
+        fresh: list[Vma] = []
+        for item in pending:
+            old, new = item.update.old, item.update.new
+            if item.update.kind is Kind.PROTECT:
+                continue
+            if item.update.kind is Kind.MOVE and old is not None and new is not None:
+                kept += self.pages.move(old.start, old.end, new.start)
+            elif old is not None:
+                replaced = self.space.overlaps(old.start, old.size)
+                kept += (self.pages.clear if replaced else self.pages.release)(old.start, old.end)
+            elif new is not None and item.table is not None:
+                kept += self.pages.install(new.start, item.table)
+                self._files = True
+            if new is not None:
+                fresh.append(new)
+        for vma in fresh:
+            try:
+                with self._mirror:
+                    self._settle(vma)
+            except EngineError:
+                continue
+        del kept  # not earlier: the engine has only now let go of these pages
+
+    def _settle(self, vma: Vma) -> None:
+        """Make the engine's regions in a changed range point to the pages that are there now."""
+        rights = self._effective(vma)
+        for low, high, region in self._mirror.regions.inside(vma.start, vma.end):
+            if region.pointer and list(self.pages.spans(low, high)) != [(low, high, region.pointer)]:
+                self._mirror.clear(low, high)
+                self._mirror.note_absent(low, high)
+        if rights and vma.size <= EAGER:
+            for low, high in self._mirror.regions.gaps(vma.start, vma.end):
+                self._mirror.fill(low, high, rights)
+
+    # -- touching -----------------------------------------------------------------------------------------------------
+
+    def _touch(self, start: int, end: int) -> None:
+        """Bring what the engine lacks of [start, end) and has a right to. What it refuses stays absent."""
+        for low, high, _ in self._mirror.absent.inside(start, end):
+            for vma in self.space.regions(low, high - low):
+                place, stop = max(low, vma.start), min(high, vma.end)
+                while place < stop:
+                    try:
+                        self._touch_chunk(place)
+                    except EngineError:
+                        return
+                    place = (place & -CHUNK) + CHUNK
+
+    def _touch_chunk(self, address: int) -> bool:
+        """Map what is absent around `address`, as far as one region and one chunk go. Is there a page then?"""
+        mirror = self._mirror
+        vma, here = self.space.query(address), mirror.absent.at(address)
+        if vma is None or here is None or not self._effective(vma):
+            return False
+        low = max(vma.start, here[0], address & -CHUNK)
+        high = min(vma.end, here[1], (address & -CHUNK) + CHUNK)
+        source = source_of(vma)
+        if source is not None and not self.pages.pointer(address):
+            # Behind the end of the file when it was mapped; the file may have grown.
+            fresh = Source(source.file, source.offset + low - vma.start, source.shared)
+            self.pages.install(low, self.pages.open_file(fresh, high - low))
+        with mirror:
+            # Not joined: this may run inside the access that waits for the page.
+            mirror.fill(low, high, self._effective(vma), join=False)
+        return mirror.regions.at(address) is not None
+
+    def _invalid(self, uc: Uc, kind: int, address: int, size: int, value: int, data: Any) -> bool:
+        """The engine has no page for an access, or not the right: bring the page, or note the fault."""
+        access = Access.WRITE if kind in _WRITES else Access.EXEC if kind in _FETCHES else Access.READ
+        try:
+            came = False
+            first, last = self._page_range(address, max(size, 1))
+            for page in range(first, last, self.space.page_size):
+                vma = self.space.query(page)
+                if vma is None or not self._effective(vma) & _NEEDED[access]:
+                    self._fault = FaultStop(max(page, address), access, size, vma is not None)
+                    return False
+                if self._mirror.regions.at(page) is None:
+                    if not self._touch_chunk(page):
+                        self._fault = FaultStop(max(page, address), access, size, True, bus=source_of(vma) is not None)
+                        return False
+                    came = True
+            return came
+        except BaseException as error:
+            self.hook_error = self.hook_error or error
+            raise
+
+    # -- small things -------------------------------------------------------------------------------------------------
+
+    def _effective(self, vma: Vma) -> int:
+        return self.rights[vma.prot & RIGHTS]
+
+    def _engine_owned(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) whose memory is the engine's own: adopted, and not touched yet."""
+        return [(low, high) for low, high, region in self._mirror.regions.inside(start, end) if not region.pointer]
+
+    def _page_range(self, address: int, length: int) -> tuple[int, int]:
+        page, end = self.space.page_size, address + length
+        return address & -page, end + (-end % page)
+
+    def _must_be_mapped(self, address: int, length: int) -> None:
+        if not self.space.start <= address <= address + length <= self.space.end:
+            raise EngineError(f"{address:#x}-{address + length:#x} is outside the space")
+        for low, high in self.space.gaps(address, length):
+            raise EngineError(f"nothing is mapped at {low:#x}-{high:#x}")
+
+
+def _undoes(update: Update, last: Update) -> bool:
+    """Is `update` the space's inverse of `last`? Inverses carry the same region objects; new regions are new objects."""
+    return update.old is last.new and update.new is last.old and (update.kind is Kind.MOVE) == (last.kind is Kind.MOVE)
+
+
+def _coalesce(regions: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    out: list[tuple[int, int, int]] = []
+    for start, end, rights in regions:
+        if out and out[-1][1] == start and out[-1][2] == rights:
+            out[-1] = (out[-1][0], end, rights)
+        else:
+            out.append((start, end, rights))
+    return out
+
+
+def _text(regions: list[tuple[int, int, int]]) -> str:
+    return " ".join(f"{start:#x}-{end:#x}:{rights}" for start, end, rights in regions) or "none"
