@@ -54,20 +54,33 @@ class Mirror:
         self.absent: Intervals[None] = Intervals(_same)
         """What the space has and the engine has not: PROT_NONE, or to be mapped when it is touched."""
         self._undo: list[Callable[[], object]] = []
+        self._touched: list[tuple[int, int]] = []
 
     def __enter__(self) -> None:
         self._undo.clear()
+        self._touched.clear()
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None:
             self._undo.clear()
             return
+        touched = self._touched[:]
+        self._roll_back()
+        # What was cut for nothing becomes one again; only tidiness, so a second refusal is no matter.
+        try:
+            if touched:
+                self._join(min(low for low, _ in touched), max(high for _, high in touched))
+        except UcError:
+            self._roll_back()
+        self._undo.clear()
+        if isinstance(error, UcError):
+            raise EngineError(f"the engine refused: {error}") from error
+
+    def _roll_back(self) -> None:
         steps, self._undo = self._undo, []
         for step in reversed(steps):
             step()
         self._undo.clear()
-        if isinstance(error, UcError):
-            raise EngineError(f"the engine refused: {error}") from error
 
     def fill(self, start: int, end: int, rights: int, *, join: bool = True) -> None:
         """Map [start, end), where the engine has nothing. `join`: as one region with equal neighbours on the same host memory."""
@@ -164,6 +177,7 @@ class Mirror:
         self.uc.mem_map_ptr(start, end - start, region.rights, region.pointer)
         self.regions.put(start, end, region)
         absent = self.absent.cut(start, end)
+        self._touched.append((start, end))
         self._undo.append(lambda: self._unmap_again(start, end, absent))
 
     def _unmap_again(self, start: int, end: int, absent: list[tuple[int, int, None]]) -> None:
@@ -175,6 +189,7 @@ class Mirror:
     def _unmap(self, start: int, end: int, region: Region) -> None:
         self.uc.mem_unmap(start, end - start)
         self.regions.cut(start, end)
+        self._touched.append((start, end))
         self._undo.append(lambda: self._map(start, end, region))
 
     def _protect(self, start: int, end: int, rights: int) -> None:
@@ -187,6 +202,7 @@ class Mirror:
             for low, high, region in parts:
                 self._protect(low, high, region.rights)
 
+        self._touched.append((start, end))
         self._undo.append(undo)
 
     def _restore_absent(self, start: int, end: int, before: list[tuple[int, int, None]]) -> None:
