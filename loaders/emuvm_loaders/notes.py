@@ -49,7 +49,7 @@ def parse_properties(data: bytes, bits: int, order: Literal["little", "big"]) ->
     ENOEXEC: not exactly a GNU property note, properties too long, unsorted or repeated; EIO: too short for one.
     """
     align = 8 if bits == 64 else 4
-    first = _up(_HEADER + 4, align)
+    first = _HEADER + 4  # a multiple of both alignments
     if len(data) < _HEADER + 4:
         raise LoadError("the property note is too short", EIO)
     namesz, descsz, number = (int.from_bytes(data[i : i + 4], order) for i in (0, 4, 8))

@@ -105,7 +105,7 @@ def plan(
 
     LoadError for what kills a process in execve: EINVAL (nothing to load; filesz > memsz; a segment or the entry outside
     the user addresses; file offset and address at different places in their pages), EPERM (below min_address),
-    EOVERFLOW (file offset of 2^63 or more), EFAULT (bytes to be zeroed lie in a page behind the end of the file).
+    EOVERFLOW (file offsets of 2^63 or more), EFAULT (bytes to be zeroed lie in a page behind the end of the file).
     """
     if bias % page_size or (bias and not image.pie):
         raise ValueError(f"bias {bias:#x} for a {image.type} image with pages of {page_size:#x}")
@@ -186,7 +186,7 @@ class _Layout(NamedTuple):
             raise LoadError(f"segment {index}: address {vaddr:#x} and file offset {s.offset:#x} differ in their place in a page", EINVAL)
         offset = s.offset - inside
         length = _up(s.filesz + inside, page)
-        if offset + length > _OFFSET_LIMIT:
+        if offset + length >= _OFFSET_LIMIT:
             raise LoadError(f"segment {index}: file offset {s.offset:#x} is too large", EOVERFLOW)
         start = end = vaddr + s.filesz
         if s.memsz > s.filesz and s.flags & W:  # Linux clears through the user's rights: a read-only page keeps the file's bytes

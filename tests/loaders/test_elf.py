@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emuvm_loaders import Image, LoadError, R, Segment, W, X, load, require_static
+from emuvm_loaders import BytesSource, Image, LoadError, R, Segment, W, X, load, require_static
 from emuvm_loaders.machines import ARCHES
 from tests.loaders.elfbytes import GNU_PROPERTY, GNU_STACK, INTERP, LOAD, NOTE, TLS, Ph, elf, note, text_and_data
 
@@ -79,6 +79,8 @@ def test_program_header_table() -> None:
     refused(text_and_data(phoff=1 << 63), "file offset 0x8000000000000000")
     assert load(elf(*[TEXT] * 1170)).phnum == 1170
     refused(elf(*[TEXT] * 1171), "more than 64 KiB")
+    assert load(elf(*[TEXT] * 2048, bits=32, machine=3)).phnum == 2048, "64 KiB exactly"
+    refused(elf(*[TEXT] * 2049, bits=32, machine=3), "more than 64 KiB")
 
 
 def test_header_versions_are_ignored_as_linux_does() -> None:
@@ -148,16 +150,32 @@ def test_notes(big: bool) -> None:
 
 
 def test_notes_aligned_to_eight_and_broken_ones() -> None:
-    wide = note(b"GNU\0", 5, b"12345678", align=8) + note(b"GNU\0", 3, b"x", align=8)
+    wide = note(b"GNU\0", 5, b"1234", align=8) + note(b"GNU\0", 3, b"x", align=8)
     assert len(load(elf(TEXT, Ph(NOTE, 0x800, 0, len(wide), 0, align=8, data=wide))).notes) == 2
     endless = struct.pack("<III", 4, 0xFFFF_FFFF, 3) + b"GNU\0"
     image = load(elf(TEXT, Ph(NOTE, 0x800, 0, 1 << 60, 1 << 60, data=note(b"A\0", 1, b"") + endless)))
     assert [n.owner for n in image.notes] == ["A"]
+    short = note(b"A\0", 1, b"") + note(b"B\0", 1, b"12345678")[:-1]
+    assert [n.owner for n in load(elf(TEXT, Ph(NOTE, 0x800, 0, len(short), 0, data=short))).notes] == ["A"]
 
 
 def test_the_number_of_notes_is_bounded() -> None:
     many = b"".join(note(b"A\0", n, b"") for n in range(2000))
     assert len(load(elf(TEXT, *[Ph(NOTE, 0x2000, 0, len(many), 0, data=many)] * 40)).notes) <= 256
+
+
+def test_the_bytes_read_for_notes_are_bounded() -> None:
+    class Counting(BytesSource):
+        total = 0
+
+        def read_at(self, offset: int, length: int) -> bytes:
+            data = super().read_at(offset, length)
+            self.total += len(data)
+            return data
+
+    source = Counting(elf(TEXT, *[Ph(NOTE, 0x10000, 0, 1 << 60, 0)] * 1000, size=0x10000) + b"\xff" * (1 << 20))
+    assert load(source).notes == (), "all of them claim to be endless"
+    assert source.total < 0x30000
 
 
 def properties(*entries: tuple[int, bytes], bits: int = 64, owner: bytes = b"GNU\0", number: int = 5) -> bytes:
@@ -179,6 +197,12 @@ def test_properties() -> None:
     assert load(with_properties(b"rubbish", machine=243)).properties == (), "riscv kernels do not look"
 
 
+def test_the_last_property_header_counts() -> None:
+    first, last = properties((1, b"")), properties((2, b""))
+    headers = [Ph(GNU_PROPERTY, at, 0, len(d), 0, data=d) for at, d in ((0x800, first), (0x900, last))]
+    assert [p.type for p in load(elf(TEXT, *headers)).properties] == [2]
+
+
 def test_malformed_properties() -> None:
     good = properties((0xC000_0000, b"\1\0\0\0"))
     refused(with_properties(good, filesz=1025), "1025 bytes")
@@ -189,6 +213,8 @@ def test_malformed_properties() -> None:
     refused(with_properties(properties((2, b""), (1, b""))), "not sorted")
     refused(with_properties(properties((2, b""), (2, b""))), "not sorted")
     refused(with_properties(struct.pack("<III", 4, 4, 5) + b"GNU\0" + bytes(4)), "cut off")
+    unpadded = struct.pack("<III", 4, 12, 5) + b"GNU\0" + struct.pack("<II", 1, 4) + bytes(4)
+    refused(with_properties(unpadded), "longer than its note")
     refused(with_properties(struct.pack("<III", 4, 8, 5) + b"GNU\0" + struct.pack("<II", 1, 4)), "longer than its note")
 
 

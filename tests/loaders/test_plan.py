@@ -186,6 +186,20 @@ def test_refusals() -> None:
     refused(EFAULT, "behind the end of the file", Ph(LOAD, 0x20000, 0x400000, 0x10, 0x20, R | W))
 
 
+def test_the_largest_file_offset() -> None:
+    last = (1 << 63) - 0x2000
+    assert planned(Ph(LOAD, last, 0x400000, 0x1000, 0x1000)).mappings[0].offset == last
+    refused(EOVERFLOW, "too large", Ph(LOAD, last + 0x1000, 0x400000, 0x1000, 0x1000))
+
+
+def test_segments_in_any_order() -> None:
+    made = planned(Ph(LOAD, 0x1000, 0x409000, 0x100, 0x2000, R | X), Ph(LOAD, 0, 0x400000, 0x100, 0x100))
+    assert (made.start, made.end, made.brk) == (0x400000, 0x40B000, 0x40B000)
+    assert (made.start_code, made.end_code) == (0x409000, 0x409100)
+    assert (made.start_data, made.end_data) == (0x409000, 0x409100)
+    assert [m.address for m in made.mappings] == [0x409000, 0x40A000, 0x400000], "in table order"
+
+
 def test_the_last_bytes_below_task_size_are_usable() -> None:
     assert planned(Ph(LOAD, 0, TASK - 0x1000, 0x1000, 0x1000)).end == TASK
 
@@ -196,7 +210,7 @@ def test_a_file_shorter_than_its_segments_is_the_guests_bus_error() -> None:
 
 def test_lowest_address() -> None:
     image = load(elf(Ph(LOAD, 0, 0x1000, 1, 1), entry=0x1000))
-    assert plan(image, task_size=TASK).start == 0x1000
+    assert plan(image, task_size=TASK, min_address=0x1000).start == 0x1000
     with pytest.raises(LoadError, match="below") as caught:
         plan(image, task_size=TASK, min_address=0x10000)
     assert caught.value.errno == EPERM
