@@ -1,0 +1,208 @@
+"""Do the tests of the address space notice when it is wrong? Mutants of emuvm/mm, one at a time, in a temporary copy.
+
+    python tests/mm/mutate.py --count 100 --seed 1 [--file space.py ...] [--list]
+
+A mutant changes one thing: a comparison, a number by one, an operator, and/or, a `not`, the arms of a conditional, a
+return value, or a statement that is left out. It is killed if the quick tests (tests/mm) fail or take too long. Texts,
+annotations and tuning constants are left alone: they are not behaviour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("space.py", "cut.py", "vmamap.py")
+TESTS = ("tests/mm/test_contract.py", "tests/mm/test_model.py")
+SECONDS = 60
+TUNING = {"WIDTH", "_LEAN"}
+
+_COMPARE = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+_BINARY = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.Mult: ast.FloorDiv,
+    ast.FloorDiv: ast.Mult,
+    ast.LShift: ast.RShift,
+    ast.RShift: ast.LShift,
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: where it is, what it reads like, and the whole source with it."""
+
+    file: str
+    line: int
+    what: str
+    source: str
+
+
+def nodes(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
+    """(parent, field, index or None, node) for everything that is behaviour."""
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns", "decorator_list", "type_params", "bases"):
+            continue
+        items = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for index, item in items:
+            if not isinstance(item, ast.AST) or isinstance(item, ast.JoinedStr | ast.Import | ast.ImportFrom):
+                continue
+            if isinstance(item, ast.Assign | ast.AnnAssign):
+                targets = item.targets if isinstance(item, ast.Assign) else [item.target]
+                if any(isinstance(target, ast.Name) and target.id in TUNING for target in targets):
+                    continue
+            yield tree, name, index, item
+            yield from nodes(item)
+
+
+def variants(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """The changed forms of one node."""
+    old = ast.unparse(node) if isinstance(node, ast.expr | ast.stmt) else ""
+    if isinstance(node, ast.Compare):
+        for place, operator in enumerate(node.ops):
+            ops = list(node.ops)
+            ops[place] = _COMPARE[type(operator)]()
+            yield ast.Compare(node.left, ops, node.comparators), old
+    elif isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        yield ast.BinOp(node.left, _BINARY[type(node.op)](), node.right), old
+    elif isinstance(node, ast.BoolOp):
+        yield ast.BoolOp(ast.Or() if isinstance(node.op, ast.And) else ast.And(), node.values), old
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.Invert):
+        yield node.operand, old
+    elif isinstance(node, ast.Constant) and type(node.value) is int:
+        yield ast.Constant(node.value + 1), old
+        yield ast.Constant(node.value - 1), old
+    elif isinstance(node, ast.Constant) and type(node.value) is bool:
+        yield ast.Constant(not node.value), old
+    elif isinstance(node, ast.IfExp):
+        yield ast.IfExp(node.test, node.orelse, node.body), old
+    elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None":
+        yield ast.Return(None), old
+    elif isinstance(node, ast.AugAssign | ast.Raise | ast.Continue | ast.Break):
+        yield ast.Pass(), old
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        yield ast.Pass(), old
+
+
+def mutants(name: str) -> list[Mutant]:
+    """Every mutant of a file."""
+    tree = ast.parse((ROOT / "emuvm/mm" / name).read_text(encoding="utf-8"))
+    found = []
+    for parent, field, index, node in list(nodes(tree)):
+        for changed, old in variants(node):
+            ast.copy_location(changed, node)
+            target = getattr(parent, field)
+            if index is None:
+                setattr(parent, field, changed)
+            else:
+                target[index] = changed
+            text = ast.unparse(ast.fix_missing_locations(tree))
+            new = ast.unparse(changed)
+            if index is None:
+                setattr(parent, field, node)
+            else:
+                target[index] = node
+            found.append(Mutant(name, getattr(node, "lineno", 0), f"{old}  ->  {new}", text))
+    return found
+
+
+def tests_pass(folder: Path, deselected: list[str]) -> tuple[bool, str]:
+    """Run the quick tests in a copy."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", *TESTS]
+    for name in deselected:
+        command += ["--deselect", name]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False, "too slow"
+    return done.returncode == 0, done.stdout
+
+
+def copy_to(folder: Path) -> None:
+    """What the tests need, without the rest of the repository."""
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so")
+    shutil.copytree(ROOT / "emuvm", folder / "emuvm", ignore=ignore)
+    shutil.copytree(ROOT / "tests/mm", folder / "tests/mm", ignore=ignore)
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n", encoding="utf-8")
+    if (ROOT / "tests/__init__.py").exists():
+        shutil.copy(ROOT / "tests/__init__.py", folder / "tests/__init__.py")
+
+
+def survivors(chosen: list[Mutant], *, deselected: list[str] | None = None, verbose: bool = False) -> list[Mutant]:
+    """The mutants that no test notices."""
+    alive = []
+    with tempfile.TemporaryDirectory(prefix="mutate-") as name:
+        folder = Path(name)
+        copy_to(folder)
+        good, output = tests_pass(folder, deselected or [])
+        if not good:
+            raise SystemExit(f"the tests fail without any mutant:\n{output}")
+        for number, mutant in enumerate(chosen):
+            path = folder / "emuvm/mm" / mutant.file
+            original = path.read_text(encoding="utf-8")
+            path.write_text(mutant.source, encoding="utf-8")
+            good, _output = tests_pass(folder, deselected or [])
+            path.write_text(original, encoding="utf-8")
+            if good:
+                alive.append(mutant)
+            if verbose and (good or number % 10 == 9):
+                print(f"{number + 1}/{len(chosen)}  {'SURVIVED ' + show(mutant) if good else ''}", flush=True)
+    return alive
+
+
+def show(mutant: Mutant) -> str:
+    return f"{mutant.file}:{mutant.line}: {mutant.what}"
+
+
+def choose(count: int, seed: int, files: tuple[str, ...] = FILES) -> list[Mutant]:
+    """A seeded sample of all mutants."""
+    everything = [mutant for name in files for mutant in mutants(name)]
+    return random.Random(seed).sample(everything, min(count, len(everything)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="mutation check of emuvm.mm")
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--file", action="append", help=f"one of {', '.join(FILES)}")
+    parser.add_argument("--deselect", action="append", help="a test to leave out (pytest node id)")
+    parser.add_argument("--list", action="store_true", help="only list the mutants")
+    options = parser.parse_args()
+    chosen = choose(options.count, options.seed, tuple(options.file or FILES))
+    if options.list:
+        print("\n".join(show(mutant) for mutant in chosen))
+        return 0
+    alive = survivors(chosen, deselected=options.deselect, verbose=True)
+    killed = len(chosen) - len(alive)
+    print(f"{killed} of {len(chosen)} killed: {100 * killed / max(len(chosen), 1):.1f} %")
+    for mutant in alive:
+        print("alive ", show(mutant))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

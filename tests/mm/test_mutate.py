@@ -1,0 +1,34 @@
+"""A handful of mutants must die here too; the whole check is run by hand (see mutate.py)."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import mutate
+
+
+def test_mutants_differ_from_the_original_and_compile() -> None:
+    for name in mutate.FILES:
+        found = mutate.mutants(name)
+        assert len(found) > 40
+        for mutant in found[:: len(found) // 20]:
+            assert mutant.what.split("  ->  ")[0] != mutant.what.split("  ->  ")[1]
+            compile(mutant.source, mutant.file, "exec")
+
+
+@pytest.mark.timeout(120)
+def test_obvious_mutants_are_killed() -> None:
+    wanted = [
+        ("cut.py", "one.offset + (left.end - left.start) != two.offset"),
+        ("space.py", "new == vma.prot"),
+        ("space.py", "reversed(seen)"),
+        ("vmamap.py", "address < vma.end"),
+        ("vmamap.py", "place + need <= keys[k]"),
+    ]
+    chosen = []
+    for name, old in wanted:
+        found = [mutant for mutant in mutate.mutants(name) if mutant.what.startswith(old + "  ->")]
+        chosen += found[:1]
+    assert len(chosen) >= 3, "the lines named here are gone"
+    alive = mutate.survivors(chosen)
+    assert not alive, [mutate.show(mutant) for mutant in alive]
