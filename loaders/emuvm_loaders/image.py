@@ -6,13 +6,12 @@ Addresses are guest addresses as the file states them ("unbiased"): a position i
 one bias to all of them (see `plan`). Ranges are half open, sizes are bytes, everything is checked only as far as Linux
 checks it in execve before the point of no return (fs/binfmt_elf.c:load_elf_binary, 6.1 to 7.2); `plan` checks the rest.
 
-Everything here is immutable. The small records are named tuples because making a frozen dataclass costs a program's
-start more than a millisecond each.
+Everything here is immutable. The records are named tuples because making a frozen dataclass costs a program's start one
+to three milliseconds each.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from emuvm_loaders.source import Source
@@ -87,8 +86,7 @@ class Property(NamedTuple):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Image:
+class Image(NamedTuple):
     """A loadable file, as its headers describe it. Nothing of the segments' contents is held: see `data`."""
 
     name: str
@@ -101,8 +99,8 @@ class Image:
     bits: int
     big_endian: bool
     entry: int
-    source: Source = field(repr=False)
-    headers: tuple[Segment, ...] = field(default=(), repr=False)
+    source: Source
+    headers: tuple[Segment, ...] = ()
     """All program headers, in table order."""
     e_flags: int = 0
     osabi: int = 0
@@ -118,6 +116,11 @@ class Image:
     tls: Segment | None = None
     notes: tuple[Note, ...] = ()
     properties: tuple[Property, ...] = ()
+
+    def __repr__(self) -> str:
+        order = "big" if self.big_endian else "little"
+        segments = " ".join(f"{s.letters}@{s.vaddr:#x}+{s.memsz:#x}" for s in self.segments)
+        return f"<Image {self.name!r} {self.type} {self.arch or self.machine} {self.bits}-bit {order} entry={self.entry:#x} {segments}>"
 
     @property
     def segments(self) -> tuple[Segment, ...]:

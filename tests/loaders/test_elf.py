@@ -229,6 +229,11 @@ def test_image_is_frozen_and_data_is_what_the_file_holds() -> None:
         image.segments[0].vaddr = 1  # type: ignore[misc]
 
 
+def test_repr_is_one_readable_line() -> None:
+    image = load(text_and_data(), name="prog")
+    assert repr(image) == "<Image 'prog' exec x86_64 64-bit little entry=0x401000 r-x@0x400000+0x1200 rw-@0x402f00+0x2300>"
+
+
 def test_pyelftools_comes_late_and_without_the_debugger() -> None:
     """Start-up time: importing the package must not import the parser, and loading must not import pdb."""
     program = """if True:
