@@ -253,13 +253,26 @@ class Attached:
         low_2g: bool = False,
     ) -> int:
         """mmap(2). `file`: an open binary file, writable for shared mappings. With fixed, replace=False is MAP_FIXED_NOREPLACE."""
-        backing = None
+        backing, may = None, 7
         if file is not None:
+            if shared and not getattr(file, "writable", bool)():
+                may = 5
+                if prot & 2:
+                    raise GuestError(Errno.EACCES, "a shared writable mapping needs a writable file")
             if offset & (self.space.page_size - 1):
                 raise BadArgument("offset", f"{offset:#x} is not a multiple of the page size")
             backing = File(file if hasattr(file, "size") else OpenFile(file), offset)
         request = MapRequest(
-            addr=addr, length=length, prot=prot, backing=backing, shared=shared, fixed=fixed, replace=replace, noreserve=noreserve, low_2g=low_2g
+            addr=addr,
+            length=length,
+            prot=prot,
+            backing=backing,
+            shared=shared,
+            fixed=fixed,
+            replace=replace,
+            noreserve=noreserve,
+            low_2g=low_2g,
+            may=may,
         )
         return self.mm.mmap(request)
 

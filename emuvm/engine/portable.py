@@ -21,6 +21,8 @@ from emuvm.errors import EngineError
 BLOCK = 1 << 20
 _DROP = 64 << 10
 """Zeroing at least this much is left to the host where that is known to work (private anonymous memory on Linux)."""
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+"""Only a hint that large sparse memory is meant. Python below 3.13 does not name it; without it Linux refuses tens of GiB."""
 
 
 class Block:
@@ -34,8 +36,7 @@ class Block:
     def anonymous(cls, length: int) -> Block:
         if sys.platform == "win32":
             return cls(mmap.mmap(-1, length))
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        return cls(mmap.mmap(-1, length, flags=flags))
+        return cls(mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE))
 
 
 @dataclass(frozen=True, slots=True)
