@@ -91,6 +91,12 @@ def test_too_long_for_any_gap_is_no_space() -> None:
             filled().map_any(length, 1)
 
 
+def test_a_negative_start_is_refused_with_single_bytes_too() -> None:
+    with pytest.raises(BadArgument) as error:
+        AddressSpace(-1, 10, 1)
+    assert error.value.argument == "start"
+
+
 @pytest.mark.parametrize(
     ("argument", "values", "make"),
     [
@@ -384,6 +390,16 @@ def test_merge_rules(left: Any, right: Any, joins: bool) -> None:
         assert len(space) == (1 if joins and prot == 1 and flags == 0 else 2) + (1 if joins else 2)
 
 
+def test_texts() -> None:
+    space = filled()
+    assert repr(space) == "<AddressSpace 0x10000-0x30000 page=0x1000 regions=3>"
+    space.map_at(0x2_0000, PAGE, 5, backing=File("/bin/x", 0x3000))
+    assert space.maps().splitlines()[2:] == [
+        "00015000-00016000 r-xp 00000000 00:00 0 ",
+        "00020000-00021000 r-xp 00003000 00:00 0".ljust(73) + "/bin/x",
+    ]
+
+
 def test_check_finds_what_is_wrong() -> None:
     space = filled()
     space.check()
@@ -395,6 +411,16 @@ def test_check_finds_what_is_wrong() -> None:
             space.check()
         object.__setattr__(vma, attribute, good)
         space.check()
+
+
+def test_check_wants_whole_pages() -> None:
+    for low, high in ((0x1001, 0x2000), (0x1000, 0x2001)):
+        space = AddressSpace(0, 0x10000, 1)
+        space.map_at(low, high - low, 1)
+        space.check()
+        space._mask = 0xFFF
+        with pytest.raises(EmulatorBug, match="pages"):
+            space.check()
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------

@@ -271,6 +271,8 @@ class Random:
                 recorder.clear()
                 number += 1
         stop()
+        gone = [update.old.backing for update in recorder if update.kind is Kind.UNMAP and update.old is not None]
+        assert [name for name, _offset in pair.removed] == [backing.name for backing in gone if isinstance(backing, Never)]
         pages = model.pages
         for update in recorder:
             if update.kind is not Kind.MAP:
@@ -290,6 +292,8 @@ class Random:
         for at in range(self.start - 2 if self.start else 0, space.end + 2, max(self.page // 2, 1)):
             vma = space.query(at)
             hit = [region for region in listed if region[0] <= at < region[1]]
+            above = space.region_above(at)
+            assert (above and above.start) == next((region[0] for region in listed if region[0] >= at), None)
             assert (vma.start, vma.end) == hit[0][:2] if vma else not hit
         low, high = sorted((self.r.randrange(self.start, space.end), self.r.randrange(self.start, space.end)))
         size = high - low + 1
