@@ -23,7 +23,7 @@ class Never:
     def split(self, offset: int) -> Never:
         return type(self)(self.name, self.offset + offset, self.log)
 
-    def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+    def joins(self, next: Any) -> bool:
         return False
 
     def removed(self) -> None:
@@ -39,7 +39,7 @@ class Never:
 class Joins(Never):
     """A backing object that merges with every other of its name, whatever the offsets."""
 
-    def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+    def joins(self, next: Any) -> bool:
         return type(next) is Joins and next.name == self.name
 
     def __eq__(self, other: object) -> bool:

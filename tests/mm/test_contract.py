@@ -135,7 +135,7 @@ def test_errors_of_state() -> None:
         space.unmap(low, PAGE)
     for holes in ("error", "stop"):
         with pytest.raises(Hole) as hole:
-            space.protect(0x1_2000, 0x3000, 7, holes=holes)  # type: ignore[arg-type]
+            space.protect(0x1_2000, 0x3000, 7, holes=holes)
         assert hole.value.errno == 12 and hole.value.address == 0x1_2000
     with pytest.raises(Hole) as hole:
         space.protect(0x1_0000, 0x5000, 7)
@@ -196,7 +196,7 @@ def test_changing_the_space_while_it_cuts_is_an_error() -> None:
             space.clear()
             return self
 
-        def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+        def joins(self, next: Any) -> bool:
             return False
 
     space.map_at(0x1000, 0x3000, 1, backing=Meddler())
@@ -222,7 +222,7 @@ def test_a_filter_that_fails_changes_nothing() -> None:
         space.protect(0x1_0000, 0x6000, ask, holes="skip")
     assert asked == [3, 1, 5] and list(space) == before and not updates
     asked.clear()
-    space.protect(0x1_4000, PAGE, lambda old: asked.append(old))  # type: ignore[func-returns-value]
+    space.protect(0x1_4000, PAGE, lambda old: asked.append(old))
     assert asked == [1] and list(space) == before
 
 
@@ -312,7 +312,7 @@ class Counted:
         self.log.append(("split", self.name, offset))
         return Counted(self.log, f"{self.name}+{offset:x}", self.friend)
 
-    def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+    def joins(self, next: Any) -> bool:
         return self.friend and isinstance(next, Counted) and next.friend
 
     def removed(self) -> None:

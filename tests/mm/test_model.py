@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -244,7 +245,7 @@ class Random:
             steps, hole = model.protect(at, length, new, holes)
             return (None if hole is None else Hole(hole, "")), steps
 
-        run(self.pair, lambda: self.pair.space.protect(at, length, prot, holes=holes), expect)
+        run(self.pair, lambda: self.pair.space.protect(at, length, prot, holes=holes), expect)  # type: ignore[arg-type]
 
     def do_move(self) -> None:
         at, length, to = self.address(), self.length(), self.address()
@@ -304,7 +305,7 @@ class Random:
         gaps = space.gaps(low, size)
         if free is not None:
             assert [at for start, end in gaps for at in range(start, end)] == free
-        assert all(one[1] < two[0] for one, two in zip(gaps, gaps[1:], strict=False))
+        assert all(one[1] < two[0] for one, two in pairwise(gaps))
         assert sum(end - start for start, end in gaps) == size - sum(min(r[1], high + 1) - max(r[0], low) for r in inside)
 
 

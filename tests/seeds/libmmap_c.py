@@ -29,7 +29,7 @@ class Piece:
     def split(self, offset: int) -> Piece:
         return Piece(self.fd, self.offset + offset)
 
-    def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+    def joins(self, next: Any) -> bool:
         return False
 
 

@@ -30,7 +30,7 @@ class Info:
     def split(self, offset: int) -> Info:
         return Info(self.fd, self.offset, self.start + offset, self.kept_apart)
 
-    def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+    def joins(self, next: Any) -> bool:
         return (self.fd, self.offset) == (next.fd, next.offset) and next.start not in self.kept_apart
 
 

@@ -7,6 +7,7 @@ the right one; a protect filter may decline, and what it accepts is reported eve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Clone:
     def split(self, offset: int) -> Clone:
         return Clone(self.id)
 
-    def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+    def joins(self, next: Any) -> bool:
         return False
 
 
@@ -124,7 +125,7 @@ class MemorySet(Adapter):
 
     def do_protect(self, op: dict[str, Any]) -> str:
         assert self.space is not None
-        new = self.filter(op["filter"])
+        new: Callable[[int], int | None] = self.filter(op["filter"])
 
         def ask(old: int) -> int | None:
             self.asked.append(old)

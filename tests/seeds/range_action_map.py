@@ -30,7 +30,7 @@ class Segment:
         self.splits.append((self, offset, right))
         return right
 
-    def joins(self, next: Any) -> bool:  # noqa: A002 - named by the Backing protocol
+    def joins(self, next: Any) -> bool:
         return False
 
     def removed(self) -> None:
