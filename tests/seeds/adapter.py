@@ -47,6 +47,7 @@ class Adapter:
         self.muted = False
         self.refuse_at: int | None = None
         self._undoing = False
+        self._detours: dict[int, int] = {}
 
     # -- to be provided by each system
 
@@ -74,6 +75,7 @@ class Adapter:
         self.heard = []
         self.refuse_at = refuse_at
         self._undoing = False
+        self._detours = {}
 
     def open(self, space: AddressSpace | None) -> None:
         """Use this space from now on."""
@@ -115,20 +117,18 @@ class Adapter:
         way back, which no old system had, is not listened to.
         """
         assert self.space is not None
-        detours: list[tuple[int, int, int]] = []
-        for piece in self.pieces(start, end):
-            if new(piece.prot) == piece.prot:
-                detours.append((piece.start, piece.end - piece.start, piece.prot))
+        same = [piece for piece in self.pieces(start, end) if new(piece.prot) == piece.prot]
+        self._detours = {piece.start: piece.prot for piece in same}
 
         def via(old: int) -> int | None:
             wanted = new(old)
             return old ^ MARK if wanted == old else wanted
 
         self.space.protect(start, end - start, via, holes="skip")
-        for at, length, prot in detours:
-            self.quietly(self.space.protect, at, length, prot)
+        for piece in same:
+            self.quietly(self.space.protect, piece.start, piece.size, piece.prot)
 
     def wanted(self, update: Update) -> int:
         """The rights a PROTECT update of `touch` stands for."""
-        assert update.kind is Kind.PROTECT and update.old is not None and update.new is not None
-        return update.old.prot if update.new.prot == update.old.prot ^ MARK else update.new.prot
+        assert update.kind is Kind.PROTECT and update.new is not None
+        return self._detours.get(update.start, update.new.prot)

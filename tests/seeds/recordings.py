@@ -28,20 +28,22 @@ def folders() -> list[Path]:
     return [Path(__file__).parent / "vectors", *more]
 
 
-def files(system: str) -> list[Path]:
-    """The recordings of one system: every file whose name starts with the system's."""
+def files() -> list[Path]:
+    """Every recording in the folders, whatever its name."""
     found = []
     for folder in folders():
-        names = sorted(folder.rglob("*.jsonl")) + sorted(folder.rglob("*.jsonl.gz"))
-        found += [path for path in names if path.name.startswith(system + ".")]
+        found += sorted(folder.rglob("*.jsonl")) + sorted(folder.rglob("*.jsonl.gz"))
     return found
 
 
 def sequences(system: str) -> Iterator[tuple[str, Sequence]]:
-    """(where it comes from, the sequence) of every recording of a system."""
-    for path in files(system):
+    """(where it comes from, the sequence) of every recording of a system. Each sequence says which system it is of."""
+    name = f'"{system}"'
+    for path in files():
         opener = gzip.open if path.suffix == ".gz" else open
         with opener(path, "rt", encoding="utf-8") as lines:
             for number, line in enumerate(lines):
-                if line.strip():
-                    yield f"{path.name}:{number + 1}", json.loads(line)
+                if name in line:
+                    sequence = json.loads(line)
+                    if sequence["system"] == system:
+                        yield f"{path.name}:{number + 1}", sequence
