@@ -309,18 +309,24 @@ class Attached:
         if not arch.syscall_args:
             raise EmuvmError(f"system calls of {arch.name} cannot be served")
         number = self.uc.reg_read(unicorn_adopt.register(arch.name, arch.syscall_number))
-        call = _CALLS.get(table(arch.name).get(number, ""))
-        if call is None:
+        name = table(arch.name).get(number, "")
+        if name not in _CALLS:
             return False
-        args = [self.uc.reg_read(unicorn_adopt.register(arch.name, name)) for name in arch.syscall_args]
-        try:
-            result = call(self, *args)
-        except GuestError as error:
-            result = -error.errno
+        result = self.syscall(name, *(self.uc.reg_read(unicorn_adopt.register(arch.name, arg)) for arg in arch.syscall_args))
         if result is None:
             return False
         self.uc.reg_write(unicorn_adopt.register(arch.name, arch.syscall_result), result & ((1 << arch.bits) - 1))
         return True
+
+    def syscall(self, name: str, *args: int) -> int | None:
+        """A memory call with raw register values: its result, -errno when it fails; None: not one that is served here."""
+        call = _CALLS.get(name)
+        if call is None:
+            return None
+        try:
+            return call(self, *args, *[0] * (6 - len(args)))
+        except GuestError as error:
+            return -error.errno
 
     def _heap_start(self) -> int:
         middle = self.space.start + (self.space.end - self.space.start) // 2

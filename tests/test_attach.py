@@ -13,7 +13,7 @@ import unicorn
 from unicorn import x86_const
 
 from emuvm.abi.errno import Errno
-from emuvm.attach import AttachError, Attached, attach, of
+from emuvm.attach import Attached, AttachError, attach, of
 from emuvm.engine.base import Access, FaultStop
 from emuvm.errors import EmulatorBug, EngineError, GuestError
 
@@ -75,7 +75,7 @@ def test_mprotect_across_two_areas_where_the_engine_alone_would_do_half(uc: Any)
         vm.mprotect(CODE, PAGE, 1)
         vm.map_at(CODE + 4 * PAGE, PAGE, 3)
         vm.mprotect(CODE, 5 * PAGE, 1)
-        assert [v.prot for v in vm.space][0] == 1
+        assert next(iter(vm.space)).prot == 1
         with pytest.raises(GuestError) as caught:
             vm.mprotect(CODE, 6 * PAGE, 3)
         assert caught.value.errno == Errno.ENOMEM
