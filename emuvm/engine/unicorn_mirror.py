@@ -121,8 +121,11 @@ class Mirror:
         before = self.absent.cut(start, end)
         self._undo.append(lambda: self._restore_absent(start, end, before))
 
-    def take_over(self, start: int, end: int) -> None:
-        """Turn regions whose memory is the engine's own into ours, whole: contents are copied, zero pages are not."""
+    def take_over(self, start: int, end: int, rights: tuple[int, ...]) -> None:
+        """Turn regions whose memory is the engine's own into ours, whole: contents are copied, zero pages are not.
+
+        They get what `rights` makes of theirs, like all our regions.
+        """
         for low, high, region in self.regions.whole(start, end):
             if region.pointer:
                 continue
@@ -130,7 +133,7 @@ class Mirror:
                 data = bytes(self.uc.mem_read(place, min(_COPY, high - place)))
                 if data.count(0) != len(data):
                     self.pages.write(place, data)
-            self._take(low, high, region.rights)
+            self._take(low, high, rights[region.rights])
 
     def drop_code(self, start: int, end: int) -> None:
         """Drop code translated from these pages. Only executable ones can have any: losing the right drops it as well."""

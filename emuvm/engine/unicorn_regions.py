@@ -136,6 +136,9 @@ class RegionsMemory:
             raise EmulatorBug(f"engine regions {_text(actual)} differ from those noted: {_text(noted)}")
         for start, end, region in regions:
             self._verify_region(start, end, region)
+        for start, end, _ in self._mirror.absent:
+            if regions.whole(start, end) or self.space.gaps(start, end - start):
+                raise EmulatorBug(f"{start:#x}-{end:#x} is noted as absent from the engine, and is there or not in the space")
         for vma in self.space:
             if not self._effective(vma):
                 continue
@@ -235,11 +238,11 @@ class RegionsMemory:
         mirror, old, new = self._mirror, update.old, update.new
         if update.kind is Kind.PROTECT and old is not None and new is not None:
             if (old.prot ^ new.prot) & RIGHTS:
-                mirror.take_over(old.start, old.end)
+                mirror.take_over(old.start, old.end, self.rights)
                 self._protect(old, new)
             return
         if old is not None:
-            mirror.take_over(old.start, old.end)
+            mirror.take_over(old.start, old.end, self.rights)
             mirror.clear(old.start, old.end)
             mirror.forget_absent(old.start, old.end)
         if new is not None:

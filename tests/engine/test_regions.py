@@ -12,6 +12,7 @@ import pytest
 import unicorn
 
 from emuvm.abi.arch import X86_64
+from emuvm.engine import unicorn_regions
 from emuvm.engine.unicorn_regions import RegionsMemory
 from emuvm.errors import EmulatorBug, EngineError, SpaceError
 from emuvm.mm import AddressSpace
@@ -91,6 +92,42 @@ def test_random_operations(seed: int) -> None:
         model.random_step(rng)
         model.check(uc)
         assert {p for vma in space for p in range(vma.start, vma.end, PAGE)} == set(model.pages)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_operations_with_nearly_everything_sparse(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unicorn_regions, "EAGER", 2 * PAGE)
+    monkeypatch.setattr(unicorn_regions, "CHUNK", 4 * PAGE)
+    rng = random.Random(seed)
+    uc, space, memory = make()
+    model = Model(space, memory)
+    for _ in range(150):
+        model.random_step(rng)
+        model.check(uc)
+    memory.complete()
+    model.check(uc)
+    readable = {p for vma in space if vma.prot for p in range(vma.start, vma.end, PAGE)}
+    assert readable == {p for start, end, _ in uc.mem_regions() for p in range(start, end, PAGE)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_operations_on_adopted_regions(seed: int) -> None:
+    rng = random.Random(seed)
+    uc = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
+    space = AddressSpace(BASE, PAGES * PAGE)
+    memory = RegionsMemory(uc, space, X86_64.rights)
+    model = Model(space, memory)
+    for start in range(BASE, space.end, 6 * PAGE):
+        prot = rng.choice((0, 1, 2, 3, 5, 7))
+        uc.mem_map(start, 5 * PAGE, prot)
+        for place in range(start, start + 5 * PAGE, PAGE):
+            model.pages[place] = rng.randbytes(8)
+            uc.mem_write(place, model.pages[place])
+        memory.adopt(start, start + 5 * PAGE, prot)
+    model.check(uc)
+    for _ in range(60):
+        model.random_step(rng)
+        model.check(uc)
 
 
 def test_equal_neighbours_are_one_region() -> None:
@@ -241,10 +278,14 @@ def test_sparse_areas_cost_nothing(size: int, prot: int) -> None:
     assert list(uc.mem_regions()) == []
     memory.write(addr + size // 2, b"here")
     assert memory.read(addr + size // 2 - 2, 8) == b"\0\0here\0\0"
+    if prot:
+        assert bytes(uc.mem_read(addr + size // 2, 4)) == b"here", "the engine has what was written"
+    assert memory.pages.bytes_reserved() > 0
     memory.verify()
     space.unmap(addr, size)
     memory.verify()
     assert list(uc.mem_regions()) == []
+    assert memory.pages.bytes_reserved() == 0
     assert time.process_time() - began < 0.2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 5 << 10
     space.map_at(addr, size, 3)
