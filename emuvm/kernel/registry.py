@@ -1,0 +1,135 @@
+"""The table of system calls emuvm knows: one row per call.
+
+Owns: Spec rows, the `@syscall` decorator, the meaning of signatures, the list of families. Must not know numbers,
+processes, or how a call is entered.
+
+A signature lists the kinds of a call's arguments, separated by blanks. A handler is called as `handler(proc, *arguments)`
+and gets for each kind:
+
+    fd, int      sign-extended low 32 bits
+    uint, flags  low 32 bits
+    mode         low 16 bits (umode_t)
+    long, off    the word, sign-extended
+    ulong, size, ptr   the word, unsigned
+    str, path    bytes of the NUL-terminated string, without the NUL: EFAULT, ENAMETOOLONG from PATH_MAX (4096) on
+    path?        the same, or None for a NULL pointer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+
+Level = Literal["full", "partial", "accepted"]
+"""full: as Linux; partial: the note says what is missing; accepted: arguments are taken, nothing happens."""
+
+Handler = Callable[..., int]
+_F = TypeVar("_F", bound=Handler)
+
+KINDS = frozenset("fd int uint flags mode long off ulong size ptr str path path?".split())
+PATH_MAX = 4096
+
+FAMILIES = ("file", "fs", "io", "mem", "misc", "poll", "proc", "sig", "time")
+"""Modules of emuvm.kernel.sys; each registers its calls when it is imported."""
+
+
+class Spec(NamedTuple):
+    """One system call."""
+
+    name: str
+    kinds: tuple[str, ...]
+    handler: Handler
+    pure: bool
+    """It changes no mapping, register or pc and never blocks: it may run inside the engine's hook."""
+    level: Level
+    note: str
+
+
+class Strings(Protocol):
+    """Where string arguments come from."""
+
+    def read_cstr(self, addr: int, limit: int) -> bytes: ...
+
+
+_specs: dict[str, Spec] = {}
+
+
+def syscall(name: str, signature: str = "", *, pure: bool = False, level: Level = "full", note: str = "") -> Callable[[_F], _F]:
+    """Register the decorated function as the handler of `name`. It may be stacked, for calls under several names."""
+    kinds = tuple(signature.split())
+    if not KINDS.issuperset(kinds) or len(kinds) > 6:
+        raise ValueError(f"{name}: bad signature {signature!r}")
+    if name in _specs:
+        raise ValueError(f"{name} is registered twice")
+
+    def register(handler: _F) -> _F:
+        _specs[name] = Spec(name, kinds, handler, pure, level, note)
+        return handler
+
+    return register
+
+
+def load_families() -> None:
+    """Import every family, once."""
+    for family in FAMILIES:
+        import_module(f"emuvm.kernel.sys.{family}")
+
+
+def find(name: str) -> Spec | None:
+    """The row of a call, or None."""
+    return _specs.get(name)
+
+
+def all_specs() -> list[Spec]:
+    """Every row, by name."""
+    return [_specs[name] for name in sorted(_specs)]
+
+
+def _signed(value: int) -> int:
+    return ((value & 0xFFFF_FFFF) ^ 0x8000_0000) - 0x8000_0000
+
+
+def _signed64(value: int) -> int:
+    return ((value & 0xFFFF_FFFF_FFFF_FFFF) ^ 0x8000_0000_0000_0000) - 0x8000_0000_0000_0000
+
+
+def _low32(value: int) -> int:
+    return value & 0xFFFF_FFFF
+
+
+def _low16(value: int) -> int:
+    return value & 0xFFFF
+
+
+def _converter(kind: str, bits: int, strings: Strings) -> Callable[[int], Any] | None:
+    """How a raw register value becomes an argument; None: as it is."""
+    if kind in ("str", "path"):
+        return lambda value: strings.read_cstr(value, PATH_MAX)
+    if kind == "path?":
+        return lambda value: strings.read_cstr(value, PATH_MAX) if value else None
+    if kind in ("fd", "int"):
+        return _signed
+    if kind in ("uint", "flags"):
+        return _low32
+    if kind == "mode":
+        return _low16
+    if kind in ("long", "off"):
+        return _signed64 if bits == 64 else _signed
+    return None if bits == 64 else _low32
+
+
+def bind(spec: Spec, proc: Any, bits: int, strings: Strings) -> Callable[[tuple[int, ...]], int]:
+    """A function of the raw argument registers that converts them and calls the handler."""
+    handler, count = spec.handler, len(spec.kinds)
+    if count == 0:
+        return lambda args: handler(proc)
+    converters = [_converter(kind, bits, strings) for kind in spec.kinds]
+    if not any(converters):
+        return lambda args: handler(proc, *args[:count])
+    pairs = tuple(enumerate(converters))
+
+    def call(args: tuple[int, ...]) -> int:
+        return handler(proc, *[args[i] if convert is None else convert(args[i]) for i, convert in pairs])
+
+    return call

@@ -1,0 +1,219 @@
+"""Copies between emuvm and guest memory, as the guest itself could make them.
+
+Owns: access checks page by page, partial copies, strings, iovecs, small integers. Must not know system calls. Every
+method raises GuestError(EFAULT) where the guest may not access the memory; a copy that fails has stored nothing.
+Addresses are guest addresses, lengths bytes. Rights are the mapping's (arch/*/mm: protection_map); pages of a file mapping
+that lie behind the end of the file are not accessible; stacks grow. Source: LINUX uaccess, lib/iov_iter.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+
+from emuvm.abi.arch import Arch
+from emuvm.abi.errno import Errno
+from emuvm.abi.structs import iovec_size, unpack_iovec
+from emuvm.engine.base import Memory
+from emuvm.errors import GuestError
+from emuvm.mm.space import AddressSpace
+from emuvm.mm.types import File, Vma
+
+READ, WRITE = 1, 2
+IOV_MAX = 1024
+_STRING_STEP = 256
+MAX_RW_COUNT = 0x7FFF_F000
+"""The most one read or write transfers (include/linux/fs.h)."""
+
+
+class GrowthDeferred(Exception):
+    """The copy needs the stack to grow, but mappings must not change now. The call is to be made again outside the hook."""
+
+
+def _no_growth(address: int) -> bool:
+    return False
+
+
+class UserMemory:
+    """Guest memory as a system call sees it. `grow(address)` extends the stack to an address, if Linux would."""
+
+    def __init__(self, space: AddressSpace, memory: Memory, arch: Arch, grow: Callable[[int], bool] = _no_growth) -> None:
+        self.space = space
+        self.memory = memory
+        self.arch = arch
+        self.grow = grow
+        self.deferred = False
+        """True inside an engine hook: growing the stack raises GrowthDeferred instead."""
+        self._readable = tuple(bool(rights & READ) for rights in arch.rights)
+        order = ">" if arch.big_endian else "<"
+        self._word = Struct(order + ("Q" if arch.bits == 64 else "I"))
+        self._u32 = Struct(order + "I")
+        self._u64 = Struct(order + "Q")
+        self._page = space.page_size
+
+    # -- which bytes are accessible ---------------------------------------------------------------------------------------
+
+    def access_ok(self, addr: int, length: int) -> None:
+        """EFAULT when the range reaches beyond user addresses (access_ok); says nothing about mappings."""
+        if addr + length > self.arch.task_size:
+            raise GuestError(Errno.EFAULT, f"{addr:#x} and {length:#x} bytes on are not user addresses")
+
+    def accessible(self, addr: int, length: int, access: int) -> int:
+        """How many of `length` bytes from `addr` on may be accessed (READ or WRITE) without a break."""
+        done = 0
+        while done < length:
+            vma = self.space.query(addr + done)
+            if vma is None:
+                if not self._grown(addr + done):
+                    break
+                continue
+            if not (self._readable[vma.prot & 7] if access == READ else vma.prot & WRITE):
+                break
+            end = self._end(vma)
+            if end <= addr + done:
+                break
+            done = end - addr
+        return min(done, length)
+
+    def _grown(self, address: int) -> bool:
+        if not self.deferred:
+            return self.grow(address)
+        above = self.space.region_above(address) if address < self.space.end else None
+        if above is not None and above.flags & 0x100:
+            raise GrowthDeferred
+        return False
+
+    def _end(self, vma: Vma) -> int:
+        """Where the region stops being accessible: its end, or the last page that holds bytes of its file."""
+        backing = vma.backing
+        if not isinstance(backing, File) or not hasattr(backing.file, "size"):
+            return vma.end
+        present = backing.file.size() - backing.offset
+        return min(vma.end, vma.start + (present + self._page - 1) // self._page * self._page)
+
+    def check(self, addr: int, length: int, access: int) -> None:
+        """EFAULT unless the whole range may be accessed."""
+        self.access_ok(addr, length)
+        if self.accessible(addr, length, access) < length:
+            raise GuestError(Errno.EFAULT, f"{addr:#x}, {length} bytes")
+
+    # -- copies -----------------------------------------------------------------------------------------------------------
+
+    def read(self, addr: int, length: int) -> bytes:
+        """All of the bytes, or EFAULT."""
+        if not length:
+            return b""
+        vma = self.space.query(addr)
+        if vma is None or addr + length > vma.end or vma.backing is not None or not self._readable[vma.prot & 7]:
+            self.check(addr, length, READ)
+        return self.memory.read(addr, length)
+
+    def write(self, addr: int, data: bytes) -> None:
+        """All of the bytes, or EFAULT and none."""
+        if not data:
+            return
+        vma = self.space.query(addr)
+        if vma is None or addr + len(data) > vma.end or vma.backing is not None or not vma.prot & WRITE:
+            self.check(addr, len(data), WRITE)
+        self.memory.write(addr, data)
+
+    def read_some(self, addr: int, length: int) -> bytes:
+        """The accessible bytes from `addr` on, at most `length`; EFAULT when not even the first is, or beyond user space."""
+        if not length:
+            return b""
+        return self.memory.read(addr, self._some(addr, length, READ))
+
+    def write_some(self, addr: int, data: bytes) -> int:
+        """Store as much as is accessible from `addr` on; the count. EFAULT when not even the first byte is."""
+        if not data:
+            return 0
+        count = self._some(addr, len(data), WRITE)
+        self.memory.write(addr, data if count == len(data) else data[:count])
+        return count
+
+    def writable(self, addr: int, length: int) -> int:
+        """How much a write_some of `length` bytes would store; EFAULT as there. To be asked before data leave a pipe."""
+        return self._some(addr, length, WRITE) if length else 0
+
+    def _some(self, addr: int, length: int, access: int) -> int:
+        self.access_ok(addr, length)
+        count = self.accessible(addr, length, access)
+        if not count:
+            raise GuestError(Errno.EFAULT, f"{addr:#x}")
+        return count
+
+    def read_cstr(self, addr: int, limit: int, too_long: int = Errno.ENAMETOOLONG) -> bytes:
+        """The string at `addr` without its NUL. `too_long` is raised if there is no NUL in the first `limit` bytes."""
+        parts: list[bytes] = []
+        done = 0
+        while done < limit:
+            step = min(_STRING_STEP, limit - done)
+            self.access_ok(addr + done, 1)
+            count = self.accessible(addr + done, step, READ)
+            part = self.memory.read(addr + done, count) if count else b""
+            end = part.find(b"\0")
+            if end >= 0:
+                parts.append(part[:end])
+                return b"".join(parts)
+            if count < step:
+                raise GuestError(Errno.EFAULT, f"string at {addr:#x}")
+            parts.append(part)
+            done += count
+        raise GuestError(too_long, f"string at {addr:#x}")
+
+    def read_strings(self, addr: int, limit: int, each: int) -> list[bytes]:
+        """A NULL-terminated array of string pointers, as for execve; a NULL `addr` is an empty list. E2BIG beyond the limits."""
+        strings: list[bytes] = []
+        total = 0
+        while addr:
+            pointer = self.read_word(addr)
+            if not pointer:
+                break
+            strings.append(self.read_cstr(pointer, each, Errno.E2BIG))
+            total += len(strings[-1]) + 1 + self._word.size
+            if total > limit:
+                raise GuestError(Errno.E2BIG, "arguments and environment")
+            addr += self._word.size
+        return strings
+
+    def read_iovec(self, addr: int, count: int) -> list[tuple[int, int]]:
+        """[(base, length)], their sum capped at MAX_RW_COUNT (lib/iov_iter.c:__import_iovec).
+
+        EINVAL too many, or a negative length; EFAULT the array, or a buffer beyond user addresses.
+        """
+        if not 0 <= count <= IOV_MAX:
+            raise GuestError(Errno.EINVAL, f"{count} iovecs")
+        vectors = unpack_iovec(self.arch, self.read(addr, count * iovec_size(self.arch)))
+        room, result = MAX_RW_COUNT, []
+        for base, length in vectors:
+            if length >> (self.arch.bits - 1):
+                raise GuestError(Errno.EINVAL, "negative iovec length")
+            self.access_ok(base, length)
+            result.append((base, min(length, room)))
+            room -= result[-1][1]
+        return result
+
+    # -- integers ---------------------------------------------------------------------------------------------------------
+
+    def read_word(self, addr: int) -> int:
+        """An unsigned long or pointer."""
+        value: int = self._word.unpack(self.read(addr, self._word.size))[0]
+        return value
+
+    def write_word(self, addr: int, value: int) -> None:
+        """A long, signed or unsigned."""
+        self.write(addr, self._word.pack(value & ((1 << self.arch.bits) - 1)))
+
+    def read_u32(self, addr: int) -> int:
+        value: int = self._u32.unpack(self.read(addr, 4))[0]
+        return value
+
+    def write_u32(self, addr: int, value: int) -> None:
+        self.write(addr, self._u32.pack(value & 0xFFFF_FFFF))
+
+    def read_u64(self, addr: int) -> int:
+        value: int = self._u64.unpack(self.read(addr, 8))[0]
+        return value
+
+    def write_u64(self, addr: int, value: int) -> None:
+        self.write(addr, self._u64.pack(value & 0xFFFF_FFFF_FFFF_FFFF))
