@@ -1,0 +1,229 @@
+"""One byte per guest page: the page table that the TLB fill callbacks read.
+
+Owns: the bytes, their meaning, the dirty log, and the struct shared with native/fill.c. Must not know Unicorn, nor the
+address space.
+
+    bits    7 6   5    4       3     2 1 0
+            - -  CODE PRESENT DIRTY  X W R      R W X   rights granted now, already the effective ones of the architecture
+                                                DIRTY   written since `take_dirty`; in the log once
+                                                PRESENT the host page may hold content (even when no right is granted)
+                                                CODE    was fetched from: there may be translated code
+
+A right that is not there means "ask", not "no". Tables are sparse: host memory only where pages were used.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+
+from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, host_map, host_unmap
+from emuvm.errors import EngineError
+
+R, W, X, DIRTY, PRESENT, CODE = 1, 2, 4, 8, 16, 32
+READ, WRITE, FETCH = 16, 17, 18
+"""The access numbers of the fill callback (unicorn.h: uc_mem_type)."""
+PAGE_BITS = 12
+PAGE = 1 << PAGE_BITS
+MAX_WINDOWS = 256
+_TABLE = WINDOW >> PAGE_BITS
+_LEAF_BITS = PAGE_BITS + 12
+_LEAF = 1 << _LEAF_BITS
+_LOG = 1 << 16
+
+_KEEP = bytes(b & (DIRTY | PRESENT) for b in range(256))
+_IS_CODE = bytes(1 if b & CODE else 0 for b in range(256))
+_grants: dict[tuple[int, bool], bytes] = {}
+
+
+class _Window(ctypes.Structure):
+    _fields_ = [("number", ctypes.c_uint64), ("bytes", ctypes.c_uint64)]
+
+
+class FillState(ctypes.Structure):
+    """struct fill_state of native/fill.c."""
+
+    _fields_ = [
+        ("window_count", ctypes.c_uint64),
+        ("dirty_count", ctypes.c_uint64),
+        ("dirty_capacity", ctypes.c_uint64),
+        ("dirty_log", ctypes.c_uint64),
+        ("windows", _Window * MAX_WINDOWS),
+    ]
+
+
+def native_fill() -> int:
+    """Address of the native fill callback; 0 when the C module is not there or does not fit."""
+    try:
+        from emuvm.engine.native import _fill
+    except ImportError:
+        return 0
+    address, size = _fill.addresses()
+    return address if size == ctypes.sizeof(FillState) else 0
+
+
+class PageTable:
+    """The page bytes of all windows. Ranges are in bytes of guest address, whole pages, half-open."""
+
+    def __init__(self) -> None:
+        self.state = FillState()
+        self._log = host_map(_LOG * 8)
+        self._entries = (ctypes.c_uint64 * _LOG).from_address(self._log)
+        self.state.dirty_log, self.state.dirty_capacity = self._log, _LOG
+        self._tables: dict[int, int] = {}
+        self._leaves: set[int] = set()
+        self._dirty: set[int] = set()
+
+    def reserve(self, window: int) -> None:
+        """Have a table for a window. EngineError when the host refuses or there are too many."""
+        if window in self._tables:
+            return
+        count = self.state.window_count
+        if count == MAX_WINDOWS:
+            raise EngineError(f"more than {MAX_WINDOWS} windows of guest memory in use")
+        table = self._tables[window] = host_map(_TABLE)
+        self.state.windows[count].number, self.state.windows[count].bytes = window, table
+        self.state.window_count = count + 1
+
+    def lookup(self, address: int, access: int) -> int:
+        """The rights to give the TLB for an access, or 0: ask. The same decisions as native/fill.c."""
+        table = self._tables.get(address >> WINDOW_BITS)
+        if table is None:
+            return 0
+        pointer = table + ((address & WINDOW - 1) >> PAGE_BITS)
+        bits = ctypes.c_uint8.from_address(pointer).value
+        if access == READ:
+            if not bits & R:
+                return 0
+            return R | W if bits & (W | X | DIRTY) == W | DIRTY else R
+        if access == WRITE:
+            if not bits & W:
+                return 0
+            if not bits & DIRTY:
+                if self.state.dirty_count >= _LOG:
+                    return 0
+                self._entries[self.state.dirty_count] = address & -PAGE
+                self.state.dirty_count += 1
+                ctypes.c_uint8.from_address(pointer).value = bits | DIRTY
+            return R | W | bits & X
+        return R | X if access == FETCH and bits & (X | CODE) == X | CODE else 0
+
+    def byte(self, address: int) -> int:
+        """The bits of the page that contains `address`."""
+        table = self._tables.get(address >> WINDOW_BITS)
+        return 0 if table is None else ctypes.c_uint8.from_address(table + ((address & WINDOW - 1) >> PAGE_BITS)).value
+
+    def grant(self, start: int, end: int, rights: int, *, code: bool) -> None:
+        """Pages in a reserved window become present with these rights; `code`: they are about to be fetched from."""
+        change = _grants.get((rights, code))
+        if change is None:
+            extra = rights | PRESENT | (CODE if code else 0)
+            change = _grants[rights, code] = bytes(b & (DIRTY | CODE) | extra for b in range(256))
+        self._leaves.update(range(start >> _LEAF_BITS, (end - 1 >> _LEAF_BITS) + 1))
+        self._spill()
+        for _, pointer, count in self._runs(start, end):
+            ctypes.memmove(pointer, ctypes.string_at(pointer, count).translate(change), count)
+
+    def written(self, start: int, end: int) -> bool:
+        """Somebody else than the guest wrote to these pages of reserved windows. Was there code among them?"""
+        code = False
+        for page in range(start, end, PAGE):
+            pointer = self._tables[page >> WINDOW_BITS] + ((page & WINDOW - 1) >> PAGE_BITS)
+            bits = ctypes.c_uint8.from_address(pointer).value
+            if bits & (DIRTY | PRESENT) != DIRTY | PRESENT:
+                self._leaves.add(page >> _LEAF_BITS)
+                self._dirty.add(page)
+                ctypes.c_uint8.from_address(pointer).value = bits | DIRTY | PRESENT
+            code = code or bool(bits & CODE)
+        return code
+
+    def withdraw(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Grant nothing any more; what is known of the contents stays. The ranges that may have translated code."""
+        code: list[tuple[int, int]] = []
+        for page, pointer, count in self._runs(start, end):
+            bits = ctypes.string_at(pointer, count)
+            marks = bits.translate(_IS_CODE)
+            at = marks.find(1)
+            while at >= 0:
+                stop = marks.find(0, at)
+                stop = count if stop < 0 else stop
+                code.append((page + (at << PAGE_BITS), page + (stop << PAGE_BITS)))
+                at = marks.find(1, stop)
+            ctypes.memmove(pointer, bits.translate(_KEEP), count)
+        return code
+
+    def clear(self, start: int, end: int) -> bool:
+        """Forget the pages. Was any of them present?"""
+        found = False
+        for page, pointer, count in list(self._runs(start, end)):
+            found = found or ctypes.string_at(pointer, count).count(0) != count
+            ctypes.memset(pointer, 0, count)
+            if count << PAGE_BITS == _LEAF:
+                self._leaves.discard(page >> _LEAF_BITS)
+        return found
+
+    def move(self, start: int, end: int, to: int) -> bool:
+        """What is known of the contents goes to `to`; its windows must be reserved. Was any page present?"""
+        found = False
+        for page, pointer, count in list(self._runs(start, end)):
+            bits = ctypes.string_at(pointer, count).translate(_KEEP)
+            if bits.count(0) == count:
+                continue
+            found = True
+            goal = to + page - start
+            self._leaves.update(range(goal >> _LEAF_BITS, (goal + (count << PAGE_BITS) - 1 >> _LEAF_BITS) + 1))
+            for at, target, size in self._runs(goal, goal + (count << PAGE_BITS)):
+                offset = at - goal >> PAGE_BITS
+                part = bits[offset : offset + size]
+                ctypes.memmove(target, part, size)
+                self._dirty.update(at + (n << PAGE_BITS) for n, bit in enumerate(part) if bit & DIRTY)
+        self.clear(start, end)
+        return found
+
+    def take_dirty(self) -> set[int]:
+        """Addresses of the pages written since the last call (some may be unmapped by now). The TLB must be flushed after it."""
+        self._spill(everything=True)
+        dirty, self._dirty = self._dirty, set()
+        for page in dirty:
+            for _, pointer, _ in self._runs(page, page + PAGE):
+                cell = ctypes.c_uint8.from_address(pointer)
+                cell.value &= ~DIRTY & 0xFF
+        return dirty
+
+    def granted(self) -> Iterator[tuple[int, int]]:
+        """(page, rights) of every page that has rights. Slow: for verification."""
+        for leaf in sorted(self._leaves):
+            for page, pointer, count in self._runs(leaf << _LEAF_BITS, leaf + 1 << _LEAF_BITS):
+                for n, bits in enumerate(ctypes.string_at(pointer, count)):
+                    if bits & (R | W | X):
+                        yield page + (n << PAGE_BITS), bits & (R | W | X)
+
+    def close(self) -> None:
+        self.state.window_count = 0
+        for table in self._tables.values():
+            host_unmap(table, _TABLE)
+        self._tables.clear()
+        self._leaves.clear()
+        if self._log:
+            self.state.dirty_capacity = self.state.dirty_count = 0
+            host_unmap(self._log, _LOG * 8)
+            self._log = 0
+
+    def _spill(self, *, everything: bool = False) -> None:
+        """Make room in the log the fill callbacks write to."""
+        count = self.state.dirty_count
+        if count and (everything or count > _LOG // 2):
+            self._dirty.update(self._entries[:count])
+            self.state.dirty_count = 0
+
+    def _runs(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """(first page, pointer to its byte, pages) for the used parts of a range, ascending, each within one leaf."""
+        first, last = start >> _LEAF_BITS, end - 1 >> _LEAF_BITS
+        if last - first < len(self._leaves):
+            leaves = [n for n in range(first, last + 1) if n in self._leaves]
+        else:
+            leaves = sorted(n for n in self._leaves if first <= n <= last)
+        for leaf in leaves:
+            low, high = max(start, leaf << _LEAF_BITS), min(end, leaf + 1 << _LEAF_BITS)
+            table = self._tables[low >> WINDOW_BITS]
+            yield low, table + ((low & WINDOW - 1) >> PAGE_BITS), high - low >> PAGE_BITS

@@ -1,0 +1,261 @@
+"""The CPU driver: a Unicorn engine over a mirrored address space, as engine.base.Engine.
+
+Owns: running, stopping, system-call and trap hooks, registers. Must not know how memory is mirrored (see unicorn_paged and
+unicorn_regions), nor what a system call means.
+
+    run()   until there is something to tell:  before_run -> emu_start -> hook notes a Stop, stops the engine -> return it
+            a fast call is answered inside the hook, and the guest goes on
+
+x86-64 code runs in ring 0 of Unicorn's CPU: `hlt` is told as a protection trap, other privileged instructions (cli, in,
+mov to control registers) are not refused. Nothing of the host is within their reach.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock, get_ident, start_new_thread
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from unicorn.unicorn_const import UC_ERR_INSN_INVALID, UC_ERR_OK, UC_HOOK_INSN, UC_HOOK_INTR
+
+from emuvm.engine.base import Access, FastCall, FaultStop, LimitStop, Stop, SyscallStop, Trap, TrapStop
+from emuvm.engine.unicorn_raw import INSN, INTR, Raw, Registers, explain
+from emuvm.engine.unicorn_regs import MACHINES
+from emuvm.errors import EngineError
+
+if TYPE_CHECKING:
+    from emuvm.abi.arch import Arch
+    from emuvm.engine.unicorn_paged import PagedMemory
+    from emuvm.engine.unicorn_regions import RegionsMemory
+    from emuvm.mm.space import AddressSpace
+
+_WORD = (1 << 64) - 1
+_RETRY = 0.001
+_HLT = b"\xf4"
+
+
+class UnicornEngine:
+    """An engine for one guest thread. Close it when done: Unicorn and the guest's memory are freed then."""
+
+    def __init__(
+        self, arch: Arch, space: AddressSpace, *, adapter: Literal["paged", "regions"] = "paged", native: bool = True
+    ) -> None:
+        machine = MACHINES.get(arch.name)
+        if machine is None:
+            raise EngineError(f"{arch.name} cannot be executed")
+        self.arch = arch
+        self.space = space
+        self.fast_call: FastCall | None = None
+        """Asked first at every system call, inside the engine's hook."""
+        self.uc = machine.open()
+        self._machine = machine
+        self._raw = raw = Raw(self.uc)
+        self.memory: PagedMemory | RegionsMemory
+        if adapter == "paged":
+            from emuvm.engine.unicorn_paged import PagedMemory
+
+            self._paged: PagedMemory | None = PagedMemory(self.uc, space, arch.rights, native=native)
+            self.memory = self._paged
+        else:
+            from emuvm.engine.unicorn_regions import RegionsMemory
+
+            self._paged = None
+            self.memory = RegionsMemory(self.uc, space, arch.rights)
+        machine.prepare(self.uc, machine)
+        self._numbers: dict[str, Registers] = {}
+        self._event: Stop | None = None
+        self._error: BaseException | None = None
+        self._runner = 0
+        self._stop = False
+        self._closed = False
+        self._until = 0
+        self._lock = allocate_lock()
+        self._pc = self._registers(arch.pc)
+        self._result = self._registers(arch.syscall_result)
+        raw.hook(UC_HOOK_INTR, INTR(self._interrupt))
+        names = [arch.syscall_number, *arch.syscall_args]
+        if machine.syscall_interrupt is None:
+            from unicorn.x86_const import UC_X86_INS_SYSCALL
+
+            self._call = Registers(raw, [machine.number(n) for n in (*names, "rip", "eflags")])
+            self._return = Registers(raw, [machine.number(n) for n in ("rcx", "r11")])
+            self._return_result = Registers(raw, [machine.number(n) for n in ("rcx", "r11", "rax")])
+            raw.hook(UC_HOOK_INSN, INSN(self._syscall_x86_64()), instruction=UC_X86_INS_SYSCALL)
+        else:
+            self._call = Registers(raw, [machine.number(n) for n in names])
+
+    # -- running ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Stop:
+        """Execute from pc until something happens. An exception raised in any hook is re-raised here, unchanged."""
+        if self._runner:
+            raise EngineError("run() inside run(): a hook must not run the engine it was called from")
+        if self._closed:
+            raise EngineError("the engine is closed")
+        self._runner = get_ident()
+        try:
+            while True:
+                if self._stop:
+                    self._stop = False
+                    return LimitStop()
+                stop = self._run_once()
+                if stop is not None:
+                    return stop
+        finally:
+            self._runner = 0
+
+    def _run_once(self) -> Stop | None:
+        """One emu_start. None: nothing happened that the caller should know, go on."""
+        memory, paged = self.memory, self._paged
+        memory.before_run()
+        self._event = None
+        if paged is not None:
+            paged.running = True
+        try:
+            error = self._raw.start(self._pc.read()[0], self._until)
+        finally:
+            if paged is not None:
+                paged.running = False
+        if self._error is not None:
+            raised, self._error = self._error, None
+            memory.take_fault()
+            raise raised
+        fault = memory.take_fault()
+        if self._event is not None:
+            return self._event
+        if fault is not None:
+            return self._exact(fault)
+        if error == UC_ERR_OK:
+            return None if self._stop else self._stopped_by_itself()
+        if error == UC_ERR_INSN_INVALID:
+            return TrapStop(Trap.ILLEGAL, self._machine.illegal)
+        return TrapStop(Trap.OTHER, -error) if self._unhandled(error) else None
+
+    def _unhandled(self, error: int) -> bool:
+        if error == 21:  # UC_ERR_EXCEPTION
+            return True
+        raise EngineError(f"Unicorn at pc {self.get('pc'):#x}: {explain(error)}")
+
+    def _exact(self, fault: FaultStop) -> FaultStop:
+        """A refused fetch is known by its page; the pc tells the byte, unless the instruction began on the page before."""
+        if fault.access is Access.EXEC:
+            pc = self._pc.read()[0]
+            if fault.address < pc < (fault.address & -4096) + 4096:
+                return FaultStop(pc, fault.access, fault.size, fault.mapped, fault.bus)
+        return fault
+
+    def _stopped_by_itself(self) -> Stop | None:
+        """The engine ended without a reason of ours: address 0, `hlt`, or an interruption that only wanted `before_run`."""
+        pc = self._pc.read()[0]
+        if pc == self._until:
+            vma = self.space.query(pc)
+            if vma is None or not self.arch.rights[vma.prot & 7] & 4:
+                return FaultStop(pc, Access.EXEC, 1, vma is not None)
+            self._until = _WORD - 1
+        elif self.arch.name == "x86_64" and self.space.query(pc - 1) is not None and self.memory.read(pc - 1, 1) == _HLT:
+            self._pc.write(pc - 1)
+            return TrapStop(Trap.PROTECTION, 13)
+        return None
+
+    def stop(self) -> None:
+        """Make the current (or next) run return LimitStop soon. Safe from other threads and signal handlers."""
+        self._stop = True
+        self._raw_stop()
+        if self._runner:
+            # emu_start forgets a stop that came just before it: repeat until run() has seen the flag.
+            start_new_thread(self._insist, ())
+
+    def _insist(self) -> None:
+        pause = allocate_lock()
+        pause.acquire()
+        while self._stop and self._runner:
+            self._raw_stop()
+            pause.acquire(timeout=_RETRY)
+
+    def _raw_stop(self) -> None:
+        # Reentrant for a signal handler that interrupts the holder: then the holder is about to stop it anyway.
+        if self._lock.acquire(blocking=False):
+            try:
+                if not self._closed:
+                    self._raw.stop()
+            finally:
+                self._lock.release()
+
+    # -- hooks --------------------------------------------------------------------------------------------------------
+
+    def _syscall_x86_64(self) -> Callable[[Any, Any], None]:
+        """The hook, with everything it needs at hand: it runs at every system call."""
+        call, back, back_result, word = self._call, self._return, self._return_result, _WORD
+
+        def hook(_uch: Any, _data: Any) -> None:
+            try:
+                number, a, b, c, d, e, f, pc, flags = call.read()
+                fast, args = self.fast_call, (a, b, c, d, e, f)
+                result = fast(number & 0xFFFF_FFFF, args) if fast is not None else None
+                if result is None:
+                    back.write(pc + 2, flags)
+                    self._event = SyscallStop(number & 0xFFFF_FFFF, args)
+                    self._raw.stop()
+                else:
+                    back_result.write(pc + 2, flags, result & word)
+            except BaseException as error:
+                self._fail(error)
+
+        return hook
+
+    def _interrupt(self, _uch: Any, number: int, _data: Any) -> None:
+        try:
+            if number == self._machine.syscall_interrupt:
+                number, *rest = self._call.read()
+                fast, args = self.fast_call, tuple(rest)
+                result = fast(number & 0xFFFF_FFFF, args) if fast is not None else None
+                if result is not None:
+                    self._result.write(result & _WORD)
+                    return
+                self._event = SyscallStop(number & 0xFFFF_FFFF, args)
+            elif number != self._machine.page_fault:
+                self._event = TrapStop(self._machine.traps.get(number, Trap.OTHER), number)
+            self._raw.stop()
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """An exception in a hook: kept, the first one wins."""
+        self._error = self._error or error
+        self._raw.stop()
+
+    # -- registers ----------------------------------------------------------------------------------------------------
+
+    def get(self, register: str) -> int:
+        """Read a register by its ABI name in lower case; also 'pc' and 'sp'."""
+        return self._registers(register).read()[0]
+
+    def set(self, register: str, value: int) -> None:
+        """Write a register; the value is taken modulo 2**64."""
+        self._registers(register).write(value & _WORD)
+
+    def set_result(self, value: int) -> None:
+        """Store a system call's raw result (negative: -errno)."""
+        self._result.write(value & _WORD)
+
+    def _registers(self, name: str) -> Registers:
+        found = self._numbers.get(name)
+        if found is None:
+            real = {"pc": self.arch.pc, "sp": self.arch.sp}.get(name, name)
+            found = self._numbers[name] = Registers(self._raw, [self._machine.number(real)])
+        # Unicorn stores narrow registers with their own width.
+        found.values[0] = 0
+        return found
+
+    def close(self) -> None:
+        """Free the engine and the guest's memory. The space stays, unmirrored."""
+        if self._runner:
+            raise EngineError("close() inside run()")
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self.memory.close()
+        self.uc._Uc__finalizer()
+        if self._paged is not None:
+            self._paged.release()

@@ -1,0 +1,452 @@
+"""The default mirror: the engine asks us for every page it has not seen (UC_TLB_VIRTUAL), and we are its page table.
+
+Owns: what the TLB gets, page contents, faults, dirty pages, stale code. Must not know the kernel side.
+
+    space     what is mapped             an update only withdraws page bytes; contents change when it is committed
+    table     a byte a page              no right there: ask the space, and fill in a chunk around the page
+    host      the contents               guest address = engine's physical address = host address - window base
+
+A page the space refuses is answered with a physical address where nothing is: the engine then calls the unmapped hook with
+the exact address and size. TLB flush and dropping translated code wait until no guest instruction is running.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from unicorn.unicorn_const import (
+    UC_CTL_IO_WRITE,
+    UC_CTL_TB_FLUSH,
+    UC_CTL_TB_REMOVE_CACHE,
+    UC_CTL_TLB_FLUSH,
+    UC_HOOK_MEM_UNMAPPED,
+    UC_HOOK_TLB_FILL,
+    UC_TLB_VIRTUAL,
+)
+
+from emuvm.engine.base import Access, FaultStop
+from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
+from emuvm.engine.intervals import Intervals
+from emuvm.engine.pagetable import FETCH, PAGE, WRITE, PageTable, native_fill
+from emuvm.engine.unicorn_raw import FILL, INVALID, Raw
+from emuvm.errors import EmulatorBug, EngineError
+from emuvm.mm.types import RIGHTS, File, Kind, Update, Vma, VmFlag
+
+if TYPE_CHECKING:
+    from unicorn.unicorn_py3.unicorn import Uc
+
+    from emuvm.mm.space import AddressSpace
+
+T = TypeVar("T")
+
+CHUNK = 64 * PAGE
+"""What one question fills in, aligned."""
+_EAGER_WINDOWS = 4
+_NOWHERE = 0xFF << 56
+"""Physical addresses from here on: never mapped."""
+_MANY_STALE = 512 * PAGE
+_TAIL = 64
+"""More than the widest store: what a store across a page border may have left in the lower page."""
+_KINDS = {16: Access.READ, 17: Access.WRITE, 18: Access.EXEC}
+_NEEDED = {16: 1, 17: 2, 18: 4}
+_REMOVE_CACHE = UC_CTL_TB_REMOVE_CACHE | 2 << 26 | UC_CTL_IO_WRITE << 30
+_FLUSH_CODE = UC_CTL_TB_FLUSH | UC_CTL_IO_WRITE << 30
+_FLUSH_TLB = UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """File pages that are mapped on the host: the file, and the position of the first byte."""
+
+    file: Any
+    offset: int
+    shared: bool
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """An accepted update, and the file pages it will install."""
+
+    update: Update
+    staged: Staged | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Denial:
+    """A page the space refused during this run."""
+
+    page: int
+    access: Access
+    mapped: bool
+    bus: bool
+    tail: bytes
+
+
+def _advance(extent: _Extent, offset: int) -> _Extent:
+    return _Extent(extent.file, extent.offset + offset, extent.shared, extent.writable)
+
+
+class PagedMemory:
+    """Implements engine.base.Memory for a Uc. Subscribes to `space`; `rights` maps the three PROT bits to effective ones."""
+
+    def __init__(self, uc: Uc, space: AddressSpace, rights: tuple[int, ...], *, native: bool = True) -> None:
+        if space.page_size != PAGE:
+            raise EngineError(f"the paged adapter has pages of {PAGE} bytes, the space of {space.page_size}")
+        self.uc = uc
+        self.space = space
+        self.rights = rights
+        self.host = HostMemory()
+        self.table = PageTable()
+        self.running = False
+        """Set by the CPU driver around emu_start."""
+        self.hook_error: BaseException | None = None
+        """The first exception inside one of the adapter's hooks."""
+        self._raw = Raw(uc)
+        self._mapped: set[int] = set()
+        self._extents: Intervals[_Extent] = Intervals(_advance)
+        self._pending: list[_Pending] = []
+        self._denials: list[_Denial] = []
+        self._fault: FaultStop | None = None
+        self._flush = False
+        self._stale: list[tuple[int, int]] = []
+        self._dropping = False
+        uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        fill = native_fill() if native else 0
+        self.native = bool(fill)
+        if fill:
+            self._raw.hook(UC_HOOK_TLB_FILL, fill, ctypes.addressof(self.table.state))
+        self._raw.hook(UC_HOOK_TLB_FILL, FILL(self._fill))
+        self._raw.hook(UC_HOOK_MEM_UNMAPPED, INVALID(self._unmapped))
+        self._unsubscribe = space.subscribe(self._update, committed=self._committed)
+
+    # -- the Memory protocol ------------------------------------------------------------------------------------------
+
+    def read(self, address: int, length: int) -> bytes:
+        """Contents whatever the rights. Pages behind the end of a file read as zeros."""
+        if length <= 0:
+            return b""
+        self._must_be_mapped(address, length)
+        return self.host.read(address, length)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store whatever the rights; bytes for pages behind the end of a file are lost."""
+        if not data:
+            return
+        end = address + len(data)
+        self._must_be_mapped(address, len(data))
+        for window in range(address >> WINDOW_BITS, (end - 1 >> WINDOW_BITS) + 1):
+            if window not in self._mapped:
+                self._reserve(window)
+        if self._extents:
+            for _, _, extent in self._extents.whole(address, end):
+                if not extent.writable:
+                    raise EngineError(f"{extent.file!r} is open for reading only, and mapped shared")
+        self.host.write(address, data)
+        first, last = address & -PAGE, end + (-end % PAGE)
+        if self.table.written(first, last):
+            self._drop_code([(first, last)])
+
+    def discard(self, address: int, length: int) -> None:
+        """MADV_DONTNEED, as engine.base.Memory says. Whole pages."""
+        if length <= 0:
+            return
+        self._must_be_mapped(address, length)
+        start, end = address & -PAGE, address + length + (-(address + length) % PAGE)
+        for vma in self.space.regions(start, end - start):
+            low, high = max(vma.start, start), min(vma.end, end)
+            extents = self._extents.inside(low, high)
+            if vma.flags & VmFlag.SHARED or any(extent.shared for _, _, extent in extents):
+                continue
+            self.host.discard(low, high)
+            self._withdraw(low, high)
+
+    def verify(self) -> None:
+        """EmulatorBug unless page bytes, windows and file pages agree with the space."""
+        for page, rights in self.table.granted():
+            vma = self.space.query(page)
+            if vma is None or self.rights[vma.prot & RIGHTS] != rights:
+                raise EmulatorBug(f"the page table grants {rights} at {page:#x}, the space has {vma}")
+        engine = sorted((start, end + 1) for start, end, _ in self.uc.mem_regions())
+        if engine != sorted((n << WINDOW_BITS, n + 1 << WINDOW_BITS) for n in self._mapped):
+            raise EmulatorBug(f"the engine's regions {engine} are not the windows {sorted(self._mapped)}")
+        for low, high, extent in self._extents:
+            vma = self.space.query(low)
+            if vma is None or high > vma.end or host_file(vma) is None:
+                raise EmulatorBug(f"file pages at {low:#x}-{high:#x}, the space has {vma}")
+            if vma.backing.file != extent.file or vma.backing.offset + low - vma.start != extent.offset:
+                raise EmulatorBug(f"pages of {extent} at {low:#x}, the space has {vma}")
+        if self._pending:
+            raise EmulatorBug(f"{len(self._pending)} updates were neither committed nor undone")
+
+    def close(self) -> None:
+        """Stop mirroring. The engine must not run any more; `release` gives the memory back once it is closed."""
+        self._unsubscribe()
+
+    def release(self) -> None:
+        """Give the host its memory back: only when the engine is closed."""
+        self.table.close()
+        self.host.close()
+
+    # -- for the CPU driver -------------------------------------------------------------------------------------------
+
+    def before_run(self) -> None:
+        """Call before each emu_start: does what had to wait for the engine to stand still."""
+        if self._extents:
+            self._notice_shrunk_files()
+        self._fault = None
+        if self._stale:
+            self._remove_stale_code()
+        if self._denials:
+            self._denials.clear()
+            self._flush = True
+        if self._flush:
+            self.attempt(self._raw.control, _FLUSH_TLB)
+            self._flush = False
+
+    def take_fault(self) -> FaultStop | None:
+        """The fault of the last run, once. An exception of the adapter's own hooks is raised here."""
+        fault, error = self._fault, self.hook_error
+        self._fault = self.hook_error = None
+        if error is not None:
+            raise error
+        return fault
+
+    def take_dirty(self) -> set[int]:
+        """Addresses of the pages written, by guest or host, since the last call."""
+        self._disturb()
+        return self.table.take_dirty()
+
+    def attempt(self, call: Callable[..., T], *args: Any) -> T:
+        """Every call to engine or host that may be refused goes through here (tests make the n-th one fail)."""
+        return call(*args)
+
+    # -- updates ------------------------------------------------------------------------------------------------------
+
+    def _update(self, update: Update) -> None:
+        pending, old, new = self._pending, update.old, update.new
+        if pending and _undoes(update, pending[-1].update):
+            item = pending.pop()
+            if item.staged is not None:
+                host_unmap(item.staged.pointer, item.staged.length)
+            return
+        staged = None
+        if update.kind is Kind.PROTECT:
+            if old is not None and new is not None and (old.prot ^ new.prot) & RIGHTS:
+                self._withdraw(update.start, update.end)
+        elif new is not None:
+            staged = self._prepare(new, update.kind)
+        if old is not None and update.kind is not Kind.PROTECT:
+            self._withdraw(update.start, update.end)
+        pending.append(_Pending(update, staged))
+
+    def _prepare(self, vma: Vma, kind: Kind) -> Staged | None:
+        """Everything about new pages that host or engine could refuse, with nothing changed for the guest."""
+        windows = range(vma.start >> WINDOW_BITS, (vma.end - 1 >> WINDOW_BITS) + 1)
+        if vma.prot & RIGHTS and len(windows) <= _EAGER_WINDOWS or kind is Kind.MOVE:
+            for window in windows:
+                if window not in self._mapped:
+                    self._reserve(window)
+        backing = host_file(vma)
+        if backing is None or kind is Kind.MOVE:
+            return None
+        return self._stage(vma, backing, vma.start, vma.end)
+
+    def _committed(self) -> None:
+        """Contents: forget, install, move. File pages the host refuses now are asked for again when touched."""
+        pending, self._pending = self._pending, []
+        for item in pending:
+            update, new = item.update, item.update.new
+            if update.kind is Kind.UNMAP:
+                self._forget(update.start, update.end)
+            elif update.kind is Kind.MOVE and new is not None:
+                self._move(update.start, update.end, new.start)
+            elif item.staged is not None and new is not None:
+                self._install(new, new.start, item.staged)
+
+    def _forget(self, start: int, end: int) -> None:
+        if self._extents:
+            for low, high, _ in self._extents.cut(start, end):
+                self.host.make_anonymous(low, high)
+        if self.table.clear(start, end):
+            self.host.discard(start, end)
+
+    def _move(self, start: int, end: int, to: int) -> None:
+        pieces = self._extents.cut(start, end) if self._extents else []
+        place, touched = start, self.table.move(start, end, to)
+        for low, high, extent in [*pieces, (end, end, None)]:
+            if place < low and touched:
+                self.host.move(place, low, to + place - start, anonymous=True)
+            if extent is not None:
+                self.host.move(low, high, to + low - start, anonymous=False)
+                self._extents.put(to + low - start, to + high - start, extent)
+            place = high
+
+    def _install(self, vma: Vma, start: int, staged: Staged) -> bool:
+        try:
+            self.attempt(self.host.install, start, staged)
+        except EngineError:
+            host_unmap(staged.pointer, staged.length)
+            return False
+        shared = bool(vma.flags & VmFlag.SHARED)
+        extent = _Extent(vma.backing.file, vma.backing.offset + start - vma.start, shared, staged.writable)
+        self._extents.put(start, start + staged.length, extent)
+        return True
+
+    def _stage(self, vma: Vma, backing: File, start: int, end: int) -> Staged | None:
+        """The file's pages for [start, end) of a region, as far as the file goes."""
+        offset = backing.offset + start - vma.start
+        if offset % PAGE:
+            raise EngineError(f"file position {offset:#x} is not a multiple of the page size")
+        left = backing.file.size() - offset
+        if left <= 0:
+            return None
+        length = min(end - start, left + (-left % PAGE))
+        shared = bool(vma.flags & VmFlag.SHARED)
+        return self.attempt(lambda: self.host.stage(backing.file.fileno(), offset, length, shared=shared))
+
+    def _reserve(self, window: int) -> None:
+        """Have a window: host pages, page bytes, an engine region."""
+        pointer = self.attempt(self.host.reserve, window)
+        self.attempt(self.table.reserve, window)
+        self.attempt(self._raw.map_pointer, window << WINDOW_BITS, WINDOW, pointer)
+        self._mapped.add(window)
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def _fill(self, _uch: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
+        try:
+            if self._dropping:
+                rights = 5
+            else:
+                rights = self.table.lookup(address, access) or self._ask(address, access)
+            if rights:
+                entry[0].paddr = address
+                entry[0].perms = rights
+                return True
+            if access == FETCH:
+                return False
+            entry[0].paddr = _NOWHERE + (len(self._denials) - 1 << 12) + (address & PAGE - 1)
+            entry[0].perms = 7
+            return True
+        except BaseException as error:
+            self.hook_error = self.hook_error or error
+            return False
+
+    def _ask(self, address: int, access: int) -> int:
+        """Let the space decide about a page: fills in a chunk around it and returns the TLB's rights, or 0 after noting the refusal."""
+        page = address & -PAGE
+        vma = self.space.query(page)
+        rights = self.rights[vma.prot & RIGHTS] if vma is not None else 0
+        if vma is None or not rights & _NEEDED[access]:
+            return self._deny(page, access, mapped=vma is not None)
+        low, high = max(vma.start, page & -CHUNK), min(vma.end, (page & -CHUNK) + CHUNK)
+        if host_file(vma) is not None:
+            extent = self._extents.at(page) or self._extend(vma, page)
+            if extent is None:
+                return self._deny(page, access, mapped=True, bus=True)
+            low, high = max(low, extent[0]), min(high, extent[1])
+        window = page >> WINDOW_BITS
+        if window not in self._mapped:
+            self._reserve(window)
+        self.table.grant(low, high, rights, code=access == FETCH)
+        return self.table.lookup(address, access)
+
+    def _extend(self, vma: Vma, page: int) -> tuple[int, int, _Extent] | None:
+        """File pages from `page` on that were behind the end of the file when it was mapped, or that the host refused then."""
+        following = self._extents.whole(page, vma.end)
+        staged = self._stage(vma, vma.backing, page, following[0][0] if following else vma.end)
+        if staged is None or not self._install(vma, page, staged):
+            return None
+        return self._extents.at(page)
+
+    def _deny(self, page: int, access: int, *, mapped: bool, bus: bool = False) -> int:
+        tail = b""
+        if access == WRITE and self.table.byte(page - 1) & 2:
+            tail = self.host.read(page - _TAIL, _TAIL)
+        self._denials.append(_Denial(page, _KINDS[access], mapped, bus, tail))
+        if access == FETCH and self._fault is None:
+            self._fault = FaultStop(page, Access.EXEC, 1, mapped, bus)
+        return 0
+
+    def _unmapped(self, _uch: Any, _kind: int, address: int, size: int, _value: int, _data: Any) -> bool:
+        """The engine touches a refused page: now the exact address is known."""
+        number = address - _NOWHERE >> 12
+        if self._fault is None and 0 <= number < len(self._denials):
+            denial = self._denials[number]
+            self._fault = FaultStop(denial.page + (address & PAGE - 1), denial.access, size, denial.mapped, denial.bus)
+            if denial.tail and not address & PAGE - 1:
+                # A store across the page border has already stored its lower part.
+                self.host.write(denial.page - _TAIL, denial.tail)
+        return False
+
+    # -- waiting for the engine to stand still --------------------------------------------------------------------------
+
+    def _withdraw(self, start: int, end: int) -> None:
+        code = self.table.withdraw(start, end)
+        self._disturb()
+        if code:
+            self._drop_code(code)
+
+    def _drop_code(self, ranges: list[tuple[int, int]]) -> None:
+        self._stale += ranges
+        self._disturb()
+
+    def _disturb(self) -> None:
+        """The TLB is out of date. A run in progress is interrupted; its driver goes on after `before_run`."""
+        self._flush = True
+        if self.running:
+            self._raw.stop()
+
+    def _remove_stale_code(self) -> None:
+        """The engine looks the range up through the TLB, so the fill says yes to everything meanwhile."""
+        self._dropping = True
+        try:
+            if sum(high - low for low, high in self._stale) > _MANY_STALE:
+                self.attempt(self._raw.control, _FLUSH_CODE)
+            else:
+                for low, high in self._stale:
+                    self.attempt(self._raw.control, _REMOVE_CACHE, ctypes.c_uint64(low), ctypes.c_uint64(high))
+        finally:
+            self._dropping = False
+            self._flush = True
+        self._stale.clear()
+
+    def _notice_shrunk_files(self) -> None:
+        """Touching file pages behind the end would be the host's SIGBUS: let go of them."""
+        for low, high, extent in list(self._extents):
+            left = max(0, extent.file.size() - extent.offset)
+            first = low + left + (-left % PAGE)
+            if first < high:
+                self._extents.cut(first, high)
+                self._withdraw(first, high)
+                self.host.make_anonymous(first, high)
+
+    def _must_be_mapped(self, address: int, length: int) -> None:
+        end = address + length
+        vma = self.space.query(address) if address >= 0 else None
+        if vma is not None and end <= vma.end and not self._extents:
+            return
+        if not self.space.start <= address <= end <= self.space.end:
+            raise EngineError(f"{address:#x}-{end:#x} is outside the space")
+        for low, high in self.space.gaps(address, length):
+            raise EngineError(f"nothing is mapped at {low:#x}-{high:#x}")
+        for region in self.space.regions(address, length) if self._extents else ():
+            if host_file(region) is not None:
+                low = max(region.start, address & -PAGE)
+                for first, _ in self._extents.gaps(low, min(region.end, end)):
+                    self._extend(region, first)
+
+
+def host_file(vma: Vma) -> File | None:
+    """The host file behind a region; None for plain memory."""
+    backing = vma.backing
+    return backing if isinstance(backing, File) and hasattr(backing.file, "fileno") else None
+
+
+def _undoes(update: Update, last: Update) -> bool:
+    """Is `update` the space's inverse of `last`? Inverses carry the same region objects; new regions are new objects."""
+    return update.old is last.new and update.new is last.old and (update.kind is Kind.MOVE) == (last.kind is Kind.MOVE)

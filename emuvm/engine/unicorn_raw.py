@@ -1,0 +1,110 @@
+"""Unicorn's C functions without the binding's conversions: several times cheaper per call, exceptions in our own hands.
+
+Owns: the callback types and the raw calls. Must not know memory, architectures or what a hook means.
+
+A callback made here must not let an exception out: ctypes would print and forget it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from unicorn.unicorn_py3.unicorn import uclib
+
+from emuvm.errors import EngineError
+
+if TYPE_CHECKING:
+    from unicorn.unicorn_py3.unicorn import Uc
+
+
+class TlbEntry(ctypes.Structure):
+    """unicorn.h: uc_tlb_entry."""
+
+    _fields_ = [("paddr", ctypes.c_uint64), ("perms", ctypes.c_uint32)]
+
+
+_pointer = ctypes.c_void_p
+FILL = ctypes.CFUNCTYPE(ctypes.c_bool, _pointer, ctypes.c_uint64, ctypes.c_int, ctypes.POINTER(TlbEntry), _pointer)
+INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _pointer, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, _pointer)
+INTR = ctypes.CFUNCTYPE(None, _pointer, ctypes.c_uint32, _pointer)
+INSN = ctypes.CFUNCTYPE(None, _pointer, _pointer)
+
+# A second handle on the library: prototypes set here do not disturb the binding's.
+_lib = ctypes.CDLL(uclib._name)
+_lib.uc_strerror.restype = ctypes.c_char_p
+_lib.uc_emu_start.argtypes = (_pointer, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_size_t)
+_lib.uc_mem_map_ptr.argtypes = (_pointer, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64)
+
+
+def explain(error: int) -> str:
+    """Unicorn's text for an error number."""
+    text: bytes = _lib.uc_strerror(error)
+    return text.decode()
+
+
+class Raw:
+    """The calls, bound to one engine. They raise EngineError where Unicorn reports an error."""
+
+    def __init__(self, uc: Uc) -> None:
+        self.handle = ctypes.c_void_p(uc._uch.value)
+        self._kept: list[Any] = []
+
+    def hook(self, kind: int, callback: Any, data: int = 0, *, instruction: int | None = None) -> None:
+        """Add a hook over all addresses. `callback`: one of the types above, or the address of a native function."""
+        self._kept.append(callback)
+        number = ctypes.c_size_t()
+        extra = () if instruction is None else (ctypes.c_int(instruction),)
+        pointer = ctypes.c_void_p(callback) if isinstance(callback, int) else ctypes.cast(callback, ctypes.c_void_p)
+        everywhere = (ctypes.c_uint64(1), ctypes.c_uint64(0))
+        self._check(
+            _lib.uc_hook_add(
+                self.handle, ctypes.byref(number), ctypes.c_int(kind), pointer, ctypes.c_void_p(data), *everywhere, *extra
+            )
+        )
+
+    def control(self, code: int, *args: Any) -> None:
+        """uc_ctl with an encoded request."""
+        self._check(_lib.uc_ctl(self.handle, ctypes.c_uint32(code), *args))
+
+    def map_pointer(self, address: int, length: int, pointer: int) -> None:
+        """uc_mem_map_ptr, all rights."""
+        self._check(_lib.uc_mem_map_ptr(self.handle, address, length, 7, pointer))
+
+    def start(self, pc: int, until: int) -> int:
+        """uc_emu_start; the error number."""
+        error: int = _lib.uc_emu_start(self.handle, pc, until, 0, 0)
+        return error
+
+    def stop(self) -> None:
+        """uc_emu_stop. No effect when nothing runs."""
+        _lib.uc_emu_stop(self.handle)
+
+    @staticmethod
+    def _check(error: int) -> None:
+        if error:
+            raise EngineError(f"Unicorn: {explain(error)}")
+
+
+class Registers:
+    """A fixed set of 64-bit registers, read or written by one call."""
+
+    def __init__(self, raw: Raw, numbers: list[int]) -> None:
+        count = len(numbers)
+        self.values = (ctypes.c_uint64 * count)()
+        base = ctypes.addressof(self.values)
+        ids = (ctypes.c_int * count)(*numbers)
+        places = (ctypes.c_void_p * count)(*(base + 8 * n for n in range(count)))
+        self._kept = (ids, places)
+        self._args = (raw.handle, ctypes.byref(ids), ctypes.byref(places), ctypes.c_int(count))
+        self._read, self._write = _lib.uc_reg_read_batch, _lib.uc_reg_write_batch
+
+    def read(self) -> list[int]:
+        """Their values now."""
+        self._read(*self._args)
+        return self.values[:]
+
+    def write(self, *values: int) -> None:
+        """Store all of them. Values must fit into 64 bits."""
+        self.values[:] = values
+        self._write(*self._args)
