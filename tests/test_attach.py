@@ -280,3 +280,67 @@ def test_rewriting_the_running_page_in_a_hook(uc: Any) -> None:
         vm.write(CODE + 2, bytes.fromhex("48ffcb" * 2))
 
     assert in_hook(uc, change) == ("", len(CALL_OUT) - 1, (1 << 64) - 1, None)
+
+
+def run_with_hook(uc: Any, kind: int, code: str, change: Callable[[Attached], object]) -> tuple[str, int, FaultStop | None]:
+    """Run `code` with `change` once in a hook of that kind: (error, rip offset, fault)."""
+    with attach(uc) as vm:
+        vm.write(CODE, bytes.fromhex(code))
+        todo = [change]
+
+        def hook(*args: object) -> None:
+            if todo:
+                todo.pop()(vm)
+
+        uc.hook_add(kind, hook)
+        uc.reg_write(RBX, HEAP)
+        error = ""
+        try:
+            uc.emu_start(CODE, CODE + len(bytes.fromhex(code)))
+        except unicorn.UcError as failure:
+            error = str(failure)
+        vm.verify()
+        return error, uc.reg_read(RIP) - CODE, vm.take_fault()
+
+
+LOADS = "488b03 eb00 488b03 eb00 90".replace(" ", "")
+"""mov rax, [rbx]; jmp next; next: mov rax, [rbx]; jmp last; last: nop"""
+
+
+@pytest.mark.parametrize("kind", [unicorn.UC_HOOK_CODE, unicorn.UC_HOOK_BLOCK, unicorn.UC_HOOK_MEM_READ])
+@pytest.mark.parametrize("prot", [None, 1])
+def test_taking_code_away_in_other_hooks_faults_at_the_next_block_at_the_latest(uc: Any, kind: int, prot: int | None) -> None:
+    def change(vm: Attached) -> None:
+        if prot is None:
+            vm.munmap(CODE, 4 * PAGE)
+        else:
+            vm.mprotect(CODE, 4 * PAGE, prot)
+
+    error, rip, fault = run_with_hook(uc, kind, LOADS, change)
+    assert "FETCH" in error
+    assert rip in (0, 3, 5)
+    assert fault is not None and fault.access is Access.EXEC and fault.mapped == (prot is not None)
+
+
+@pytest.mark.parametrize("kind", [unicorn.UC_HOOK_CODE, unicorn.UC_HOOK_BLOCK])
+def test_taking_data_away_in_a_hook_faults_at_the_access(uc: Any, kind: int) -> None:
+    error, rip, fault = run_with_hook(uc, kind, LOADS, lambda vm: vm.munmap(HEAP, PAGE))
+    assert "READ_UNMAPPED" in error and rip == 0
+    assert fault == FaultStop(HEAP, Access.READ, 8, mapped=False)
+
+
+def test_sparse_memory_comes_before_the_users_own_fault_hook_or_after(uc: Any) -> None:
+    refused: list[int] = []
+
+    def refuse(uc: Any, kind: int, address: int, *rest: object) -> bool:
+        refused.append(address)
+        return False
+
+    uc.hook_add(unicorn.UC_HOOK_MEM_UNMAPPED, refuse)
+    with attach(uc) as vm:
+        sparse = vm.mmap(length=1 << 36, prot=3, noreserve=True)
+        vm.write(CODE, bytes.fromhex("488b03"))
+        uc.reg_write(RBX, sparse + 0x1234_5678)
+        uc.emu_start(CODE, CODE + 3)
+        assert refused == [sparse + 0x1234_5678], "a hook that was there first is asked first"
+        vm.verify()

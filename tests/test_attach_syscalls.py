@@ -128,6 +128,17 @@ def test_hooks_that_are_there_already_are_refused_and_nothing_stays(guest: Guest
         assert vm.query(CODE) is not None
 
 
+def test_other_exceptions_are_not_taken_for_calls() -> None:
+    guest = Guest("arm64")
+    seen: list[int] = []
+    with attach(guest.uc, syscalls=True) as vm:
+        guest.uc.hook_add(unicorn.UC_HOOK_INTR, lambda uc, number, data: (seen.append(number), uc.emu_stop()))
+        guest.uc.mem_write(CODE, bytes.fromhex("000020d4"))  # brk #0
+        areas = len(vm.space)
+        guest.call("mmap", 0, PAGE, 3, 0x22, -1, 0)
+        assert (seen, len(vm.space)) == ([7], areas)
+
+
 def test_serving_from_the_harness_own_hook(guest: Guest) -> None:
     machines: list[Attached] = []
     plain = guest.harness

@@ -274,6 +274,18 @@ def test_private_file_mappings_copy_and_revert(machine: Machine, two_pages: Path
         m.memory.verify()
 
 
+def test_a_file_mapped_over_itself_is_fresh(machine: Machine, two_pages: Path) -> None:
+    m = machine
+    with two_pages.open("rb") as opened:
+        backing = File(OpenFile(opened), 0)
+        for _ in range(3):
+            m.space.map_at(DATA, 2 * PAGE, 3, backing=backing)
+            m.memory.verify()
+            assert m.memory.read(DATA, 8) == bytes(m.uc.mem_read(DATA, 8)) == b"one.page"
+            m.uc.mem_write(DATA, b"scribble")
+            assert m.memory.read(DATA, 8) == b"scribble"
+
+
 def test_a_file_that_cannot_be_mapped_is_refused(tmp_path: Path) -> None:
     m = Machine("x86_64")
     path = tmp_path / "file"
