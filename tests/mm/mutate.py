@@ -53,12 +53,31 @@ _BINARY = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: where it is, what it reads like, and the whole source with it."""
+    """One change: where it is, what it reads like, and what stands in whose place."""
 
     file: str
     line: int
     what: str
-    source: str
+    tree: ast.Module
+    parent: ast.AST
+    field: str
+    index: int | None
+    node: ast.AST
+    changed: ast.AST
+
+    def source(self) -> str:
+        """The whole file with this change."""
+        self._put(self.changed)
+        try:
+            return ast.unparse(ast.fix_missing_locations(self.tree))
+        finally:
+            self._put(self.node)
+
+    def _put(self, node: ast.AST) -> None:
+        if self.index is None:
+            setattr(self.parent, self.field, node)
+        else:
+            getattr(self.parent, self.field)[self.index] = node
 
 
 def nodes(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
@@ -112,24 +131,14 @@ def mutants(name: str) -> list[Mutant]:
     for parent, field, index, node in list(nodes(tree)):
         for changed, old in variants(node):
             ast.copy_location(changed, node)
-            target = getattr(parent, field)
-            if index is None:
-                setattr(parent, field, changed)
-            else:
-                target[index] = changed
-            text = ast.unparse(ast.fix_missing_locations(tree))
-            new = ast.unparse(changed)
-            if index is None:
-                setattr(parent, field, node)
-            else:
-                target[index] = node
-            found.append(Mutant(name, getattr(node, "lineno", 0), f"{old}  ->  {new}", text))
+            what = f"{old}  ->  {ast.unparse(ast.fix_missing_locations(changed))}"
+            found.append(Mutant(name, getattr(node, "lineno", 0), what, tree, parent, field, index, node, changed))
     return found
 
 
-def tests_pass(folder: Path, deselected: list[str]) -> tuple[bool, str]:
+def tests_pass(folder: Path, tests: tuple[str, ...], deselected: list[str]) -> tuple[bool, str]:
     """Run the quick tests in a copy."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", *TESTS]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=no", *tests]
     for name in deselected:
         command += ["--deselect", name]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -150,20 +159,22 @@ def copy_to(folder: Path) -> None:
         shutil.copy(ROOT / "tests/__init__.py", folder / "tests/__init__.py")
 
 
-def survivors(chosen: list[Mutant], *, deselected: list[str] | None = None, verbose: bool = False) -> list[Mutant]:
+def survivors(
+    chosen: list[Mutant], *, tests: tuple[str, ...] = TESTS, deselected: list[str] | None = None, verbose: bool = False
+) -> list[Mutant]:
     """The mutants that no test notices."""
     alive = []
     with tempfile.TemporaryDirectory(prefix="mutate-") as name:
         folder = Path(name)
         copy_to(folder)
-        good, output = tests_pass(folder, deselected or [])
+        good, output = tests_pass(folder, tests, deselected or [])
         if not good:
             raise SystemExit(f"the tests fail without any mutant:\n{output}")
         for number, mutant in enumerate(chosen):
             path = folder / "emuvm/mm" / mutant.file
             original = path.read_text(encoding="utf-8")
-            path.write_text(mutant.source, encoding="utf-8")
-            good, _output = tests_pass(folder, deselected or [])
+            path.write_text(mutant.source(), encoding="utf-8")
+            good, _output = tests_pass(folder, tests, deselected or [])
             path.write_text(original, encoding="utf-8")
             if good:
                 alive.append(mutant)

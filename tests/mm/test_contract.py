@@ -433,20 +433,15 @@ class Shadow:
     def __init__(self):
         self.room = [0] * 64
     def apply(self, update):
-        # Small numbers into a list that exists: nothing in here allocates.
-        room = self.room
-        at, end = update.start >> 12, update.end >> 12
-        if update.kind is Kind.PROTECT:
-            return
-        value = 1 if update.kind is Kind.MAP else 0
-        while at < end:
-            room[at] = value
-            at += 1
-        if update.kind is Kind.MOVE:
-            at, end = update.new.start >> 12, update.new.end >> 12
-            while at < end:
-                room[at] = 1
-                at += 1
+        # On a copy, and one assignment at the end: a subscriber that fails has done nothing.
+        room = self.room.copy()
+        if update.old is not None and update.kind is not Kind.PROTECT:
+            for page in range(update.start >> 12, update.end >> 12):
+                room[page] = 0
+        if update.new is not None and update.kind is not Kind.PROTECT:
+            for page in range(update.new.start >> 12, update.new.end >> 12):
+                room[page] = 1
+        self.room = room
 
 def start():
     space = AddressSpace(0, 64 << 12)
