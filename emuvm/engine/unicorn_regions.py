@@ -6,6 +6,9 @@ runs the engine: it may be somebody else (see `emuvm.attach`).
     space     [ r-x ][ rw- ][ rw- file ][ --- ][ rw-  64 GiB               ]
     engine    [ r-x ][ rw-      ][ rw- ]            [rw-]    [rw-]            what is equal and contiguous on the host is
                                                                              one region; --- and untouched GiBs are none
+A store across a page end into a page that is missing or forbidden has stored the part before it when it faults: Unicorn
+does it byte by byte, and no hook is early enough to prevent that.
+
 An update changes engine regions only; page contents change when the operation is committed. Everything the engine lacks
 although the space has it is noted as absent and is mapped when touched, so a refusal after the commit loses nothing.
 """
@@ -344,17 +347,23 @@ class RegionsMemory:
             for page in range(first, last, self.space.page_size):
                 vma = self.space.query(page)
                 if vma is None or not self._effective(vma) & _NEEDED[access]:
-                    self._fault = FaultStop(max(page, address), access, size, vma is not None)
-                    return False
+                    return self._refuse(FaultStop(max(page, address), access, size, vma is not None))
                 if self._mirror.regions.at(page) is None:
                     if not self._touch_chunk(page):
-                        self._fault = FaultStop(max(page, address), access, size, True, bus=source_of(vma) is not None)
-                        return False
+                        return self._refuse(FaultStop(max(page, address), access, size, True, bus=source_of(vma) is not None))
                     came = True
             return came
         except BaseException as error:
             self.hook_error = self.hook_error or error
             raise
+
+    def _refuse(self, fault: FaultStop) -> bool:
+        """Note a fault. A store across a page end comes byte by byte, all of them: the first one names the address."""
+        last = self._fault
+        if last is not None and fault.access is last.access is Access.WRITE and fault.size == 1 and fault.address == last.address + last.size:
+            fault = FaultStop(last.address, last.access, last.size + 1, last.mapped, last.bus)
+        self._fault = fault
+        return False
 
     # -- small things -------------------------------------------------------------------------------------------------
 
