@@ -31,10 +31,10 @@ from emuvm.errors import BadArgument, EmuvmError, EngineError, GuestError
 from emuvm.mm.layout import Layout
 from emuvm.mm.linux import Limits, LinuxMm, MapRequest
 from emuvm.mm.space import AddressSpace, Holes, ProtFilter, Snapshot
-from emuvm.mm.types import File, Vma, VmFlag
+from emuvm.mm.types import File, Update, Vma, VmFlag
 
 if TYPE_CHECKING:
-    from unicorn.unicorn_py3.unicorn import Uc
+    from emuvm.engine.unicorn_adopt import Uc
 
 _ANY = int(VmFlag.MAYREAD | VmFlag.MAYWRITE | VmFlag.MAYEXEC)
 _NAME = "_emuvm_attached"
@@ -108,6 +108,10 @@ def of(uc: Uc) -> Attached | None:
     return found
 
 
+def _detached(update: Update) -> None:
+    raise AttachError("detached: the engine does not follow this address space any more")
+
+
 def _plain_arch(name: str, bits: int, big_endian: bool) -> Arch:
     """An architecture emuvm has no table for: all of the address space, mappings from its upper third downwards."""
     top = 1 << (20 if bits == 16 else 32 if bits == 32 else 47)
@@ -138,9 +142,13 @@ class Attached:
             self._syscalls = unicorn_adopt.SyscallHook(uc, arch.name, self.serve)
         try:
             self.memory = RegionsMemory(uc, space, arch.rights, self.pages)
-            self.adopt()
-            self.mm = LinuxMm(space, arch, limits, Layout.of(arch, space))
-            self.mm.set_brk(self._heap_start() if brk is None else brk)
+            try:
+                self.adopt()
+                self.mm = LinuxMm(space, arch, limits, Layout.of(arch, space))
+                self.mm.set_brk(self._heap_start() if brk is None else brk)
+            except BaseException:
+                self.memory.close()
+                raise
         except BaseException:
             if self._syscalls is not None:
                 self._syscalls.close()
@@ -171,6 +179,7 @@ class Attached:
         if self._syscalls is not None:
             self._syscalls.close()
         delattr(self.uc, _NAME)
+        self.space.subscribe(_detached)
 
     def adopt(self) -> list[Vma]:
         """Enter regions that were mapped with the engine's own calls since; the new areas. EngineError: not whole pages."""
@@ -179,7 +188,7 @@ class Attached:
         for start, end, rights, pinned in unicorn_adopt.regions(self.uc, space.start, space.end):
             for low, high in space.gaps(start, end - start):
                 if (low | high) & mask:
-                    raise EngineError(f"the engine's region {low:#x}-{high:#x} is not in whole pages of {mask + 1:#x} bytes")
+                    raise EngineError(f"the engine's region {low:#x}-{high:#x} is not in pages of {mask + 1:#x} bytes: give attach a smaller page_size")
                 self.memory.adopt(low, high, rights, _ANY, pinned=pinned)
                 vma = space.query(low)
                 assert vma is not None, "just adopted"

@@ -150,6 +150,27 @@ def test_detached_engine_runs_on_with_its_memory(uc: Any) -> None:
     assert any(kept is pages for kept in uc._emuvm_pages)
 
 
+def test_a_detached_space_does_not_pretend(uc: Any) -> None:
+    with attach(uc) as vm:
+        pass
+    with pytest.raises(AttachError, match="detached"):
+        vm.mmap(length=PAGE, prot=3)
+    assert [v.start for v in vm.space] == [CODE, HEAP, HEAP + 8 * PAGE]
+
+
+def test_small_engine_pages() -> None:
+    engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_ARM)
+    engine.mem_map(0x400, 0x400)
+    with pytest.raises(EngineError, match="page_size"):
+        attach(engine)
+    assert of(engine) is None
+    assert not engine._callbacks
+    with attach(engine, page_size=0x400) as vm:
+        vm.protect(0x400, 0x400, 1)
+        vm.map_at(0x800, 0x400, 3)
+        vm.verify()
+
+
 def test_linux_operations(uc: Any, tmp_path: Path) -> None:
     with attach(uc, brk=0x1000_0000) as vm:
         assert vm.brk() == 0x1000_0000

@@ -108,6 +108,9 @@ class PortablePages:
         return None if found is None else _advance(found[2], address - found[0]).source
 
     def read(self, address: int, length: int) -> bytes:
+        found = self._pieces.at(address)
+        if found is not None and address + length <= found[1] and found[2].pointer:
+            return string_at(found[2].pointer + address - found[0], length)
         out = bytearray(length)
         for low, high, piece in self._pieces.inside(address, address + length):
             if piece.pointer:
@@ -116,8 +119,12 @@ class PortablePages:
 
     def write(self, address: int, data: bytes) -> None:
         """Store; bytes for pages behind a file's end are dropped."""
+        found = self._pieces.at(address)
+        if found is not None and address + len(data) <= found[1] and found[2].pointer:
+            memmove(found[2].pointer + address - found[0], bytes(data), len(data))
+            return
         for low, high, pointer in self.spans(address, address + len(data)):
-            memmove(pointer, data[low - address : high - address], high - low)
+            memmove(pointer, bytes(data[low - address : high - address]), high - low)
 
     def open_file(self, source: Source, length: int) -> Table:
         """The file's pages as pieces from 0 on, for `install`. EngineError when the host cannot map them."""

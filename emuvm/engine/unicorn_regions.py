@@ -79,6 +79,7 @@ class RegionsMemory:
         self._pending: list[_Pending] = []
         self._files = False
         self._adopting = False
+        self._adopted = False
         self._fault: FaultStop | None = None
         self.hook_error: BaseException | None = None
         """The first exception inside the adapter's own hook: the binding hides it behind a UcError."""
@@ -92,8 +93,12 @@ class RegionsMemory:
         if length <= 0:
             return b""
         self._must_be_mapped(address, length)
-        out = bytearray(self.pages.read(address, length))
-        for low, high in self._engine_owned(address, address + length):
+        contents = self.pages.read(address, length)
+        owned = self._engine_owned(address, address + length)
+        if not owned:
+            return contents
+        out = bytearray(contents)
+        for low, high in owned:
             out[low - address : high - address] = self.uc.mem_read(low, high - low)
         return bytes(out)
 
@@ -195,6 +200,7 @@ class RegionsMemory:
             self.space.map_at(start, end - start, rights, flags, replace=False)
         finally:
             self._adopting = False
+        self._adopted = True
         self._mirror.regions.put(start, end, Region(rights, 0))
         if pinned:
             self._pinned.put(start, end, pinned)
@@ -372,6 +378,8 @@ class RegionsMemory:
 
     def _engine_owned(self, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) whose memory is the engine's own: adopted, and not touched yet."""
+        if not self._adopted:
+            return []
         return [(low, high) for low, high, region in self._mirror.regions.inside(start, end) if not region.pointer]
 
     def _page_range(self, address: int, length: int) -> tuple[int, int]:
@@ -379,6 +387,9 @@ class RegionsMemory:
         return address & -page, end + (-end % page)
 
     def _must_be_mapped(self, address: int, length: int) -> None:
+        vma = self.space.query(address)
+        if vma is not None and address + length <= vma.end:
+            return
         if not self.space.start <= address <= address + length <= self.space.end:
             raise EngineError(f"{address:#x}-{address + length:#x} is outside the space")
         for low, high in self.space.gaps(address, length):
