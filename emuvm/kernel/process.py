@@ -17,11 +17,15 @@ from emuvm.abi.signals import SIG_DFL, SIG_IGN, SS_DISABLE, Action, Signal, defa
 from emuvm.engine.base import Engine, FaultStop, LimitStop, SyscallStop, TrapStop
 from emuvm.errors import EmulatorBug, EmuvmError
 from emuvm.kernel import fault
-from emuvm.kernel.dispatch import Dispatcher
+from emuvm.kernel.dispatch import Dispatcher, TimeLimit
+from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.report import Reporter
+from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.usermem import UserMemory
 from emuvm.mm.linux import LinuxMm
+from emuvm.mm.maps import line
 from emuvm.mm.space import AddressSpace
+from emuvm.mm.types import File, VmFlag, Vma
 
 
 class ExitStatus(NamedTuple):
@@ -34,19 +38,6 @@ class ExitStatus(NamedTuple):
     def shell(self) -> int:
         """As a shell shows it: the exit code, or 128 + signal."""
         return 128 + self.signal if self.signal else self.code
-
-
-class TimeLimit(Exception):
-    """The time limit ended a system call that was waiting. Raised by whoever interrupts it; `Process.run` takes it."""
-
-
-class SignalInfo(NamedTuple):
-    """Why a signal came: si_code, and the fault address for those that have one."""
-
-    signal: int
-    code: int
-    address: int | None = None
-    why: str = ""
 
 
 class Signals:
@@ -83,6 +74,7 @@ class Process:
         files: Any = None,
         fs: Any = None,
         host: Any = None,
+        system: HostSystem | None = None,
         reporter: Reporter | None = None,
     ) -> None:
         self.arch = arch
@@ -100,13 +92,16 @@ class Process:
         """Host monotonic time at which waiting calls stop waiting."""
         self.in_call = False
         """A system call is being worked on, and may wait: an interruption may raise TimeLimit."""
-        self.pid = self.tid = 1 if host is None else host.pid
-        self.ppid = 0 if host is None else host.ppid
+        self.system = HostSystem() if system is None else system
+        """Identity and clocks."""
+        self.pid = self.tid = self.system.pid
+        self.ppid = self.system.ppid
         self.name = b""
         """What prctl(PR_GET_NAME) shows: at most 15 bytes."""
         self.exe = b""
         """Guest path of the program."""
         self.clear_child_tid = 0
+        self.robust_list = 0
         self.umask = 0o22
         self.personality = 0
         self.no_new_privs = False
@@ -132,7 +127,7 @@ class Process:
             except (EmuvmError, KeyboardInterrupt, MemoryError):
                 raise
             except Exception as error:
-                raise EmulatorBug(f"{self.dispatcher.describe_last()}: {error!r}\n{self.space.maps()}") from error
+                raise EmulatorBug(f"{self.dispatcher.describe_last()}: {error!r}\n{self.maps()}") from error
             if type(stop) is SyscallStop:
                 try:
                     dispatch(stop.number, stop.args)
@@ -160,6 +155,21 @@ class Process:
         self.engine.close()
         if self.files is not None and hasattr(self.files, "close_all"):
             self.files.close_all()
+
+    def area_name(self, vma: Vma) -> str:
+        """What /proc/self/maps calls a region: '[stack]', '[heap]', a path, or nothing."""
+        if vma.flags & VmFlag.GROWSDOWN:
+            return "[stack]"
+        if isinstance(vma.backing, File):
+            file = vma.backing.file
+            return str(getattr(file, "name", None) or getattr(file, "path", ""))
+        if vma.start < self.mm.brk_now and vma.end > self.mm.start_brk:
+            return "[heap]"
+        return ""
+
+    def maps(self) -> str:
+        """The map as in /proc/self/maps, without device and inode numbers."""
+        return "".join(line(vma, name=self.area_name(vma)) + "\n" for vma in self.space)
 
     # -- signals ------------------------------------------------------------------------------------------------------------
 

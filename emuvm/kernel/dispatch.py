@@ -1,0 +1,126 @@
+"""From a system-call number to its handler and back: the one place where failures become -errno.
+
+Owns: the table number -> bound handler of one process (filled when a call is first made), the fast path inside the
+engine's hook, what happens to unknown calls. Must not know any single call.
+
+    GuestError  -> -errno      TimeLimit -> passed on       anything else -> EmulatorBug, with the call and the map
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.numbers import table
+from emuvm.errors import EmulatorBug, GuestError
+from emuvm.kernel import registry
+from emuvm.kernel.usermem import GrowthDeferred
+
+if TYPE_CHECKING:
+    from emuvm.kernel.process import Process
+
+Bound = Callable[[tuple[int, ...]], int]
+
+
+class TimeLimit(Exception):
+    """The time limit ended a system call that was waiting. Raised by whoever notices it; `Process.run` takes it."""
+
+
+class Dispatcher:
+    """The system calls of one process."""
+
+    def __init__(self, proc: Process) -> None:
+        registry.load_families()
+        self._proc = proc
+        self._names = table(proc.arch.name)
+        self._word = (1 << proc.arch.bits) - 1
+        self._fast: dict[int, Bound | None] = {}
+        self._slow: dict[int, Bound] = {}
+        self._last: tuple[int, tuple[int, ...]] = (-1, ())
+        self.unknown: dict[str, int] = {}
+        """Calls answered with ENOSYS for want of a handler, by name, with how often."""
+
+    def fast(self, number: int, args: tuple[int, ...]) -> int | None:
+        """FastCall of the engine: run a pure handler at once; None for every other call."""
+        try:
+            bound = self._fast[number]
+        except KeyError:
+            bound = self._fast[number] = self._bind_fast(number)
+        if bound is None:
+            return None
+        try:
+            result = bound(args)
+        except GuestError as error:
+            result = -error.errno
+        except GrowthDeferred:
+            return None
+        return result if result >= 0 else result & self._word
+
+    def _bind_fast(self, number: int) -> Bound | None:
+        if self._proc.arch.error_flag:
+            return None
+        spec = registry.find(self._names.get(number, ""))
+        if spec is None or not spec.pure:
+            return None
+        bound = registry.bind(spec, self._proc, self._proc.arch.bits, self._proc.mem)
+        if not spec.kinds:
+            return bound
+        mem = self._proc.mem
+
+        def careful(args: tuple[int, ...]) -> int:
+            self._last = (number, args)
+            mem.deferred = True
+            try:
+                return bound(args)
+            finally:
+                mem.deferred = False
+
+        return careful
+
+    def call(self, number: int, args: tuple[int, ...]) -> None:
+        """Serve one SyscallStop: the result goes into the engine, unless the call ended or replaced the program."""
+        proc = self._proc
+        self._last = (number, args)
+        bound = self._slow.get(number)
+        if bound is None:
+            bound = self._bind(number)
+        proc.in_call = True
+        try:
+            result = bound(args)
+        except GuestError as error:
+            result = -error.errno
+        except (EmulatorBug, TimeLimit, KeyboardInterrupt, MemoryError):
+            raise
+        except Exception as error:
+            raise EmulatorBug(f"{self.describe_last()} failed: {error!r}\n{proc.maps()}") from error
+        finally:
+            proc.in_call = False
+        if proc.replaced:
+            proc.replaced = False
+        elif proc.ended is None:
+            proc.engine.set_result(result)
+
+    def _bind(self, number: int) -> Bound:
+        name = self._names.get(number, f"number {number}")
+        spec = registry.find(name)
+        if spec is None:
+            return lambda args: self._missing(name)
+        bound = registry.bind(spec, self._proc, self._proc.arch.bits, self._proc.mem)
+        self._slow[number] = bound
+        return bound
+
+    def _missing(self, name: str) -> int:
+        self.unknown[name] = self.unknown.get(name, 0) + 1
+        self._proc.reporter.once(name, f"system call {name} is not implemented: the program gets ENOSYS")
+        return -Errno.ENOSYS
+
+    def describe_last(self) -> str:
+        """The last call that was begun, for messages: 'write(0x1, 0x7ffe..., 0x5)'."""
+        number, args = self._last
+        if number < 0:
+            return "no system call yet"
+        name = self._names.get(number, f"number {number}")
+        spec = registry.find(name)
+        shown = args if spec is None else args[: len(spec.kinds)]
+        return f"{name}({', '.join(f'{a:#x}' for a in shown)})"

@@ -1,0 +1,104 @@
+"""Starting a program in a process: the second half of execve, for the first program and for every later one.
+
+Owns: from a program file to mappings, stack and registers. Must not know how paths become files, nor run anything on the
+host. `prepare` may fail and changes nothing; `install` is the point of no return (fs/binfmt_elf.c:load_elf_binary).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from emuvm.abi.auxv import Facts
+from emuvm.abi.controls import Prctl
+from emuvm.kernel.stack import InitialStack, build_stack
+from emuvm.mm.linux import MapRequest
+from emuvm.mm.types import File
+from emuvm_loaders import Image, LoadError, Plan, Source, load, plan, require_static, span
+
+if TYPE_CHECKING:
+    from emuvm.abi.arch import Arch
+    from emuvm.kernel.process import Process
+
+MIN_ADDRESS = 0x10000
+"""vm.mmap_min_addr."""
+_COMM = 15
+_FLAGS_AT_START = {"eflags": 0x202}
+
+
+class Prepared(NamedTuple):
+    """Everything execve needs once it can no longer fail."""
+
+    image: Image
+    plan: Plan
+    stack: InitialStack
+    name: bytes
+    exe: bytes
+
+
+def layout(arch: Arch, image: Image, mmap_base: int) -> Plan:
+    """Where the image goes: a static-pie directly below `mmap_base`, its heap to ELF_ET_DYN_BASE. LoadError."""
+    bias = 0
+    if image.pie:
+        room = span(image, arch.page_size)
+        bias = (mmap_base - room.length & -room.align) - room.start
+    return plan(
+        image, task_size=arch.task_size, page_size=arch.page_size, bias=bias, min_address=MIN_ADDRESS, et_dyn_base=arch.elf_et_dyn_base
+    )
+
+
+def prepare(proc: Process, source: Source | str, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes], exe: bytes = b"") -> Prepared:
+    """Look at the program and lay everything out. LoadError (with the errno of execve), GuestError E2BIG."""
+    image = require_static(load(source, name=path.decode(errors="surrogateescape")))
+    if image.arch != proc.arch.name:
+        raise LoadError(f"a program for {image.arch or f'machine {image.machine}'}, but this process runs {proc.arch.name}")
+    planned = layout(proc.arch, image, proc.mm.layout.mmap_base)
+    host = proc.system
+    facts = Facts(
+        phdr=planned.phdr_address, phnum=image.phnum, entry=planned.entry, uid=host.uid, euid=host.euid, gid=host.gid, egid=host.egid
+    )
+    limit = min(proc.mm.limits.stack, 1 << 40)
+    stack = build_stack(proc.arch, argv, envp, path, facts, host.random(16), stack_limit=limit)
+    return Prepared(image, planned, stack, path.rsplit(b"/", 1)[-1][:_COMM], exe or path)
+
+
+def install(proc: Process, new: Prepared) -> None:
+    """Replace what the process runs. Failures from here on are emuvm's own or the host's lack of memory."""
+    arch, mm, memory = proc.arch, proc.mm, proc.engine.memory
+    again = proc.plan is not None
+    if again:
+        proc.space.clear()
+    top = arch.stack_top
+    mm.mmap(
+        MapRequest(new.stack.vma_start, top - new.stack.vma_start, new.plan.stack_prot, fixed=True, growsdown=True)
+    )
+    source = new.image.source
+    mappable = hasattr(source, "fileno")
+    for mapping in new.plan.mappings:
+        in_file = mapping.kind == "file"
+        backing = File(source, mapping.offset) if in_file and mappable else None
+        mm.mmap(MapRequest(mapping.address, mapping.length, mapping.prot, backing=backing, fixed=True))
+        if in_file and not mappable:
+            memory.write(mapping.address, source.read_at(mapping.offset, mapping.length))
+        if mapping.zero_end > mapping.zero_start:
+            memory.write(mapping.zero_start, bytes(mapping.zero_end - mapping.zero_start))
+    mm.set_brk(new.plan.brk)
+    mm.data_bytes = new.plan.end_data - new.plan.start_data
+    memory.write(new.stack.start, new.stack.data)
+    proc.plan, proc.stack_info = new.plan, new.stack
+    proc.name, proc.exe = new.name, new.exe
+    proc.personality = Prctl.READ_IMPLIES_EXEC if new.plan.read_implies_exec else 0
+    proc.clear_child_tid = 0
+    proc.dumpable = 1
+    _start_registers(proc, new, again)
+
+
+def _start_registers(proc: Process, new: Prepared, again: bool) -> None:
+    engine, arch = proc.engine, proc.arch
+    if again:
+        for register in arch.report_registers:
+            engine.set(register, _FLAGS_AT_START.get(register, 0))
+        if arch.tls:
+            engine.set(arch.tls, 0)
+    engine.set("sp", new.stack.sp)
+    engine.set("pc", new.plan.entry)

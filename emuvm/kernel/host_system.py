@@ -1,0 +1,129 @@
+"""The host as a system: identity, clocks, sleeping, randomness, sizes.
+
+Owns: every question of this kind to the host. Must not know guests or files. Times are integer nanoseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+_CLOCKS = frozenset((0, 1, 2, 3, 4, 5, 6, 7, 11))
+"""Linux clock numbers that a host clock stands for; the alarm clocks and dynamic ones are not offered."""
+
+
+class HostSystem:
+    """What emuvm's own process sees; the guest is told it runs as that process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.ppid = os.getppid()
+        self.uid, self.euid = os.getuid(), os.geteuid()
+        self.gid, self.egid = os.getgid(), os.getegid()
+
+    @property
+    def pgid(self) -> int:
+        return os.getpgrp()
+
+    @property
+    def groups(self) -> list[int]:
+        """Supplementary groups."""
+        return os.getgroups()
+
+    def session(self, pid: int = 0) -> int:
+        """getsid; OSError as there."""
+        return os.getsid(pid)
+
+    def group_of(self, pid: int) -> int:
+        """getpgid; OSError as there."""
+        return os.getpgid(pid)
+
+    def process_exists(self, pid: int) -> bool:
+        """Is there such a process on the host?"""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def nice(self) -> int:
+        """The scheduling priority, -20 to 19."""
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    def random(self, length: int) -> bytes:
+        return os.urandom(length)
+
+    def has_clock(self, clock: int) -> bool:
+        return clock in _CLOCKS
+
+    def clock(self, clock: int) -> int:
+        """The time of a Linux clock number for which has_clock() holds."""
+        return time.clock_gettime_ns(clock)
+
+    def resolution(self, clock: int) -> int:
+        return round(time.clock_getres(clock) * 1_000_000_000)
+
+    def monotonic(self) -> float:
+        """Seconds, for deadlines."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def cpu_times(self) -> tuple[int, int]:
+        """(user, system) time of this process."""
+        times = os.times()
+        return round(times.user * 1_000_000_000), round(times.system * 1_000_000_000)
+
+    def usage(self) -> tuple[int, ...]:
+        """The 14 counters of struct rusage behind the times; ru_maxrss first, in KiB."""
+        import resource
+
+        return tuple(int(value) for value in resource.getrusage(resource.RUSAGE_SELF)[2:])
+
+    def limit(self, number: int) -> tuple[int, int]:
+        """(soft, hard) of a host resource limit by its generic Linux number, all ones for none."""
+        import resource
+
+        soft, hard = resource.getrlimit(number)
+        return soft & (1 << 64) - 1, hard & (1 << 64) - 1
+
+    def cpus(self) -> set[int]:
+        """The CPUs this process may run on."""
+        return os.sched_getaffinity(0)
+
+    def uname(self) -> tuple[str, str, str, str]:
+        """(sysname, nodename, release, version)."""
+        names = os.uname()
+        return names.sysname, names.nodename, names.release, names.version
+
+    def domain(self) -> str:
+        """The NIS domain name, as uname tells it."""
+        return self._text("/proc/sys/kernel/domainname").strip() or "(none)"
+
+    def memory(self) -> dict[str, int]:
+        """/proc/meminfo in bytes: MemTotal, MemFree, Shmem, Buffers, SwapTotal, SwapFree."""
+        sizes = {}
+        for row in self._text("/proc/meminfo").splitlines():
+            name, _, rest = row.partition(":")
+            words = rest.split()
+            if words and words[0].isdigit():
+                sizes[name] = int(words[0]) * (1024 if len(words) > 1 else 1)
+        return sizes
+
+    def load(self) -> tuple[tuple[float, float, float], int]:
+        """The load averages, and the number of threads on the system."""
+        words = self._text("/proc/loadavg").split()
+        if len(words) < 4:
+            return (0.0, 0.0, 0.0), 1
+        return (float(words[0]), float(words[1]), float(words[2])), int(words[3].partition("/")[2] or 1)
+
+    @staticmethod
+    def _text(path: str) -> str:
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                return file.read()
+        except OSError:
+            return ""

@@ -1,0 +1,89 @@
+"""Calls that belong to no larger family: randomness, system information, futexes of a single thread.
+
+Must not know the host: `proc.system` tells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emuvm.abi.controls import Clock, Futex, Random
+from emuvm.abi.errno import Errno
+from emuvm.abi.structs import Sysinfo, Utsname, pack_sysinfo, pack_utsname
+from emuvm.errors import GuestError
+from emuvm.kernel.registry import syscall
+
+if TYPE_CHECKING:
+    from emuvm.kernel.process import Process
+
+_STEP = 1 << 20
+
+
+@syscall("getrandom", "ptr size flags")
+def getrandom(proc: Process, to: int, length: int, flags: int) -> int:
+    if flags & ~7 or flags & (Random.GRND_RANDOM | Random.GRND_INSECURE) == Random.GRND_RANDOM | Random.GRND_INSECURE:
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    length = min(length, (1 << 31) - 1)
+    done = 0
+    while done < length:
+        step = min(_STEP, length - done)
+        try:
+            count = proc.mem.write_some(to + done, proc.system.random(step))
+        except GuestError:
+            if done:
+                break
+            raise
+        done += count
+        if count < step:
+            break
+    return done
+
+
+@syscall("uname", "ptr")
+def uname(proc: Process, to: int) -> int:
+    names = proc.system.uname()
+    proc.mem.write(to, pack_utsname(Utsname(*names, proc.arch.machine, proc.system.domain())))
+    return 0
+
+
+@syscall("sysinfo", "ptr")
+def sysinfo(proc: Process, to: int) -> int:
+    sizes, (loads, threads) = proc.system.memory(), proc.system.load()
+    uptime = proc.system.clock(Clock.CLOCK_BOOTTIME)
+    names = ("MemTotal", "MemFree", "Shmem", "Buffers", "SwapTotal", "SwapFree")
+    fixed = tuple(int(load * 65536) for load in loads)
+    info = Sysinfo(-(-uptime // 1_000_000_000), (fixed[0], fixed[1], fixed[2]), *(sizes.get(n, 0) for n in names), min(threads, 0xFFFF))
+    proc.mem.write(to, pack_sysinfo(proc.arch, info))
+    return 0
+
+
+@syscall("futex", "ptr int uint ptr ptr uint", level="partial", note="one thread: nobody waits, and waiting would never end")
+def futex(proc: Process, at: int, operation: int, value: int, timeout: int, second: int, third: int) -> int:
+    command = operation & Futex.FUTEX_CMD_MASK
+    if at & 3:
+        raise GuestError(Errno.EINVAL, "the futex is misaligned")
+    if command in (Futex.FUTEX_WAKE, Futex.FUTEX_WAKE_BITSET):
+        if command == Futex.FUTEX_WAKE_BITSET and not third:
+            raise GuestError(Errno.EINVAL, "no bits")
+        return 0
+    if command in (Futex.FUTEX_WAIT, Futex.FUTEX_WAIT_BITSET):
+        return _wait(proc, at, operation, value, timeout)
+    if command in (Futex.FUTEX_REQUEUE, Futex.FUTEX_CMP_REQUEUE):
+        if command == Futex.FUTEX_CMP_REQUEUE and proc.mem.read_u32(at) != third:
+            raise GuestError(Errno.EAGAIN, "the value has changed")
+        return 0
+    raise GuestError(Errno.ENOSYS, f"futex operation {operation}")
+
+
+def _wait(proc: Process, at: int, operation: int, value: int, timeout: int) -> int:
+    from emuvm.kernel.sys.time import read_timespec, sleep
+
+    wait = read_timespec(proc, timeout) if timeout else None
+    if proc.mem.read_u32(at) != value:
+        raise GuestError(Errno.EAGAIN, "the value has changed")
+    if wait is None:
+        raise GuestError(Errno.EDEADLK, "the only thread would wait for ever")
+    if operation & Futex.FUTEX_CMD_MASK == Futex.FUTEX_WAIT_BITSET:
+        wait -= proc.system.clock(Clock.CLOCK_REALTIME if operation & Futex.FUTEX_CLOCK_REALTIME else Clock.CLOCK_MONOTONIC)
+    sleep(proc, wait)
+    raise GuestError(Errno.ETIMEDOUT, "nobody woke the thread")
