@@ -15,6 +15,7 @@ import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from errno import EINVAL, ENOMEM, errorcode
+from os import pread
 
 from emuvm.errors import EngineError
 
@@ -56,6 +57,11 @@ def host_map(length: int, address: int = 0, fd: int = -1, offset: int = 0, *, sh
 def host_unmap(pointer: int, length: int) -> None:
     """munmap on the host."""
     _munmap(pointer, length)
+
+
+def read_file(fd: int, offset: int, length: int) -> bytes:
+    """Up to `length` bytes of a file, for engines that do not map it."""
+    return pread(fd, length, offset)
 
 
 @dataclass(frozen=True, slots=True)

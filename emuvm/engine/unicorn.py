@@ -121,10 +121,10 @@ class UnicornEngine:
             memory.take_fault()
             raise raised
         fault = memory.take_fault()
-        if self._event is not None:
-            return self._event
         if fault is not None:
             return self._exact(fault)
+        if self._event is not None:
+            return self._event
         if error == UC_ERR_OK:
             return None if self._stop else self._stopped_by_itself()
         if error == UC_ERR_INSN_INVALID:

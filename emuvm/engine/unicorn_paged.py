@@ -211,6 +211,10 @@ class PagedMemory:
         """The fault of the last run, once. An exception of the adapter's own hooks is raised here."""
         fault, error = self._fault, self.hook_error
         self._fault = self.hook_error = None
+        if fault is not None and fault.access is Access.WRITE and not fault.address & PAGE - 1:
+            # A store across the page border may have stored its lower part: nothing ran since the first refusal, put it back.
+            tail = next(denial.tail for denial in self._denials if denial.page == fault.address)
+            self.host.write(fault.address - _TAIL, tail)
         if error is not None:
             raise error
         return fault
@@ -327,7 +331,8 @@ class PagedMemory:
                 entry[0].paddr = address
                 entry[0].perms = rights
                 return True
-            if access == FETCH:
+            if access == FETCH or self._fault is not None:
+                # The exact address is the pc's, or known: the plain refusal leaves the pc right in every case (dc zva).
                 return False
             entry[0].paddr = _NOWHERE + (len(self._denials) - 1 << 12) + (address & PAGE - 1)
             entry[0].perms = 7
@@ -378,9 +383,6 @@ class PagedMemory:
         if self._fault is None and 0 <= number < len(self._denials):
             denial = self._denials[number]
             self._fault = FaultStop(denial.page + (address & PAGE - 1), denial.access, size, denial.mapped, denial.bus)
-            if denial.tail and not address & PAGE - 1:
-                # A store across the page border has already stored its lower part.
-                self.host.write(denial.page - _TAIL, denial.tail)
         return False
 
     # -- waiting for the engine to stand still --------------------------------------------------------------------------

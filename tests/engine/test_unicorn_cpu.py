@@ -1,0 +1,253 @@
+"""The CPU driver: calls, traps, faults, stopping, exceptions."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from emuvm.engine.base import Access, FaultStop, LimitStop, SyscallStop, Trap, TrapStop
+from emuvm.engine.unicorn import UnicornEngine
+from emuvm.errors import EngineError
+
+from .conftest import Make
+
+CODE, DATA = 0x40_0000, 0x60_0000
+ARCHES = ["x86_64", "arm64"]
+SYSCALL = {"x86_64": "0f05", "arm64": "010000d4"}
+LOAD8 = {"x86_64": "488b07", "arm64": "010040f9"}  # mov rax,[rdi]; ldr x1,[x0]
+STORE8 = {"x86_64": "488907", "arm64": "010000f9"}  # mov [rdi],rax; str x1,[x0]
+JUMP = {"x86_64": "ffe7", "arm64": "00001fd6"}  # jmp rdi; br x0
+ADDRESS = {"x86_64": "rdi", "arm64": "x0"}
+VALUE = {"x86_64": "rax", "arm64": "x1"}
+
+
+def start(engine: UnicornEngine, code: str, pc: int = CODE) -> None:
+    """Put code and a page of data in place."""
+    if engine.space.query(CODE) is None:
+        engine.space.map_at(CODE, 0x4000, 5)
+        engine.space.map_at(DATA, 0x1000, 3)
+    engine.memory.write(pc, bytes.fromhex(code))
+    engine.set("pc", pc)
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_syscall_stop_has_number_arguments_and_the_pc_behind(make: Make, name: str) -> None:
+    engine = make(name)
+    start(engine, SYSCALL[name] * 2)
+    for n, register in enumerate(engine.arch.syscall_args):
+        engine.set(register, 1000 + n)
+    engine.set(engine.arch.syscall_number, 77)
+    assert engine.run() == SyscallStop(77, (1000, 1001, 1002, 1003, 1004, 1005))
+    width = len(SYSCALL[name]) // 2
+    assert engine.get("pc") == CODE + width
+    if name == "x86_64":
+        assert engine.get("rcx") == CODE + 2
+        assert engine.get("r11") == engine.get("eflags")
+    engine.set_result(-14)
+    assert engine.get(engine.arch.syscall_result) == (1 << 64) - 14
+    engine.set(engine.arch.syscall_number, 78)
+    stop = engine.run()
+    assert isinstance(stop, SyscallStop)
+    assert stop.number == 78
+    assert engine.get("pc") == CODE + 2 * width
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_fast_call_answers_inside_the_run(make: Make, name: str) -> None:
+    engine = make(name)
+    start(engine, SYSCALL[name] * 3)
+    engine.set(engine.arch.syscall_number, 5)
+    asked: list[int] = []
+
+    def fast(number: int, _args: tuple[int, ...]) -> int | None:
+        asked.append(number)
+        return -38 if len(asked) < 3 else None
+
+    engine.fast_call = fast
+    stop = engine.run()
+    assert isinstance(stop, SyscallStop)
+    assert len(asked) == 3
+    result = engine.get(engine.arch.syscall_result)
+    assert result == (1 << 64) - 38
+
+
+@pytest.mark.parametrize("name", ARCHES)
+@pytest.mark.parametrize("place", [0x70_0123, 0x7000_1230_0456])
+def test_faults_of_unmapped_memory(make: Make, name: str, place: int) -> None:
+    engine = make(name)
+    for code, access in ((LOAD8, Access.READ), (STORE8, Access.WRITE)):
+        start(engine, code[name])
+        engine.set(ADDRESS[name], place)
+        for _ in range(2):
+            assert engine.run() == FaultStop(place, access, 8, mapped=False)
+            assert engine.get("pc") == CODE
+    start(engine, JUMP[name])
+    engine.set(ADDRESS[name], place & ~3)
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert (stop.address, stop.access, stop.mapped) == (place & ~3, Access.EXEC, False)
+    assert engine.get("pc") == place & ~3
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_faults_of_forbidden_memory_and_going_on_afterwards(make: Make, name: str) -> None:
+    engine = make(name)
+    start(engine, STORE8[name] + SYSCALL[name])
+    engine.space.protect(DATA, 0x1000, 1)
+    engine.set(ADDRESS[name], DATA + 0x19)
+    engine.set(VALUE[name], 0x1122)
+    assert engine.run() == FaultStop(DATA + 0x19, Access.WRITE, 8, mapped=True)
+    engine.space.protect(DATA, 0x1000, 3)
+    assert isinstance(engine.run(), SyscallStop)
+    assert engine.memory.read(DATA + 0x19, 2) == b"\x22\x11"
+    start(engine, JUMP[name])
+    engine.set(ADDRESS[name], DATA + 0x20)
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert (stop.address, stop.access, stop.mapped) == (DATA + 0x20, Access.EXEC, True)
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_an_access_across_the_border_faults_at_the_second_page_and_stores_nothing(make: Make, name: str) -> None:
+    engine = make(name)
+    start(engine, STORE8[name])
+    engine.memory.write(DATA + 0xFF8, b"ABCDEFGH")
+    engine.set(VALUE[name], 0x1122_3344_5566_7788)
+    engine.set(ADDRESS[name], DATA + 0xFFC)
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert (stop.address, stop.access, stop.mapped) == (DATA + 0x1000, Access.WRITE, False)
+    assert engine.memory.read(DATA + 0xFF8, 8) == b"ABCDEFGH"
+    start(engine, LOAD8[name])
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert (stop.address, stop.access) == (DATA + 0x1000, Access.READ)
+    engine.set(ADDRESS[name], DATA - 4)
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert (stop.address, stop.access) == (DATA - 4, Access.READ)
+
+
+@pytest.mark.parametrize("name", ARCHES)
+@pytest.mark.parametrize("place", [0xFFFF_8000_0000_0008, 0x8000_0000_0000_0100, 0xFFFF_FFFF_FFFF_FFF0])
+def test_kernel_and_non_canonical_addresses_are_faults(make: Make, name: str, place: int) -> None:
+    engine = make(name)
+    for code, access in ((LOAD8, Access.READ), (STORE8, Access.WRITE)):
+        start(engine, code[name])
+        engine.set(ADDRESS[name], place)
+        assert engine.run() == FaultStop(place, access, 8, mapped=False)
+    start(engine, JUMP[name])
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert stop.access is Access.EXEC
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_a_jump_to_zero_is_a_fault(make: Make, name: str) -> None:
+    engine = make(name)
+    start(engine, JUMP[name])
+    engine.set(ADDRESS[name], 0)
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert (stop.address, stop.access, stop.mapped) == (0, Access.EXEC, False)
+
+
+def test_a_locked_instruction_faults_too(make: Make) -> None:
+    engine = make()
+    start(engine, "f0480fc107")  # lock xadd [rdi], rax
+    engine.set("rdi", 0x70_0008)
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert stop.address == 0x70_0008
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "trap", "offset"),
+    [
+        ("x86_64", "31d2b80100000031c9f7f1", Trap.DIVIDE, 9),  # div ecx
+        ("x86_64", "90cc", Trap.BREAKPOINT, 2),
+        ("x86_64", "900f0b", Trap.ILLEGAL, 1),
+        ("x86_64", "90f4", Trap.PROTECTION, 1),
+        ("arm64", "1f2003d500000000", Trap.ILLEGAL, 4),
+        ("arm64", "1f2003d5000020d4", Trap.BREAKPOINT, 4),
+    ],
+)
+def test_traps(make: Make, name: str, code: str, trap: Trap, offset: int) -> None:
+    engine = make(name)
+    start(engine, code)
+    stop = engine.run()
+    assert isinstance(stop, TrapStop)
+    assert stop.trap is trap
+    assert engine.get("pc") == CODE + offset
+
+
+def test_arm64_user_state(make: Make) -> None:
+    engine = make("arm64")
+    # mrs x1,ctr_el0; mrs x2,dczid_el0; mrs x3,cntvct_el0; dc zva,x0; dc cvau,x0; ic ivau,x0; svc 0
+    start(engine, "21003bd5e2003bd543e03bd520740bd5207b0bd520750bd5010000d4")
+    engine.memory.write(DATA, b"x" * 128)
+    engine.set("x0", DATA)
+    assert isinstance(engine.run(), SyscallStop)
+    assert engine.memory.read(DATA, 65) == bytes(64) + b"x"
+    engine.set("x0", 0x70_0000)
+    engine.set("pc", CODE + 12)
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert (stop.address, stop.access) == (0x70_0000, Access.WRITE)
+    assert engine.get("pc") == CODE + 12
+
+
+def test_stop_before_and_during_a_run(make: Make) -> None:
+    engine = make()
+    start(engine, "ebfe")  # jmp .
+    engine.stop()
+    assert engine.run() == LimitStop()
+    for delay in (0.0, 0.02):
+        timer = threading.Timer(delay, engine.stop)
+        timer.start()
+        assert engine.run() == LimitStop()
+        timer.join()
+    assert engine.get("pc") == CODE
+
+
+class Odd(Exception):
+    """Raised by the tests' hooks."""
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_exceptions_of_hooks_come_out_unchanged(make: Make, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make(name)
+    start(engine, SYSCALL[name] + LOAD8[name] + SYSCALL[name])
+    error = Odd("from the call")
+
+    def fast(_number: int, _args: tuple[int, ...]) -> int | None:
+        raise error
+
+    engine.fast_call = fast
+    with pytest.raises(Odd) as caught:
+        engine.run()
+    assert caught.value is error
+    engine.fast_call = None
+    second = Odd("from a memory hook")
+
+    def query(_address: int) -> Any:
+        raise second
+
+    engine.set(ADDRESS[name], DATA)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.space, "query", query)
+        with pytest.raises(Odd) as caught:
+            engine.run()
+    assert caught.value is second
+    engine.set("pc", CODE + len(SYSCALL[name]) // 2)
+    assert isinstance(engine.run(), SyscallStop)
+
+
+def test_run_inside_run_is_an_error(make: Make) -> None:
+    engine = make()
+    start(engine, SYSCALL["x86_64"])
+    engine.fast_call = lambda _number, _args: engine.run() and 0
+    with pytest.raises(EngineError, match="inside"):
+        engine.run()
