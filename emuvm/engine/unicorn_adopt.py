@@ -14,7 +14,7 @@ from unicorn import UC_HOOK_INSN, UC_HOOK_INTR, UC_QUERY_ARCH, UC_QUERY_MODE, UC
 from emuvm.errors import EmuvmError
 
 if TYPE_CHECKING:
-    from unicorn.unicorn_py3.unicorn import Uc as Uc
+    from unicorn.unicorn_py3.unicorn import Uc as Uc  # noqa: PLC0414 - for modules that may not import unicorn
 
 _NAMES = {
     (unicorn_const.UC_ARCH_ARM, 32): "arm",

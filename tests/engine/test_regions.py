@@ -204,15 +204,21 @@ def image(uc: Any, memory: RegionsMemory, space: AddressSpace) -> tuple[Any, ...
     return list(space), memory.engine_regions, sorted(uc.mem_regions()), contents
 
 
+AREAS = ((BASE, 4, 5), (BASE + 4 * PAGE, 3, 3), (BASE + 8 * PAGE, 3, 7), (BASE + 22 * PAGE, 3, 3))
+
+
+@pytest.mark.parametrize("adopted", [False, True])
 @pytest.mark.parametrize("number", range(len(OPERATIONS)))
-def test_refusal_of_any_engine_call_changes_nothing(number: int) -> None:
+def test_refusal_of_any_engine_call_changes_nothing(number: int, adopted: bool) -> None:
     refused = 0
     for nth in range(1, 60):
         uc, space, memory = make()
-        space.map_at(BASE, 4 * PAGE, 5)
-        space.map_at(BASE + 4 * PAGE, 3 * PAGE, 3)
-        space.map_at(BASE + 8 * PAGE, 3 * PAGE, 7)
-        space.map_at(BASE + 22 * PAGE, 3 * PAGE, 3)
+        for start, pages, prot in AREAS:
+            if adopted:
+                uc.mem_map(start, pages * PAGE, prot)
+                memory.adopt(start, start + pages * PAGE, prot)
+            else:
+                space.map_at(start, pages * PAGE, prot)
         for vma in space:
             for place in range(vma.start, vma.end, PAGE):
                 memory.write(place, place.to_bytes(8, "little"))
@@ -236,6 +242,36 @@ def test_refusal_of_any_engine_call_changes_nothing(number: int) -> None:
     else:
         pytest.fail("the operation makes more engine calls than this test tried")
     assert refused
+
+
+def test_refusal_of_any_engine_call_in_a_restore() -> None:
+    refused = 0
+    for nth in range(1, 60):
+        uc, space, memory = make()
+        for start, pages, prot in AREAS:
+            space.map_at(start, pages * PAGE, prot)
+        snap = space.snapshot()
+        space.protect(BASE + PAGE, 5 * PAGE, 1)
+        space.map_at(BASE + 9 * PAGE, 6 * PAGE, 3, 0x100)
+        space.unmap(BASE + 22 * PAGE, PAGE)
+        memory.write(BASE + 9 * PAGE, b"later")
+        before = image(uc, memory, space)
+        refusing = Refusing(uc, nth)
+        try:
+            space.restore(snap)
+        except EngineError:
+            refused += 1
+            refusing.stop()
+            memory.verify()
+            assert image(uc, memory, space) == before
+            space.restore(snap)
+        else:
+            refusing.stop()
+        memory.verify()
+        assert [(v.start, v.size // PAGE, v.prot) for v in space] == list(AREAS)
+        if refusing.left > 0:
+            break
+    assert 3 < refused < nth
 
 
 def test_another_subscriber_refuses() -> None:
