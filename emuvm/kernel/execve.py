@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from emuvm.abi.auxv import Facts
 from emuvm.abi.controls import Prctl
+from emuvm.errors import GuestError
 from emuvm.kernel.stack import InitialStack, build_stack
 from emuvm.mm.linux import MapRequest
 from emuvm.mm.types import File
@@ -91,6 +92,19 @@ def install(proc: Process, new: Prepared) -> None:
     proc.clear_child_tid = 0
     proc.dumpable = 1
     _start_registers(proc, new, again)
+
+
+def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes]) -> None:
+    """The guest's execve. GuestError with the errno of execve; after that the new program's registers are in the engine."""
+    source, exe = proc.fs.open_program(path)
+    try:
+        new = prepare(proc, source, path, argv, envp, exe)
+    except LoadError as error:
+        raise GuestError(error.errno, error.reason) from error
+    install(proc, new)
+    proc.signals.reset_for_exec()
+    proc.files.close_on_exec()
+    proc.replaced = True
 
 
 def _start_registers(proc: Process, new: Prepared, again: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.signals import DESCRIPTIONS, Signal, code_name, name
 from emuvm.kernel.siginfo import SignalInfo
+from emuvm.mm.types import Vma
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -86,7 +87,8 @@ def registers(proc: Process) -> list[str]:
 def around(proc: Process, address: int) -> list[str]:
     """The areas next to an address, and a mark where it lies."""
     lines: list[str] = []
-    before, after = [], []
+    before: list[Vma] = []
+    after: list[Vma] = []
     for vma in proc.space:
         if vma.end <= address:
             before = [*before[-_AROUND + 1 :], vma]

@@ -88,7 +88,7 @@ class UserMemory:
         backing = vma.backing
         if not isinstance(backing, File) or not hasattr(backing.file, "size"):
             return vma.end
-        present = backing.file.size() - backing.offset
+        present: int = backing.file.size() - backing.offset
         return min(vma.end, vma.start + (present + self._page - 1) // self._page * self._page)
 
     def check(self, addr: int, length: int, access: int) -> None:

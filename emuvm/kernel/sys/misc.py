@@ -50,9 +50,12 @@ def uname(proc: Process, to: int) -> int:
 def sysinfo(proc: Process, to: int) -> int:
     sizes, (loads, threads) = proc.system.memory(), proc.system.load()
     uptime = proc.system.clock(Clock.CLOCK_BOOTTIME)
-    names = ("MemTotal", "MemFree", "Shmem", "Buffers", "SwapTotal", "SwapFree")
-    fixed = tuple(int(load * 65536) for load in loads)
-    info = Sysinfo(-(-uptime // 1_000_000_000), (fixed[0], fixed[1], fixed[2]), *(sizes.get(n, 0) for n in names), min(threads, 0xFFFF))
+    total, free, shared, buffers, swap, swap_free = (
+        sizes.get(name, 0) for name in ("MemTotal", "MemFree", "Shmem", "Buffers", "SwapTotal", "SwapFree")
+    )
+    one, five, fifteen = (int(load * 65536) for load in loads)
+    seconds = -(-uptime // 1_000_000_000)
+    info = Sysinfo(seconds, (one, five, fifteen), total, free, shared, buffers, swap, swap_free, min(threads, 0xFFFF))
     proc.mem.write(to, pack_sysinfo(proc.arch, info))
     return 0
 

@@ -1,0 +1,77 @@
+"""Making the first process of a run: all parts, put together.
+
+Owns: which parts a process is made of, and the options of a run. Must not know the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from emuvm.abi.arch import BY_NAME, Arch
+from emuvm.engine.unicorn import UnicornEngine
+from emuvm.errors import GuestError
+from emuvm.kernel.execve import install, prepare
+from emuvm.kernel.files import FileTable
+from emuvm.kernel.fs import Filesystem
+from emuvm.kernel.process import Process
+from emuvm.kernel.report import Reporter
+from emuvm.mm.linux import INFINITY, Limits, LinuxMm
+from emuvm.mm.space import AddressSpace
+from emuvm_loaders import Image, LoadError, load
+
+
+class Options(NamedTuple):
+    """How to run a program."""
+
+    root: str = "/"
+    """Host directory that is the guest's /."""
+    writable: tuple[str, ...] = ()
+    """Guest directories below which the program may write."""
+    allow_all: bool = False
+    """The program may do with files whatever the user may."""
+    adapter: Literal["paged", "regions"] = "paged"
+    memory: int = INFINITY
+    """RLIMIT_DATA in bytes: private writable memory, reservations not counted."""
+
+
+def architecture(image: Image) -> Arch:
+    """The architecture of an image, if programs for it can be run; LoadError."""
+    arch = BY_NAME.get(image.arch)
+    if arch is None or not arch.runnable:
+        raise LoadError(f"programs for {image.arch or f'machine {image.machine}'} cannot be run")
+    return arch
+
+
+def boot(
+    program: str,
+    argv: Sequence[bytes],
+    envp: Sequence[bytes],
+    options: Options = Options(),  # noqa: B008 - immutable
+    write: Callable[[str], object] | None = None,
+) -> Process:
+    """A process that is about to run `program`, a guest path. Close it when done. `write` takes the notices.
+
+    LoadError: no such program, or none that can be run (errno as execve). GuestError: E2BIG.
+    """
+    reporter = Reporter(write)
+    fs = Filesystem(options.root, options.writable, options.allow_all, reporter)
+    path = program.encode(errors="surrogateescape")
+    try:
+        source, exe = fs.open_program(path)
+    except GuestError as error:
+        raise LoadError(f"{error.why or error.errno.name}", error.errno) from error
+    image = load(source, name=program)
+    arch = architecture(image)
+    space = AddressSpace(0, arch.task_size, arch.page_size)
+    engine = UnicornEngine(arch, space, adapter=options.adapter)
+    try:
+        mm = LinuxMm(space, arch, Limits(data=options.memory))
+        proc = Process(arch, space, mm, engine, files=FileTable(), fs=fs, reporter=reporter)
+        install(proc, prepare(proc, source, path, argv, envp, exe))
+    except BaseException:
+        engine.close()
+        raise
+    return proc
+
+

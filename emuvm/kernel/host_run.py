@@ -1,0 +1,65 @@
+"""The host around a run: its environment, its stderr, its time limit.
+
+Owns: these questions to the host. Must not know how processes work inside.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from emuvm.kernel.dispatch import TimeLimit
+
+if TYPE_CHECKING:
+    from emuvm.kernel.process import Process
+
+
+def environment(more: Sequence[str]) -> list[bytes]:
+    """The host's environment with NAME=VALUE items put over it, as the guest's envp."""
+    variables = dict(os.environb)
+    for item in more:
+        name, _, value = item.encode(errors="surrogateescape").partition(b"=")
+        variables[name] = value
+    return [name + b"=" + value for name, value in variables.items()]
+
+
+def write_stderr(text: str) -> None:
+    """Text to stderr at once. OSError or ValueError when it is closed."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+class TimeLimiter:
+    """Ends a process when its time is over, be it computing or waiting in a system call."""
+
+    def __init__(self, proc: Process, seconds: float) -> None:
+        import signal
+        import threading
+
+        self._proc = proc
+        self._main = threading.main_thread() is threading.current_thread()
+        self._signal = signal
+        self._ident = threading.get_ident()
+        if self._main:
+            self._before: Any = signal.signal(signal.SIGALRM, self._interrupt)
+        proc.deadline = proc.system.monotonic() + seconds
+        self._timer = threading.Timer(seconds, self._over)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _over(self) -> None:
+        self._proc.engine.stop()
+        if self._main:
+            self._signal.pthread_kill(self._ident, self._signal.SIGALRM)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        if self._proc.in_call:
+            raise TimeLimit
+
+    def cancel(self) -> None:
+        """The process has ended."""
+        self._timer.cancel()
+        if self._main:
+            self._signal.signal(self._signal.SIGALRM, self._before)

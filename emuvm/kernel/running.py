@@ -1,0 +1,122 @@
+"""A whole run: from a request to a process that is started, watched, and taken down.
+
+Owns: PATH search, the environment, the time limit, closing. Must not know how options are written on a command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from emuvm.errors import GuestError
+from emuvm.kernel.boot import Options, boot
+from emuvm.kernel.host_run import TimeLimiter, environment, write_stderr
+from emuvm.mm.linux import INFINITY
+from emuvm_loaders import LoadError, printable
+
+if TYPE_CHECKING:
+    from emuvm.kernel.process import ExitStatus, Process
+
+_ENOENT = 2
+_DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
+
+
+class Refused(Exception):
+    """The program cannot be run: one line that says why, and the errno of execve."""
+
+    def __init__(self, program: str, reason: str, errno: int) -> None:
+        self.errno = errno
+        super().__init__(f"{printable(program)}: {reason}")
+
+
+class Wanted(Protocol):
+    """What a run needs to know."""
+
+    @property
+    def program(self) -> str: ...
+    @property
+    def args(self) -> tuple[str, ...]: ...
+    @property
+    def root(self) -> str: ...
+    @property
+    def writable(self) -> tuple[str, ...]: ...
+    @property
+    def allow_all(self) -> bool: ...
+    @property
+    def environment(self) -> tuple[str, ...]: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def memory(self) -> int | None: ...
+    @property
+    def timeout(self) -> float | None: ...
+
+
+@contextmanager
+def started(wanted: Wanted) -> Iterator[Process]:
+    """The process, ready to run; closed at the end. Refused."""
+    env = environment(wanted.environment)
+    options = Options(
+        root=wanted.root,
+        writable=wanted.writable,
+        allow_all=wanted.allow_all,
+        adapter="regions" if wanted.engine == "regions" else "paged",
+        memory=INFINITY if wanted.memory is None else wanted.memory,
+    )
+    proc = _boot(wanted, env, options)
+    limiter = None if wanted.timeout is None else TimeLimiter(proc, wanted.timeout)
+    try:
+        yield proc
+    finally:
+        if limiter is not None:
+            limiter.cancel()
+        proc.close()
+
+
+def _boot(wanted: Wanted, env: list[bytes], options: Options) -> Process:
+    argv = [text.encode(errors="surrogateescape") for text in (wanted.program, *wanted.args)]
+    first: LoadError | GuestError | None = None
+    for path in _candidates(wanted.program, env):
+        try:
+            return boot(path, argv, env, options, write_stderr)
+        except (LoadError, GuestError) as error:
+            first = first or error
+            if error.errno != _ENOENT:
+                first = error
+                break
+    reason = "no such file"
+    if isinstance(first, LoadError):
+        reason = first.reason
+    elif first is not None:
+        reason = first.why
+    raise Refused(wanted.program, reason, _ENOENT if first is None else int(first.errno))
+
+
+def _candidates(program: str, env: Sequence[bytes]) -> Iterator[str]:
+    """The path itself, then, for a name without a slash, the directories of PATH."""
+    yield program
+    if "/" in program or not program:
+        return
+    path = next((item[5:] for item in env if item.startswith(b"PATH=")), _DEFAULT_PATH)
+    for directory in path.split(b":"):
+        yield f"{directory.decode(errors='surrogateescape') or '.'}/{program}"
+
+
+def run(
+    program: str,
+    *args: str,
+    root: str = "/",
+    writable: Sequence[str] = (),
+    allow_all: bool = False,
+    env: Sequence[str] = (),
+    engine: str = "paged",
+    memory: int | None = None,
+    timeout: float | None = None,
+) -> ExitStatus:
+    """Run a static Linux program with this process's standard streams; how it ended. Refused when it cannot be run."""
+    from emuvm.cli import Request
+
+    request = Request(program, args, root, tuple(writable), allow_all, tuple(env), engine, memory, timeout)
+    with started(request) as proc:
+        return proc.run()
