@@ -16,7 +16,7 @@ from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
-from unicorn.unicorn_const import UC_ERR_INSN_INVALID, UC_ERR_OK, UC_HOOK_INSN, UC_HOOK_INTR
+from unicorn.unicorn_const import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK, UC_HOOK_INSN, UC_HOOK_INTR
 
 from emuvm.engine.base import Access, FastCall, FaultStop, LimitStop, Stop, SyscallStop, Trap, TrapStop
 from emuvm.engine.unicorn_raw import INSN, INTR, Raw, Registers, explain
@@ -129,11 +129,8 @@ class UnicornEngine:
             return None if self._stop else self._stopped_by_itself()
         if error == UC_ERR_INSN_INVALID:
             return TrapStop(Trap.ILLEGAL, self._machine.illegal)
-        return TrapStop(Trap.OTHER, -error) if self._unhandled(error) else None
-
-    def _unhandled(self, error: int) -> bool:
-        if error == 21:  # UC_ERR_EXCEPTION
-            return True
+        if error == UC_ERR_EXCEPTION:
+            return TrapStop(Trap.OTHER, -1)
         raise EngineError(f"Unicorn at pc {self.get('pc'):#x}: {explain(error)}")
 
     def _exact(self, fault: FaultStop) -> FaultStop:
@@ -198,7 +195,7 @@ class UnicornEngine:
                     self._raw.stop()
                 else:
                     back_result.write(pc + 2, flags, result & word)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
                 self._fail(error)
 
         return hook
@@ -216,7 +213,7 @@ class UnicornEngine:
             elif number != self._machine.page_fault:
                 self._event = TrapStop(self._machine.traps.get(number, Trap.OTHER), number)
             self._raw.stop()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
@@ -256,6 +253,6 @@ class UnicornEngine:
                 return
             self._closed = True
         self.memory.close()
-        self.uc._Uc__finalizer()
+        getattr(self.uc, "_Uc__finalizer")()  # noqa: B009 - the only way to close a Uc now instead of at some collection
         if self._paged is not None:
             self._paged.release()

@@ -337,7 +337,7 @@ class PagedMemory:
             entry[0].paddr = _NOWHERE + (len(self._denials) - 1 << 12) + (address & PAGE - 1)
             entry[0].perms = 7
             return True
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
             self.hook_error = self.hook_error or error
             return False
 

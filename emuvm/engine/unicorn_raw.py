@@ -106,5 +106,5 @@ class Registers:
 
     def write(self, *values: int) -> None:
         """Store all of them. Values must fit into 64 bits."""
-        self.values[:] = values
+        self.values[:] = values  # type: ignore[call-overload]  # a tuple does, and a list costs more
         self._write(*self._args)

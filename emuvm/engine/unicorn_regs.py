@@ -47,7 +47,7 @@ class Machine:
 
     def open(self) -> Uc:
         """A new engine."""
-        from unicorn import Uc
+        from unicorn.unicorn_py3.unicorn import Uc
 
         return Uc(getattr(unicorn_const, self.arch), getattr(unicorn_const, self.mode))
 

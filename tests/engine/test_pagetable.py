@@ -1,0 +1,94 @@
+"""Page bytes: both fills decide alike, and host memory does what it says."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+
+from emuvm.engine import pagetable
+from emuvm.engine.hostmem import WINDOW, HostMemory
+from emuvm.engine.pagetable import CODE, DIRTY, FETCH, PAGE, READ, WRITE, PageTable, R, W, X, native_fill
+
+
+class Entry(ctypes.Structure):
+    _fields_ = [("paddr", ctypes.c_uint64), ("perms", ctypes.c_uint32)]
+
+
+CALL = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.POINTER(Entry), ctypes.c_void_p)
+
+
+@pytest.mark.skipif(not native_fill(), reason="the C module is not built")
+def test_native_and_python_fill_agree_on_every_byte() -> None:
+    native, python = PageTable(), PageTable()
+    call = CALL(native_fill())
+    page = (5 << 40) + 7 * PAGE
+    for table in (native, python):
+        table.reserve(5)
+    for bits in range(64):
+        for access in (READ, WRITE, FETCH, 99):
+            for table in (native, python):
+                ctypes.c_uint8.from_address(table._tables[5] + 7).value = bits
+            entry = Entry()
+            got = call(None, page + 0x400, access, entry, ctypes.addressof(native.state))
+            want = python.lookup(page + 0x400, access)
+            assert (entry.perms if got else 0) == want, (bits, access)
+            assert not got or entry.paddr == page + 0x400
+            assert native.byte(page) == python.byte(page)
+    assert native.take_dirty() == python.take_dirty() == {page}
+    assert not call(None, 6 << 40, READ, Entry(), ctypes.addressof(native.state))
+    native.close()
+    python.close()
+
+
+def test_rules() -> None:
+    table = PageTable()
+    table.reserve(0)
+    assert table.lookup(0, READ) == 0
+    table.grant(0, 2 * PAGE, R | W, code=False)
+    assert table.lookup(0, READ) == R
+    assert table.lookup(0, WRITE) == R | W
+    assert table.lookup(0, READ) == R | W
+    assert table.lookup(0, FETCH) == 0
+    table.grant(0, PAGE, R | W | X, code=False)
+    assert table.lookup(0, FETCH) == 0
+    table.grant(0, PAGE, R | W | X, code=True)
+    assert table.lookup(0, FETCH) == R | X
+    assert table.lookup(0, WRITE) == R | W | X
+    assert table.byte(0) & (DIRTY | CODE) == DIRTY | CODE
+    assert table.withdraw(0, 4 * PAGE) == [(0, PAGE)]
+    assert table.lookup(0, READ) == 0
+    assert table.clear(0, 4 * PAGE)
+    assert not table.clear(0, 4 * PAGE)
+    table.close()
+
+
+def test_a_full_dirty_log_asks_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pagetable, "_LOG", 4)
+    table = PageTable()
+    table.reserve(0)
+    table.grant(0, 8 * PAGE, R | W, code=False)
+    for n in range(4):
+        assert table.lookup(n * PAGE, WRITE)
+    assert table.lookup(4 * PAGE, WRITE) == 0
+    table.grant(4 * PAGE, 5 * PAGE, R | W, code=False)
+    assert table.lookup(4 * PAGE, WRITE)
+    assert table.take_dirty() == {n * PAGE for n in range(5)}
+    table.close()
+
+
+def test_host_memory_across_windows_and_at_the_top() -> None:
+    host = HostMemory()
+    for border in (3 * WINDOW, 1 << 50):
+        host.write(border - 3, b"abcdef")
+        assert host.read(border - 3, 6) == b"abcdef"
+        assert [(low, high) for low, high, _ in host.spans(border - 3, border + 3)] == [(border - 3, border), (border, border + 3)]
+    host.write((1 << 64) - 2, b"zz")
+    assert host.read((1 << 64) - 3, 3) == b"\0zz"
+    host.move(3 * WINDOW - PAGE, 3 * WINDOW + PAGE, 8 * WINDOW - PAGE, anonymous=True)
+    assert host.read(8 * WINDOW - 3, 6) == b"abcdef"
+    assert host.read(3 * WINDOW - 3, 6) == bytes(6)
+    host.discard(8 * WINDOW - PAGE, 8 * WINDOW + PAGE)
+    assert host.read(8 * WINDOW - 3, 6) == bytes(6)
+    assert host.pointer(20 * WINDOW) == 0
+    host.close()
