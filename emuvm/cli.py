@@ -10,7 +10,9 @@ a tenth of a short program's run. Diagnostics go to stderr, never into the progr
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
+
+from emuvm.kernel.request import Request
 
 USAGE = """\
 usage: emuvm run [options] [--] PROGRAM [ARG...]    run a static Linux program
@@ -38,21 +40,6 @@ _FLAGS = frozenset(("--allow-all", "--maps"))
 
 class UsageError(Exception):
     """The command line makes no sense; the text says why."""
-
-
-class Request(NamedTuple):
-    """A parsed `run` or `maps` command line."""
-
-    program: str
-    args: tuple[str, ...]
-    root: str = "/"
-    writable: tuple[str, ...] = ()
-    allow_all: bool = False
-    environment: tuple[str, ...] = ()
-    engine: str = "paged"
-    memory: int | None = None
-    timeout: float | None = None
-    maps: bool = False
 
 
 def parse(words: list[str]) -> Request:

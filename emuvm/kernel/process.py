@@ -26,6 +26,7 @@ from emuvm.mm.linux import LinuxMm
 from emuvm.mm.maps import line
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import File, VmFlag, Vma
+from emuvm_loaders import printable
 
 
 class ExitStatus(NamedTuple):
@@ -162,7 +163,8 @@ class Process:
             return "[stack]"
         if isinstance(vma.backing, File):
             file = vma.backing.file
-            return str(getattr(file, "name", None) or getattr(file, "path", ""))
+            name = getattr(file, "name", None) or getattr(file, "path", "")
+            return printable(name if isinstance(name, (str, bytes)) else "")
         if vma.start < self.mm.brk_now and vma.end > self.mm.start_brk:
             return "[heap]"
         return ""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from emuvm.errors import GuestError
 from emuvm.kernel.boot import Options, boot
 from emuvm.kernel.host_run import TimeLimiter, environment, write_stderr
+from emuvm.kernel.request import Request
 from emuvm.mm.linux import INFINITY
 from emuvm_loaders import LoadError, printable
 
@@ -30,31 +31,8 @@ class Refused(Exception):
         super().__init__(f"{printable(program)}: {reason}")
 
 
-class Wanted(Protocol):
-    """What a run needs to know."""
-
-    @property
-    def program(self) -> str: ...
-    @property
-    def args(self) -> tuple[str, ...]: ...
-    @property
-    def root(self) -> str: ...
-    @property
-    def writable(self) -> tuple[str, ...]: ...
-    @property
-    def allow_all(self) -> bool: ...
-    @property
-    def environment(self) -> tuple[str, ...]: ...
-    @property
-    def engine(self) -> str: ...
-    @property
-    def memory(self) -> int | None: ...
-    @property
-    def timeout(self) -> float | None: ...
-
-
 @contextmanager
-def started(wanted: Wanted) -> Iterator[Process]:
+def started(wanted: Request) -> Iterator[Process]:
     """The process, ready to run; closed at the end. Refused."""
     env = environment(wanted.environment)
     options = Options(
@@ -74,7 +52,7 @@ def started(wanted: Wanted) -> Iterator[Process]:
         proc.close()
 
 
-def _boot(wanted: Wanted, env: list[bytes], options: Options) -> Process:
+def _boot(wanted: Request, env: list[bytes], options: Options) -> Process:
     argv = [text.encode(errors="surrogateescape") for text in (wanted.program, *wanted.args)]
     first: LoadError | GuestError | None = None
     for path in _candidates(wanted.program, env):
@@ -115,8 +93,6 @@ def run(
     timeout: float | None = None,
 ) -> ExitStatus:
     """Run a static Linux program with this process's standard streams; how it ended. Refused when it cannot be run."""
-    from emuvm.cli import Request
-
     request = Request(program, args, root, tuple(writable), allow_all, tuple(env), engine, memory, timeout)
     with started(request) as proc:
         return proc.run()
