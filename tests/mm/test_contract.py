@@ -390,6 +390,14 @@ def test_merge_rules(left: Any, right: Any, joins: bool) -> None:
         assert len(space) == (1 if joins and prot == 1 and flags == 0 else 2) + (1 if joins else 2)
 
 
+def test_defaults() -> None:
+    space = filled()
+    assert space.find_free(PAGE) == 0x1_2000 == space.map_any(PAGE, 2)
+    space.map_at(0x1_2000, PAGE, 6)
+    assert [(v.prot, v.flags, v.backing) for v in space.regions(0x1_2000, 1)] == [(6, 0, None)]
+    assert AddressSpace(0, 1).page_size == PAGE and AddressSpace(0, 1).context is None
+
+
 def test_texts() -> None:
     space = filled()
     assert repr(space) == "<AddressSpace 0x10000-0x30000 page=0x1000 regions=3>"
