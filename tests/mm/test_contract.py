@@ -34,7 +34,15 @@ BAD_ADDRESSES = [*NOT_INTEGERS, -1, -PAGE, 1, 0x1_0001, 0x1_0FFF, 0, 0xF000, 0x3
 BAD_LENGTHS = [*NOT_INTEGERS, 0, -1, -PAGE, 0x2_0001, 0x2_1000, WORD - 1, WORD, WORD + 1, 1 << 80]
 BAD_WORDS = [*NOT_INTEGERS, -1, WORD, 1 << 80]
 
+BAD_LIMITS = [5, "ab", (1,), (1, 2, 3), (-1, 5), (9, 5), (0.0, 5), (0, None), (True, 5)]
+
 Operation = Callable[[AddressSpace, Any], Any]
+
+
+def filter_says(space: AddressSpace, word: Any) -> None:
+    space.protect(0x1_0000, 0x6000, lambda old: word if old == 5 else 4, holes="skip")
+
+
 CASES: list[tuple[str, str, list[Any], Operation]] = [
     ("map_at", "addr", BAD_ADDRESSES, lambda s, x: s.map_at(x, PAGE, 1)),
     ("map_at", "length", BAD_LENGTHS, lambda s, x: s.map_at(0x1_0000, x, 1)),
@@ -45,13 +53,13 @@ CASES: list[tuple[str, str, list[Any], Operation]] = [
     ("map_any", "flags", BAD_WORDS, lambda s, x: s.map_any(PAGE, 1, x)),
     ("map_any", "hint", [*NOT_INTEGERS, -1, -PAGE], lambda s, x: s.map_any(PAGE, 1, hint=x)),
     ("map_any", "align", [*(x for x in NOT_INTEGERS if x is not None), 0, -1, -4096, 3, 6144], lambda s, x: s.map_any(PAGE, 1, align=x)),
-    ("map_any", "limit", [5, "ab", (1,), (1, 2, 3), (-1, 5), (9, 5), (0.0, 5), (0, None), (True, 5)], lambda s, x: s.map_any(PAGE, 1, limit=x)),
+    ("map_any", "limit", BAD_LIMITS, lambda s, x: s.map_any(PAGE, 1, limit=x)),
     ("unmap", "addr", BAD_ADDRESSES, lambda s, x: s.unmap(x, PAGE)),
     ("unmap", "length", BAD_LENGTHS, lambda s, x: s.unmap(0x1_0000, x)),
     ("protect", "addr", BAD_ADDRESSES, lambda s, x: s.protect(x, PAGE, 1)),
     ("protect", "length", BAD_LENGTHS, lambda s, x: s.protect(0x1_0000, x, 1)),
     ("protect", "prot", BAD_WORDS, lambda s, x: s.protect(0x1_0000, PAGE, x)),
-    ("protect", "prot", [x for x in BAD_WORDS if x is not None], lambda s, x: s.protect(0x1_0000, 0x6000, lambda old: x if old == 5 else 4, holes="skip")),
+    ("protect", "prot", [x for x in BAD_WORDS if x is not None], filter_says),
     ("protect", "holes", ["", "Skip", None, 0], lambda s, x: s.protect(0x1_0000, PAGE, 1, holes=x)),
     ("move", "addr", BAD_ADDRESSES, lambda s, x: s.move(x, PAGE, 0x2_0000)),
     ("move", "length", BAD_LENGTHS, lambda s, x: s.move(0x1_0000, x, 0x2_0000)),
