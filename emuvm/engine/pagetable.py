@@ -30,6 +30,7 @@ _TABLE = WINDOW >> PAGE_BITS
 _LEAF_BITS = PAGE_BITS + 12
 _LEAF = 1 << _LEAF_BITS
 _LOG = 1 << 16
+_FIRST_BUDGET, _LAST_BUDGET = 512, 1 << 22
 
 _KEEP = bytes(b & (DIRTY | PRESENT) for b in range(256))
 _IS_CODE = bytes(1 if b & CODE else 0 for b in range(256))
@@ -44,6 +45,7 @@ class FillState(ctypes.Structure):
     """struct fill_state of native/fill.c."""
 
     _fields_ = [
+        ("fills_left", ctypes.c_uint64),
         ("window_count", ctypes.c_uint64),
         ("dirty_count", ctypes.c_uint64),
         ("dirty_capacity", ctypes.c_uint64),
@@ -69,6 +71,8 @@ class PageTable:
         self.state = FillState()
         self._log = host_map(_LOG * 8)
         self._entries = (ctypes.c_uint64 * _LOG).from_address(self._log)
+        self._budget = _FIRST_BUDGET
+        self.state.fills_left = self._budget
         self.state.dirty_log, self.state.dirty_capacity = self._log, _LOG
         self._tables: dict[int, int] = {}
         self._leaves: set[int] = set()
@@ -107,6 +111,19 @@ class PageTable:
                 ctypes.c_uint8.from_address(pointer).value = bits | DIRTY
             return R | W | bits & X
         return R | X if access == FETCH and bits & (X | CODE) == X | CODE else 0
+
+    def count_fill(self) -> bool:
+        """Count a fill that Python answers. True: so many since the last time that the TLB should be flushed.
+
+        Unicorn's TLB starts with 256 entries and grows only when it is flushed while well filled. The distance doubles each
+        time, so that a program that uses more than any TLB holds is flushed ever more rarely.
+        """
+        if self.state.fills_left:
+            self.state.fills_left -= 1
+            return False
+        self._budget = min(2 * self._budget, _LAST_BUDGET)
+        self.state.fills_left = self._budget
+        return True
 
     def byte(self, address: int) -> int:
         """The bits of the page that contains `address`."""

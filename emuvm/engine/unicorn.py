@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unicorn.unicorn_const import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK, UC_HOOK_INSN, UC_HOOK_INTR
 
-from emuvm.engine.base import Access, FastCall, FaultStop, LimitStop, Stop, SyscallStop, Trap, TrapStop
+from emuvm.engine.base import Access, FastCall, FaultStop, LimitStop, Memory, Stop, SyscallStop, Trap, TrapStop
 from emuvm.engine.unicorn_raw import INSN, INTR, Raw, Registers, explain
 from emuvm.engine.unicorn_regs import MACHINES
 from emuvm.errors import EngineError
@@ -50,17 +50,18 @@ class UnicornEngine:
         self.uc = machine.open()
         self._machine = machine
         self._raw = raw = Raw(self.uc)
-        self.memory: PagedMemory | RegionsMemory
+        self._mirror: PagedMemory | RegionsMemory
         if adapter == "paged":
             from emuvm.engine.unicorn_paged import PagedMemory
 
             self._paged: PagedMemory | None = PagedMemory(self.uc, space, arch.rights, native=native)
-            self.memory = self._paged
+            self._mirror = self._paged
         else:
             from emuvm.engine.unicorn_regions import RegionsMemory
 
             self._paged = None
-            self.memory = RegionsMemory(self.uc, space, arch.rights)
+            self._mirror = RegionsMemory(self.uc, space, arch.rights)
+        self.memory: Memory = self._mirror
         machine.prepare(self.uc, machine)
         self._numbers: dict[str, Registers] = {}
         self._event: Stop | None = None
@@ -106,7 +107,7 @@ class UnicornEngine:
 
     def _run_once(self) -> Stop | None:
         """One emu_start. None: nothing happened that the caller should know, go on."""
-        memory, paged = self.memory, self._paged
+        memory, paged = self._mirror, self._paged
         memory.before_run()
         self._event = None
         if paged is not None:
@@ -126,7 +127,7 @@ class UnicornEngine:
         if self._event is not None:
             return self._event
         if error == UC_ERR_OK:
-            return None if self._stop else self._stopped_by_itself()
+            return None if self._stop or (paged is not None and paged.disturbed) else self._stopped_by_itself()
         if error == UC_ERR_INSN_INVALID:
             return TrapStop(Trap.ILLEGAL, self._machine.illegal)
         if error == UC_ERR_EXCEPTION:

@@ -219,6 +219,11 @@ class PagedMemory:
             raise error
         return fault
 
+    @property
+    def disturbed(self) -> bool:
+        """`before_run` has something to do: a run that ended without a reason was interrupted for it."""
+        return self._flush
+
     def take_dirty(self) -> set[int]:
         """Addresses of the pages written, by guest or host, since the last call."""
         self._disturb()
@@ -323,6 +328,8 @@ class PagedMemory:
 
     def _fill(self, _uch: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
         try:
+            if self.table.count_fill():
+                self._disturb()
             if self._dropping:
                 rights = 5
             else:

@@ -36,6 +36,10 @@ def test_native_and_python_fill_agree_on_every_byte() -> None:
             assert not got or entry.paddr == page + 0x400
             assert native.byte(page) == python.byte(page)
     assert native.take_dirty() == python.take_dirty() == {page}
+    assert native.state.fills_left < python.state.fills_left
+    native.state.fills_left = 0
+    assert not call(None, page, READ, Entry(), ctypes.addressof(native.state))
+    native.state.fills_left = 9
     assert not call(None, 6 << 40, READ, Entry(), ctypes.addressof(native.state))
     native.close()
     python.close()

@@ -27,6 +27,7 @@ struct window {
 };
 
 struct fill_state {
+    uint64_t fills_left; /* at 0 Python is asked: it has the TLB flushed, which lets it grow */
     uint64_t window_count;
     uint64_t dirty_count;
     uint64_t dirty_capacity;
@@ -47,6 +48,9 @@ static bool fill(void *uc, uint64_t address, int access, struct tlb_entry *entry
         }
     }
     if (byte == NULL)
+        return false;
+
+    if (state->fills_left == 0)
         return false;
 
     uint8_t bits = *byte;
@@ -78,6 +82,7 @@ static bool fill(void *uc, uint64_t address, int access, struct tlb_entry *entry
         return false;
     }
     entry->paddr = address;
+    state->fills_left--;
     return true;
 }
 
