@@ -158,7 +158,8 @@ def measure(batches: int) -> dict[str, list[float]]:
 
 def table(figures: dict[str, list[float]]) -> str:
     """The result as a Markdown table."""
-    head = ["µs per operation", *(f"{count:,}".replace(",", " ") for count in SIZES), "ratio", "libmmap C++", "libmmap C", "memory_set", "range-action-map"]
+    sizes = [f"{count:,}".replace(",", " ") for count in SIZES]
+    head = ["µs per operation", *sizes, "ratio", "libmmap C++", "libmmap C", "memory_set", "range-action-map"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, row in figures.items():
         cells = [name, *(f"{value:.2f}" for value in row), f"{row[-1] / row[0]:.2f}", *PEERS_US[name]]

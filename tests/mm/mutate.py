@@ -120,7 +120,9 @@ def variants(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
         yield ast.IfExp(node.test, node.orelse, node.body), old
     elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None":
         yield ast.Return(None), old
-    elif isinstance(node, ast.AugAssign | ast.Raise | ast.Continue | ast.Break) or isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+    elif isinstance(node, ast.AugAssign | ast.Raise | ast.Continue | ast.Break):
+        yield ast.Pass(), old
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield ast.Pass(), old
 
 

@@ -123,7 +123,8 @@ class Replay:
             result, did = None, "refused by a subscriber"
         except SpaceError as error:
             result, did = None, type(error).__name__
-        if did in ("declined", "refused by a subscriber", "BadArgument", "NoSpace", "Hole") and op["op"] not in ("reset", "unmap_non_original"):
+        failures = ("declined", "refused by a subscriber", "BadArgument", "NoSpace", "Hole")
+        if did in failures and op["op"] not in ("reset", "unmap_non_original"):
             no_result = op.get("result") is None and result is None and did == "declined"
             if adapter.areas() != before and not no_result:
                 self.differs(f"changed by a failure ({did})")
