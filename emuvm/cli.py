@@ -32,7 +32,6 @@ options of run (before PROGRAM; everything after it is the program's):
 """
 
 NOT_RUNNABLE, NOT_FOUND, INTERRUPTED, WRONG_USAGE, BROKEN = 126, 127, 130, 2, 70
-_ENOENT = 2
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _WITH_VALUE = frozenset(("--root", "--rw", "--env", "--engine", "--mem", "--timeout"))
 _FLAGS = frozenset(("--allow-all", "--maps"))
@@ -162,7 +161,7 @@ def _maps(request: Request) -> int:
             sys.stdout.write(proc.maps())
     except Refused as error:
         say(str(error))
-        return NOT_FOUND if error.errno == _ENOENT else NOT_RUNNABLE
+        return NOT_FOUND if error.missing else NOT_RUNNABLE
     return 0
 
 
@@ -177,9 +176,12 @@ def _run(request: Request) -> int:
                 proc.reporter.text(proc.maps())
     except Refused as error:
         say(str(error))
-        return NOT_FOUND if error.errno == _ENOENT else NOT_RUNNABLE
+        return NOT_FOUND if error.missing else NOT_RUNNABLE
     except (EmulatorBug, EngineError, MemoryError) as error:
         say(f"internal error, the run is stopped: {error or type(error).__name__}")
+        return BROKEN
+    except (OSError, ValueError, LookupError, ArithmeticError) as error:
+        say(f"internal error before the program could run: {type(error).__name__}: {error}")
         return BROKEN
     return status.shell
 

@@ -35,6 +35,10 @@ class Options(NamedTuple):
     """RLIMIT_DATA in bytes: private writable memory, reservations not counted."""
 
 
+class NotOpened(LoadError):
+    """The path leads to no file that may be opened; `errno` says why."""
+
+
 def architecture(image: Image) -> Arch:
     """The architecture of an image, if programs for it can be run; LoadError."""
     arch = BY_NAME.get(image.arch)
@@ -52,7 +56,7 @@ def boot(
 ) -> Process:
     """A process that is about to run `program`, a guest path. Close it when done. `write` takes the notices.
 
-    LoadError: no such program, or none that can be run (errno as execve). GuestError: E2BIG.
+    NotOpened: no such program. LoadError: none that can be run (errno as execve). GuestError: E2BIG.
     """
     reporter = Reporter(write)
     fs = Filesystem(options.root, options.writable, options.allow_all, reporter)
@@ -60,7 +64,7 @@ def boot(
     try:
         source, exe = fs.open_program(path)
     except GuestError as error:
-        raise LoadError(f"{error.why or error.errno.name}", error.errno) from error
+        raise NotOpened(error.why or error.errno.name, error.errno) from error
     image = load(source, name=program)
     arch = architecture(image)
     space = AddressSpace(0, arch.task_size, arch.page_size)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from emuvm.errors import GuestError
-from emuvm.kernel.boot import Options, boot
+from emuvm.kernel.boot import NotOpened, Options, boot
 from emuvm.kernel.host_run import TimeLimiter, environment, write_stderr
 from emuvm.kernel.request import Request
 from emuvm.mm.linux import INFINITY
@@ -19,15 +19,15 @@ from emuvm_loaders import LoadError, printable
 if TYPE_CHECKING:
     from emuvm.kernel.process import ExitStatus, Process
 
-_ENOENT = 2
+_ENOENT, _ENOTDIR = 2, 20
 _DEFAULT_PATH = b"/usr/local/bin:/usr/bin:/bin"
 
 
 class Refused(Exception):
-    """The program cannot be run: one line that says why, and the errno of execve."""
+    """The program cannot be run: one line that says why. `missing`: there is no such file."""
 
-    def __init__(self, program: str, reason: str, errno: int) -> None:
-        self.errno = errno
+    def __init__(self, program: str, reason: str, *, missing: bool) -> None:
+        self.missing = missing
         super().__init__(f"{printable(program)}: {reason}")
 
 
@@ -54,21 +54,19 @@ def started(wanted: Request) -> Iterator[Process]:
 
 def _boot(wanted: Request, env: list[bytes], options: Options) -> Process:
     argv = [text.encode(errors="surrogateescape") for text in (wanted.program, *wanted.args)]
-    first: LoadError | GuestError | None = None
+    missing: NotOpened | None = None
     for path in _candidates(wanted.program, env):
         try:
             return boot(path, argv, env, options, write_stderr)
-        except (LoadError, GuestError) as error:
-            first = first or error
-            if error.errno != _ENOENT:
-                first = error
-                break
-    reason = "no such file"
-    if isinstance(first, LoadError):
-        reason = first.reason
-    elif first is not None:
-        reason = first.why
-    raise Refused(wanted.program, reason, _ENOENT if first is None else int(first.errno))
+        except NotOpened as error:
+            if error.errno not in (_ENOENT, _ENOTDIR):
+                raise Refused(path, error.reason, missing=False) from error
+            missing = missing or error
+        except LoadError as error:
+            raise Refused(path, error.reason, missing=False) from error
+        except GuestError as error:
+            raise Refused(path, error.why, missing=False) from error
+    raise Refused(wanted.program, "no such file", missing=True) from missing
 
 
 def _candidates(program: str, env: Sequence[bytes]) -> Iterator[str]:
