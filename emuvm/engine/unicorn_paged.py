@@ -6,8 +6,8 @@ Owns: what the TLB gets, page contents, faults, dirty pages, stale code. Must no
     table     a byte a page              no right there: ask the space, and fill in a chunk around the page
     host      the contents               guest address = engine's physical address = host address - window base
 
-A page the space refuses is answered with a physical address where nothing is: the engine then calls the unmapped hook with
-the exact address and size. TLB flush and dropping translated code wait until no guest instruction is running.
+A page the space refuses is answered with a physical address where nothing is: the engine then calls the unmapped hook, which
+is added at that moment, with the exact address and size. TLB flush and dropping translated code wait until no guest instruction is running.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ class PagedMemory:
         if fill:
             self._raw.hook(UC_HOOK_TLB_FILL, fill, ctypes.addressof(self.table.state))
         self._raw.hook(UC_HOOK_TLB_FILL, FILL(self._fill))
-        self._raw.hook(UC_HOOK_MEM_UNMAPPED, INVALID(self._unmapped))
+        self._watch_call = INVALID(self._unmapped)
+        self._watch = 0
         self._unsubscribe = space.subscribe(self._update, committed=self._committed)
 
     # -- the Memory protocol ------------------------------------------------------------------------------------------
@@ -203,6 +204,9 @@ class PagedMemory:
         if self._denials:
             self._denials.clear()
             self._flush = True
+        if self._watch:
+            self._raw.unhook(self._watch)
+            self._watch = 0
         if self._flush:
             self.attempt(self._raw.control, _FLUSH_TLB)
             self._flush = False
@@ -380,8 +384,13 @@ class PagedMemory:
         if access == WRITE and self.table.byte(page - 1) & 2:
             tail = self.host.read(page - _TAIL, _TAIL)
         self._denials.append(_Denial(page, _KINDS[access], mapped, bus, tail))
-        if access == FETCH and self._fault is None:
-            self._fault = FaultStop(page, Access.EXEC, 1, mapped, bus)
+        if access == FETCH:
+            self._fault = self._fault or FaultStop(page, Access.EXEC, 1, mapped, bus)
+        elif not self._watch:
+            # Only now: with a memory hook in place the engine translates every load and store into the slow form.
+            address = ctypes.cast(self._watch_call, ctypes.c_void_p).value
+            assert address is not None
+            self._watch = self._raw.hook(UC_HOOK_MEM_UNMAPPED, address)
         return 0
 
     def _unmapped(self, _uch: Any, _kind: int, address: int, size: int, _value: int, _data: Any) -> bool:

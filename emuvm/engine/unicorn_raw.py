@@ -50,9 +50,10 @@ class Raw:
         self.handle = ctypes.c_void_p(uc._uch.value)
         self._kept: list[Any] = []
 
-    def hook(self, kind: int, callback: Any, data: int = 0, *, instruction: int | None = None) -> None:
-        """Add a hook over all addresses. `callback`: one of the types above, or the address of a native function."""
-        self._kept.append(callback)
+    def hook(self, kind: int, callback: Any, data: int = 0, *, instruction: int | None = None) -> int:
+        """Add a hook over all addresses; its handle. `callback`: one of the types above, or the address of a native function."""
+        if not isinstance(callback, int):
+            self._kept.append(callback)
         number = ctypes.c_size_t()
         extra = () if instruction is None else (ctypes.c_int(instruction),)
         pointer = ctypes.c_void_p(callback) if isinstance(callback, int) else ctypes.cast(callback, ctypes.c_void_p)
@@ -62,6 +63,11 @@ class Raw:
                 self.handle, ctypes.byref(number), ctypes.c_int(kind), pointer, ctypes.c_void_p(data), *everywhere, *extra
             )
         )
+        return number.value
+
+    def unhook(self, handle: int) -> None:
+        """Remove a hook."""
+        self._check(_lib.uc_hook_del(self.handle, ctypes.c_size_t(handle)))
 
     def control(self, code: int, *args: Any) -> None:
         """uc_ctl with an encoded request."""

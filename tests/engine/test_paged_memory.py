@@ -373,3 +373,13 @@ def test_random_operations_against_a_model(make: Make, disk: Disk, seed: int) ->
         memory.verify()
         for n, (_, value) in model.items():
             assert memory.read(DATA + n * PAGE + 7, 1)[0] == value, (n, kind)
+
+
+def test_no_memory_hook_stays_behind(make: Make) -> None:
+    """A memory hook makes the engine translate every load and store into a form eight times slower."""
+    engine = make()
+    assert isinstance(guest(engine, LOAD["x86_64"], 0x70_0000), FaultStop)
+    assert paged(engine)._watch
+    engine.space.map_at(0x70_0000, PAGE, 1)
+    assert isinstance(guest(engine, LOAD["x86_64"], 0x70_0000), SyscallStop)
+    assert not paged(engine)._watch
