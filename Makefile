@@ -1,0 +1,36 @@
+VENV := .venv
+PY := $(VENV)/bin/python
+EMUVM := $(VENV)/bin/emuvm
+PYTHON ?= python3
+
+.PHONY: run test bench samples clean
+
+$(VENV)/.installed: pyproject.toml setup.py emuvm/engine/native/fill.c
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PY) -m pip install -q -e '.[dev]'
+	touch $@
+
+run: $(VENV)/.installed
+	for arch in x86_64 arm64; do for name in hello hello_pie memory sieve selfmod; do \
+	    echo "-- $$arch $$name"; $(EMUVM) run samples/bin/$$arch/$$name || exit 1; done; done
+	if file=$$(command -v busybox); then echo "-- busybox"; $(EMUVM) run "$$file" uname -m; fi
+
+test: $(VENV)/.dev
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest
+
+bench: $(VENV)/.installed
+	$(PY) tests/benchmarks/run_speed.py
+	$(PY) tests/benchmarks/vma_ops.py
+
+samples:
+	samples/build.sh
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache
+	find emuvm loaders -name '*.so' -delete
