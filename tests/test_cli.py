@@ -1,0 +1,127 @@
+"""The command line: parsing, exit statuses, and that diagnostics stay on stderr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emuvm import cli
+
+ROOT = Path(__file__).parents[1]
+SOURCE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv, char **envp) {
+    const char *what = argc > 1 ? argv[1] : "";
+    if (!strcmp(what, "args")) for (int i = 2; i < argc; i++) puts(argv[i]);
+    else if (!strcmp(what, "env")) puts(getenv("EMUVM_TEST"));
+    else if (!strcmp(what, "segv")) *(volatile int *)0x1234 = 1;
+    else if (!strcmp(what, "text")) *(volatile char *)main = 1;
+    else if (!strcmp(what, "abort")) abort();
+    else if (!strcmp(what, "loop")) for (;;) ;
+    else if (!strcmp(what, "sleep")) sleep(100);
+    else if (!strcmp(what, "again")) execl(argv[0], argv[0], "args", "second life", (char *)0);
+    else if (!strcmp(what, "int3")) __builtin_trap();
+    else if (!strcmp(what, "malloc")) return malloc(64 << 20) ? 4 : 5;
+    return 3;
+}
+"""
+
+
+def emuvm(*words: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'loaders'}"}
+    return subprocess.run([sys.executable, "-m", "emuvm", *words], capture_output=True, timeout=60, env=env, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if shutil.which("gcc") is None or os.uname().machine != "x86_64":
+        pytest.skip("needs gcc for x86-64")
+    where = tmp_path_factory.mktemp("guest")
+    (where / "guest.c").write_text(SOURCE)
+    subprocess.run(["gcc", "-static", "-O1", "-o", where / "guest", where / "guest.c"], check=True)
+    return str(where / "guest")
+
+
+def test_options_end_at_the_program() -> None:
+    request = cli.parse(["--root=/srv", "--rw", "/a", "--rw", "/b", "--mem", "2M", "--timeout=1.5", "--maps", "prog", "--maps", "--", "-x"])
+    assert request == cli.Request("prog", ("--maps", "--", "-x"), "/srv", ("/a", "/b"), memory=2 << 20, timeout=1.5, maps=True)
+    assert cli.parse(["--", "--root"]).program == "--root"
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--root"], ["--bogus", "p"], ["--engine", "x", "p"], ["--mem", "1Q", "p"], ["--timeout", "-1", "p"], ["--env", "=1", "p"], ["--maps=1", "p"]]
+)
+def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", *words]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and shown.err.startswith("emuvm: ") and shown.err.count("\n") == 1
+
+
+def test_arguments_and_status(program: str) -> None:
+    done = emuvm("run", program, "args", "--maps", "two words", "")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"--maps\ntwo words\n\n", b"")
+
+
+def test_environment(program: str) -> None:
+    assert emuvm("run", "--env", "EMUVM_TEST=a=b", program, "env").stdout == b"a=b\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "words"),
+    [
+        ("segv", 139, [b"SIGSEGV", b"SEGV_MAPERR", b"write of 4 bytes of unmapped memory", b"0x1234", b"rip", b"<- not mapped"]),
+        ("text", 139, [b"SEGV_ACCERR", b"write of 1 byte of a r-x area is forbidden", b"/guest"]),
+        ("abort", 134, [b"SIGABRT"]),
+        ("int3", 132, [b"SIGILL"]),
+    ],
+)
+def test_fatal_signals_are_reported(program: str, what: str, status: int, words: list[bytes]) -> None:
+    done = emuvm("run", program, what)
+    assert done.returncode == status and done.stdout == b""
+    for word in words:
+        assert word in done.stderr, done.stderr.decode()
+
+
+@pytest.mark.parametrize("what", ["loop", "sleep"])
+def test_time_limit(program: str, what: str) -> None:
+    done = emuvm("run", "--timeout", "0.5", program, what)
+    assert done.returncode == 137 and b"time limit" in done.stderr
+
+
+def test_memory_limit(program: str) -> None:
+    assert emuvm("run", program, "malloc").returncode == 4
+    assert emuvm("run", "--mem", "16M", program, "malloc").returncode == 5
+
+
+def test_execve_replaces_the_program(program: str) -> None:
+    done = emuvm("run", program, "again")
+    assert (done.returncode, done.stdout) == (3, b"second life\n")
+
+
+@pytest.mark.parametrize("engine", ["paged", "regions"])
+def test_maps_at_the_end(program: str, engine: str) -> None:
+    done = emuvm("run", "--engine", engine, "--maps", program)
+    assert done.stdout == b"" and b"[stack]" in done.stderr and b"r-xp" in done.stderr and b"[heap]" in done.stderr
+
+
+def test_maps_command(program: str) -> None:
+    done = emuvm("maps", program)
+    assert done.returncode == 0 and b"[stack]" in done.stdout and done.stderr == b""
+
+
+def test_files_that_cannot_be_run(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_text("hello")
+    text.chmod(0o755)
+    for name, status in ((str(text), 126), (str(tmp_path), 126), (str(tmp_path / "none"), 127)):
+        done = emuvm("run", name)
+        assert done.returncode == status and done.stdout == b""
+        assert done.stderr.startswith(b"emuvm: ") and done.stderr.count(b"\n") == 1
