@@ -40,7 +40,7 @@ def missing(what: str) -> None:
 
 
 def run(command: list[str], folder: Path) -> tuple[int, bytes]:
-    done = subprocess.run(command, cwd=folder, input=b"from stdin\nbeta\n", stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV, timeout=60)
+    done = subprocess.run(command, cwd=folder, input=b"from stdin\nbeta\n", capture_output=True, env=ENV, timeout=60)
     status = done.returncode
     return (128 - status if status < 0 else status), done.stdout
 
