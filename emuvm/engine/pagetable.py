@@ -154,11 +154,19 @@ class PageTable:
             code = code or bool(bits & CODE)
         return code
 
-    def withdraw(self, start: int, end: int) -> list[tuple[int, int]]:
-        """Grant nothing any more; what is known of the contents stays. The ranges that may have translated code."""
+    def withdraw(self, start: int, end: int) -> tuple[bool, list[tuple[int, int]]]:
+        """Grant nothing any more; what is known of the contents stays.
+
+        (was anything granted, the ranges that may have translated code)
+        """
         code: list[tuple[int, int]] = []
+        found = False
         for page, pointer, count in self._runs(start, end):
             bits = ctypes.string_at(pointer, count)
+            kept = bits.translate(_KEEP)
+            if kept == bits:
+                continue
+            found = True
             marks = bits.translate(_IS_CODE)
             at = marks.find(1)
             while at >= 0:
@@ -166,13 +174,13 @@ class PageTable:
                 stop = count if stop < 0 else stop
                 code.append((page + (at << PAGE_BITS), page + (stop << PAGE_BITS)))
                 at = marks.find(1, stop)
-            ctypes.memmove(pointer, bits.translate(_KEEP), count)
-        return code
+            ctypes.memmove(pointer, kept, count)
+        return found, code
 
     def clear(self, start: int, end: int) -> bool:
         """Forget the pages. Was any of them present?"""
         found = False
-        for page, pointer, count in list(self._runs(start, end)):
+        for page, pointer, count in self._runs(start, end):
             found = found or ctypes.string_at(pointer, count).count(0) != count
             ctypes.memset(pointer, 0, count)
             if count << PAGE_BITS == _LEAF:
@@ -182,7 +190,7 @@ class PageTable:
     def move(self, start: int, end: int, to: int) -> bool:
         """What is known of the contents goes to `to`; its windows must be reserved. Was any page present?"""
         found = False
-        for page, pointer, count in list(self._runs(start, end)):
+        for page, pointer, count in self._runs(start, end):
             bits = ctypes.string_at(pointer, count).translate(_KEEP)
             if bits.count(0) == count:
                 continue
@@ -233,14 +241,20 @@ class PageTable:
             self._dirty.update(self._entries[:count])
             self.state.dirty_count = 0
 
-    def _runs(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    def _runs(self, start: int, end: int) -> list[tuple[int, int, int]]:
         """(first page, pointer to its byte, pages) for the used parts of a range, ascending, each within one leaf."""
         first, last = start >> _LEAF_BITS, end - 1 >> _LEAF_BITS
+        if first == last:
+            if first not in self._leaves:
+                return []
+            return [(start, self._tables[start >> WINDOW_BITS] + ((start & WINDOW - 1) >> PAGE_BITS), end - start >> PAGE_BITS)]
         if last - first < len(self._leaves):
             leaves = [n for n in range(first, last + 1) if n in self._leaves]
         else:
             leaves = sorted(n for n in self._leaves if first <= n <= last)
+        runs = []
         for leaf in leaves:
             low, high = max(start, leaf << _LEAF_BITS), min(end, leaf + 1 << _LEAF_BITS)
             table = self._tables[low >> WINDOW_BITS]
-            yield low, table + ((low & WINDOW - 1) >> PAGE_BITS), high - low >> PAGE_BITS
+            runs.append((low, table + ((low & WINDOW - 1) >> PAGE_BITS), high - low >> PAGE_BITS))
+        return runs

@@ -404,8 +404,9 @@ class PagedMemory:
     # -- waiting for the engine to stand still --------------------------------------------------------------------------
 
     def _withdraw(self, start: int, end: int) -> None:
-        code = self.table.withdraw(start, end)
-        self._disturb()
+        found, code = self.table.withdraw(start, end)
+        if found:
+            self._disturb()
         if code:
             self._drop_code(code)
 

@@ -60,7 +60,8 @@ def test_rules() -> None:
     assert table.lookup(0, FETCH) == R | X
     assert table.lookup(0, WRITE) == R | W | X
     assert table.byte(0) & (DIRTY | CODE) == DIRTY | CODE
-    assert table.withdraw(0, 4 * PAGE) == [(0, PAGE)]
+    assert table.withdraw(0, 4 * PAGE) == (True, [(0, PAGE)])
+    assert table.withdraw(0, 4 * PAGE) == (False, [])
     assert table.lookup(0, READ) == 0
     assert table.clear(0, 4 * PAGE)
     assert not table.clear(0, 4 * PAGE)
