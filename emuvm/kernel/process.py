@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from emuvm_loaders import printable
+
 from emuvm.abi.arch import Arch
 from emuvm.abi.sigframes import Sigaction, StackT
 from emuvm.abi.signals import SIG_DFL, SIG_IGN, SS_DISABLE, Action, Signal, default_action
@@ -25,8 +27,7 @@ from emuvm.kernel.usermem import UserMemory
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.maps import line
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import File, VmFlag, Vma
-from emuvm_loaders import printable
+from emuvm.mm.types import File, Vma, VmFlag
 
 
 class ExitStatus(NamedTuple):

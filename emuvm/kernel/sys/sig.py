@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.sigframes import (
-    StackT, pack_sigaction, pack_sigset, pack_stack_t, sigaction_size, sigset_size, stack_t_size, unpack_sigaction, unpack_sigset,
+    StackT,
+    pack_sigaction,
+    pack_sigset,
+    pack_stack_t,
+    sigaction_size,
+    sigset_size,
+    stack_t_size,
+    unpack_sigaction,
+    unpack_sigset,
     unpack_stack_t,
 )  # fmt: skip
 from emuvm.abi.signals import NSIG, SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, Code, Signal
