@@ -57,7 +57,17 @@ def test_options_end_at_the_program() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["--root"], ["--bogus", "p"], ["--engine", "x", "p"], ["--mem", "1Q", "p"], ["--timeout", "-1", "p"], ["--env", "=1", "p"], ["--maps=1", "p"]]
+    "words",
+    [
+        [],
+        ["--root"],
+        ["--bogus", "p"],
+        ["--engine", "x", "p"],
+        ["--mem", "1Q", "p"],
+        ["--timeout", "-1", "p"],
+        ["--env", "=1", "p"],
+        ["--maps=1", "p"],
+    ],
 )
 def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", *words]) == 2

@@ -39,7 +39,7 @@ def explain(proc: Process, stop: FaultStop) -> SignalInfo:
         return SignalInfo(Signal.SIGSEGV, Code.SEGV_ACCERR, address, f"{access}{rights} is forbidden")
     above = proc.space.region_above(address) if address < proc.space.end else None
     if above is not None and above.flags & 0x100 and above.end - address <= proc.mm.limits.stack + (16 << 20):
-        return SignalInfo(Signal.SIGSEGV, Code.SEGV_MAPERR, address, f"{access} of unmapped memory below the stack, which may not grow further")
+        return SignalInfo(Signal.SIGSEGV, Code.SEGV_MAPERR, address, f"{access} of unmapped memory below a stack that may not grow")
     return SignalInfo(Signal.SIGSEGV, Code.SEGV_MAPERR, address, f"{access} of unmapped memory")
 
 

@@ -159,7 +159,7 @@ def brk(proc: Process, value: int) -> int:
     return proc.mm.brk(value)
 
 
-@syscall("madvise", "ptr size int", level="partial", note="DONTNEED and populating; other advice is accepted without effect, FREE keeps the data")
+@syscall("madvise", "ptr size int", level="partial", note="DONTNEED and populating; other advice has no effect, FREE keeps the data")
 def madvise(proc: Process, addr: int, length: int, advice: int) -> int:
     if advice == Memory.MADV_DONTNEED:
         proc.mm.discard(addr, length, proc.engine.memory.discard)
@@ -191,7 +191,7 @@ def _range(proc: Process, addr: int, length: int) -> int:
     return end
 
 
-@syscall("msync", "ptr size int", level="partial", note="shared mappings write through the host's page cache; MS_SYNC does not wait for the disk")
+@syscall("msync", "ptr size int", level="partial", note="the host writes shared pages; MS_SYNC does not wait for the disk")
 def msync(proc: Process, addr: int, length: int, flags: int) -> int:
     if flags & ~7 or addr & proc.space.page_size - 1 or flags & Memory.MS_ASYNC and flags & Memory.MS_SYNC:
         raise GuestError(Errno.EINVAL, "flags, or a misaligned address")

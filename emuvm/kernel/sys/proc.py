@@ -268,7 +268,10 @@ def set_limit(proc: Process, number: int, soft: int, hard: int) -> None:
         proc.mm.limits.stack = soft
 
 
-@syscall("prlimit64", "int uint ptr ptr", level="partial", note="of the process itself; limits other than AS, DATA, STACK, NOFILE have no effect")
+@syscall(
+    "prlimit64", "int uint ptr ptr",
+    level="partial", note="of the process itself; limits other than AS, DATA, STACK, NOFILE have no effect",
+)
 def prlimit64(proc: Process, pid: int, number: int, new: int, old: int) -> int:
     if pid not in (0, proc.pid):
         raise GuestError(Errno.EPERM if proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
@@ -376,7 +379,10 @@ def personality(proc: Process, persona: int) -> int:
     return before
 
 
-@syscall("execve", "path ptr ptr", level="partial", note="static programs of the same architecture; scripts are ENOEXEC. Nothing runs on the host")
+@syscall(
+    "execve", "path ptr ptr",
+    level="partial", note="static programs of the same architecture; scripts are ENOEXEC. Nothing runs on the host",
+)
 def execve(proc: Process, path: bytes, argv: int, envp: int) -> int:
     from emuvm.kernel.execve import replace
 
