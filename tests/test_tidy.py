@@ -26,6 +26,11 @@ RANKS = {
     "emuvm": 8,
 }
 HOST_MODULES = {"os", "time", "random", "fcntl"}
+ALLOWED = {
+    ("loaders/emuvm_loaders/__init__.py", "os"): "the type of a path",
+    ("loaders/emuvm_loaders/source.py", "os"): "opens the one file it was asked to load",
+    ("emuvm/cli.py", "emuvm"): "prints the version; the package itself imports nothing",
+}
 
 
 def module_name(path: Path) -> str:
@@ -60,7 +65,7 @@ def source(request: pytest.FixtureRequest) -> Path:
 def test_imports_point_down(source: Path) -> None:
     here = package(module_name(source))
     for target in imports(ast.parse(source.read_text())):
-        if target.split(".")[0] not in ("emuvm", "emuvm_loaders"):
+        if target.split(".")[0] not in ("emuvm", "emuvm_loaders") or (str(source.relative_to(ROOT)), target) in ALLOWED:
             continue
         there = package(target)
         assert here != "emuvm_loaders" or there == here, f"the loaders are a leaf, but import {target}"
@@ -73,7 +78,12 @@ def test_doors_to_the_host(source: Path) -> None:
     if not re.fullmatch(r"emuvm/engine/unicorn\w*\.py", name):
         assert "unicorn" not in roots
     if not re.fullmatch(r"emuvm/kernel/host\w*\.py|emuvm/engine/hostmem\.py", name):
-        assert not roots & HOST_MODULES
+        assert not {root for root in roots & HOST_MODULES if (name, root) not in ALLOWED}
+
+
+def test_no_exception_is_left_over() -> None:
+    for name, target in ALLOWED:
+        assert target in imports(ast.parse((ROOT / name).read_text()))
 
 
 def test_size_and_form(source: Path) -> None:
