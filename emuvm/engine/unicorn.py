@@ -123,6 +123,17 @@ class UnicornEngine:
             raise raised
         fault = memory.take_fault()
         if fault is not None:
+            pc = self._pc.read()[0]
+            if fault.access is Access.EXEC and 0 < fault.address - pc < 2 * 4096:
+                self._walk_to(fault.address, pc)
+                if self._error is not None:
+                    raised, self._error = self._error, None
+                    raise raised
+                if self._event is not None:
+                    return self._event
+                here = self._pc.read()[0]
+                if here != pc and not 0 < fault.address - here < 16:
+                    return None  # the code before the border led somewhere else
             return self._exact(fault)
         if self._event is not None:
             return self._event
@@ -133,6 +144,18 @@ class UnicornEngine:
         if error == UC_ERR_EXCEPTION:
             return TrapStop(Trap.OTHER, -1)
         raise EngineError(f"Unicorn at pc {self.get('pc'):#x}: {explain(error)}")
+
+    def _walk_to(self, border: int, pc: int) -> None:
+        """The translator met a refused page behind the block at pc, of which nothing was executed: execute what lies before.
+
+        An instruction lies across the border. Where it begins is found by trying: an end in the middle of it is refused again.
+        """
+        for back in range(1, min(16, border - pc)):
+            self._mirror.before_run()
+            error = self._raw.start(pc, border - back)
+            self._mirror.take_fault()
+            if error == UC_ERR_OK or self._pc.read()[0] != pc:
+                return
 
     def _exact(self, fault: FaultStop) -> FaultStop:
         """A refused fetch is known by its page; the pc tells the byte, unless the instruction began on the page before."""

@@ -251,3 +251,16 @@ def test_run_inside_run_is_an_error(make: Make) -> None:
     engine.fast_call = lambda _number, _args: engine.run() and 0
     with pytest.raises(EngineError, match="inside"):
         engine.run()
+
+
+def test_an_instruction_across_the_border_faults_there_after_everything_before_it(make: Make) -> None:
+    engine = make()
+    engine.space.map_at(CODE, 0x1000, 5)
+    engine.memory.write(CODE + 0xF00, bytes.fromhex("48ffc0") * 84 + b"\x90" * 3 + b"\x48")  # inc rax, 84 times
+    engine.set("rax", 0)
+    engine.set("pc", CODE + 0xF00)
+    stop = engine.run()
+    assert isinstance(stop, FaultStop)
+    assert (stop.address, stop.access) == (CODE + 0x1000, Access.EXEC)
+    assert engine.get("pc") == CODE + 0xFFF
+    assert engine.get("rax") == 84
