@@ -130,7 +130,14 @@ class Attached:
     """
 
     def __init__(
-        self, uc: Uc, arch: Arch, space: AddressSpace, limits: Limits | None, brk: int | None, syscalls: bool, files: Callable[[int], Any] | None
+        self,
+        uc: Uc,
+        arch: Arch,
+        space: AddressSpace,
+        limits: Limits | None,
+        brk: int | None,
+        syscalls: bool,
+        files: Callable[[int], Any] | None,
     ) -> None:
         self.uc = uc
         self.arch = arch
@@ -188,7 +195,8 @@ class Attached:
         for start, end, rights, pinned in unicorn_adopt.regions(self.uc, space.start, space.end):
             for low, high in space.gaps(start, end - start):
                 if (low | high) & mask:
-                    raise EngineError(f"the engine's region {low:#x}-{high:#x} is not in pages of {mask + 1:#x} bytes: give attach a smaller page_size")
+                    what = f"the engine's region {low:#x}-{high:#x}"
+                    raise EngineError(f"{what} is not in pages of {mask + 1:#x} bytes: give attach a smaller page_size")
                 self.memory.adopt(low, high, rights, _ANY, pinned=pinned)
                 vma = space.query(low)
                 assert vma is not None, "just adopted"

@@ -2,7 +2,8 @@
 
 Owns facts as data. Must not know handlers. A namespace class holds the generic (asm-generic) values; a subclass overrides what
 an architecture numbers differently, and the `..._for(arch.name)` functions choose. Below the handlers only emuvm's own enums
-travel. What concerns memory is in `flags_mm`; clocks, ioctls and the other controls are in `controls`. Values: include/uapi/asm-generic and arch/*/include/uapi/asm, Linux 6.1.
+travel. What concerns memory is in `flags_mm`; clocks, ioctls and the other controls are in `controls`. Values:
+include/uapi/asm-generic and arch/*/include/uapi/asm, Linux 6.1.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from emuvm.abi.flags_mm import Map, MapMips, MapPowerpc, MapSparc, MapX86, Mcl, Memory, Prot, family, map_for, mcl_for, prot_for
 
 __all__ = [
-    "Access", "At", "Fcntl", "Map", "MapMips", "MapPowerpc", "MapSparc", "MapX86", "Mcl", "Memory", "Mode", "Open", "Poll", "Prot", "Rlimit", "Seek",
+    "Access", "At", "Fcntl", "Map", "MapMips", "MapPowerpc", "MapSparc", "MapX86", "Mcl", "Memory", "Mode", "Open", "Poll",
+    "Prot", "Rlimit", "Seek",
     "family", "fcntl_for", "map_for", "mcl_for", "open_for", "poll_for", "prot_for", "rlimit_for",
 ]  # fmt: skip
 

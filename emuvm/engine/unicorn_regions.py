@@ -366,7 +366,8 @@ class RegionsMemory:
     def _refuse(self, fault: FaultStop) -> bool:
         """Note a fault. A store across a page end comes byte by byte, all of them: the first one names the address."""
         last = self._fault
-        if last is not None and fault.access is last.access is Access.WRITE and fault.size == 1 and fault.address == last.address + last.size:
+        continues = last is not None and fault.size == 1 and fault.address == last.address + last.size
+        if last is not None and continues and fault.access is last.access is Access.WRITE:
             fault = FaultStop(last.address, last.access, last.size + 1, last.mapped, last.bus)
         self._fault = fault
         return False

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from emuvm.mm.space import AddressSpace, Snapshot
-from emuvm.mm.types import Backing, File, Kind, Prot, Update, VmFlag, Vma
+from emuvm.mm.types import Backing, File, Kind, Prot, Update, Vma, VmFlag
 
 __all__ = ["AddressSpace", "Backing", "File", "Kind", "Prot", "Snapshot", "Update", "VmFlag", "Vma"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from emuvm.abi.arch import Arch
 from emuvm.errors import NoSpace
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import VmFlag, Vma
+from emuvm.mm.types import Vma, VmFlag
 
 GUARD_PAGES = 256
 """stack_guard_gap: what stays free below a growing stack."""

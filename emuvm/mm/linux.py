@@ -17,7 +17,7 @@ from emuvm.errors import GuestError, NoSpace
 from emuvm.mm.layout import GUARD_PAGES, Layout, next_region, place, start_gap
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.totals import Totals
-from emuvm.mm.types import RIGHTS, File, VmFlag, Vma
+from emuvm.mm.types import RIGHTS, File, Vma, VmFlag
 
 INFINITY = (1 << 64) - 1
 """RLIM_INFINITY."""
@@ -219,7 +219,15 @@ class LinuxMm:
     # -- mremap -------------------------------------------------------------------------------------------------------
 
     def mremap(
-        self, old: int, old_length: int, new_length: int, *, maymove: bool = False, fixed: int | None = None, dontunmap: bool = False, hint: int = 0
+        self,
+        old: int,
+        old_length: int,
+        new_length: int,
+        *,
+        maymove: bool = False,
+        fixed: int | None = None,
+        dontunmap: bool = False,
+        hint: int = 0,
     ) -> int:
         """Grow, shrink or move a mapping; its address then (mm/mremap.c:do_mremap).
 

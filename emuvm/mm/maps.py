@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from emuvm.mm.types import File, VmFlag, Vma
+from emuvm.mm.types import File, Vma, VmFlag
 
 _NAME_COLUMN = 73
 

@@ -6,7 +6,7 @@ Owns: the counters that limits and /proc need (mm/mmap.c:vm_stat_account). Must 
 from __future__ import annotations
 
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import Kind, Update, VmFlag, Vma
+from emuvm.mm.types import Kind, Update, Vma, VmFlag
 
 _NOT_DATA = int(VmFlag.SHARED | VmFlag.GROWSDOWN)
 

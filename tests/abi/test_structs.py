@@ -63,7 +63,8 @@ int main(void) {
     strcpy(s.version, "#1"); strcpy(s.machine, "cpu"); strcpy(s.domainname, "(none)"); END
     BEGIN(struct rlimit64, rlimit64); s.rlim_cur = 5; s.rlim_max = ~0ULL; END
     BEGIN(struct sysinfo, sysinfo); s.uptime = 1; s.loads[0] = 2; s.loads[1] = 3; s.loads[2] = 4; s.totalram = 5; s.freeram = 6;
-    s.sharedram = 7; s.bufferram = 8; s.totalswap = 9; s.freeswap = 10; s.procs = 11; s.totalhigh = 12; s.freehigh = 13; s.mem_unit = 14; END
+    s.sharedram = 7; s.bufferram = 8; s.totalswap = 9; s.freeswap = 10; s.procs = 11;
+    s.totalhigh = 12; s.freehigh = 13; s.mem_unit = 14; END
     BEGIN(struct rusage, rusage); s.ru_utime.tv_sec = 1; s.ru_utime.tv_usec = 2; s.ru_stime.tv_sec = 3; s.ru_stime.tv_usec = 4;
     s.ru_maxrss = 5; s.ru_ixrss = 6; s.ru_idrss = 7; s.ru_isrss = 8; s.ru_minflt = 9; s.ru_majflt = 10; s.ru_nswap = 11;
     s.ru_inblock = 12; s.ru_oublock = 13; s.ru_msgsnd = 14; s.ru_msgrcv = 15; s.ru_nsignals = 16; s.ru_nvcsw = 17; s.ru_nivcsw = 18; END
