@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from emuvm_loaders import Image, LoadError, load
-
 from emuvm.abi.arch import BY_NAME, Arch
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
@@ -20,6 +18,7 @@ from emuvm.kernel.process import Process
 from emuvm.kernel.report import Reporter
 from emuvm.mm.linux import INFINITY, Limits, LinuxMm
 from emuvm.mm.space import AddressSpace
+from emuvm_loaders import Image, LoadError, load
 
 
 class Options(NamedTuple):

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from emuvm_loaders import Image, LoadError, Plan, Source, load, plan, require_static, span
-
 from emuvm.abi.auxv import Facts
 from emuvm.abi.controls import Prctl
 from emuvm.errors import GuestError
 from emuvm.kernel.stack import InitialStack, build_stack
 from emuvm.mm.linux import MapRequest
 from emuvm.mm.types import File
+from emuvm_loaders import Image, LoadError, Plan, Source, load, plan, require_static, span
 
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from emuvm_loaders import printable
-
 from emuvm.abi.arch import Arch
 from emuvm.abi.sigframes import Sigaction, StackT
 from emuvm.abi.signals import SIG_DFL, SIG_IGN, SS_DISABLE, Action, Signal, default_action
@@ -28,6 +26,7 @@ from emuvm.mm.linux import LinuxMm
 from emuvm.mm.maps import line
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import File, Vma, VmFlag
+from emuvm_loaders import printable
 
 
 class ExitStatus(NamedTuple):

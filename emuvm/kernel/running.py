@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from emuvm_loaders import LoadError, printable
-
 from emuvm.errors import GuestError
 from emuvm.kernel.boot import NotOpened, Options, boot
 from emuvm.kernel.host_run import TimeLimiter, environment, write_stderr
 from emuvm.kernel.request import Request
 from emuvm.mm.linux import INFINITY
+from emuvm_loaders import LoadError, printable
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import ExitStatus, Process

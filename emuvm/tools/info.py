@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from emuvm_loaders import Image, LoadError, Note, Plan, load, plan, printable, require_static, span
-
 from emuvm.abi.arch import BY_NAME
+from emuvm_loaders import Image, LoadError, Note, Plan, load, plan, printable, require_static, span
 
 _PAGE = 4096
 _GENERIC = {32: (0xC000_0000, 0xB7FF_F000, 0x8000_0000), 64: (0x7FFF_FFFF_F000, 0x7FFF_F7FF_F000, 0x5555_5555_4000)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from emuvm_loaders import FileSource
 
 from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
@@ -15,6 +14,7 @@ from emuvm.kernel.usermem import GrowthDeferred, UserMemory
 from emuvm.mm.linux import LinuxMm, MapRequest
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import File
+from emuvm_loaders import FileSource
 
 PAGE = 4096
 BASE = 0x100000

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from emuvm_loaders import BytesSource, Image, LoadError, R, Segment, W, X, load, require_static
 from emuvm_loaders.machines import ARCHES
-
 from tests.loaders.elfbytes import GNU_PROPERTY, GNU_STACK, INTERP, LOAD, NOTE, TLS, Ph, elf, note, text_and_data
 
 ENOEXEC, EIO, ENOENT = 8, 5, 2

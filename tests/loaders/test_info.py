@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from emuvm_loaders import load, load_raw
-from emuvm_loaders.machines import ARCHES
 
 from emuvm.abi.arch import BY_NAME
 from emuvm.tools.info import describe, main, place
+from emuvm_loaders import load, load_raw
+from emuvm_loaders.machines import ARCHES
 from tests.loaders.elfbytes import GNU_STACK, INTERP, LOAD, NOTE, TLS, Ph, elf, note, text_and_data
 
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from emuvm_loaders import BytesSource, FileSource, LoadError, Mapping, R, ScriptError, W, X, load, load_raw, plan
 
+from emuvm_loaders import BytesSource, FileSource, LoadError, Mapping, R, ScriptError, W, X, load, load_raw, plan
 from tests.loaders.elfbytes import text_and_data
 
 ENOENT, ENOEXEC, EACCES, ENOTDIR, EINVAL = 2, 8, 13, 20, 22

@@ -8,9 +8,9 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+
 from emuvm_loaders import Image, LoadError, Plan, load, plan, span
 from emuvm_loaders.machines import ARCHES
-
 from tests.loaders.elfbytes import GNU_PROPERTY, GNU_STACK, INTERP, LOAD, NOTE, TLS, Ph, elf, note
 
 MUTATIONS = 10_000

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from emuvm_loaders import Image, R, W, X, load, plan, span
 
 SOURCE = """

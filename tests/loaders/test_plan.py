@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from emuvm_loaders import LoadError, Mapping, Plan, R, Span, W, X, load, plan, span
 
+from emuvm_loaders import LoadError, Mapping, Plan, R, Span, W, X, load, plan, span
 from tests.loaders.elfbytes import GNU_STACK, INTERP, LOAD, Ph, elf, text_and_data
 
 TASK = 0x7FFF_FFFF_F000
