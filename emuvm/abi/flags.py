@@ -13,7 +13,7 @@ from emuvm.abi.flags_mm import Map, MapMips, MapPowerpc, MapSparc, MapX86, Mcl, 
 __all__ = [
     "Access", "At", "Fcntl", "Map", "MapMips", "MapPowerpc", "MapSparc", "MapX86", "Mcl", "Memory", "Mode", "Open", "Poll",
     "Prot", "Rlimit", "Seek",
-    "family", "fcntl_for", "map_for", "mcl_for", "open_for", "poll_for", "prot_for", "rlimit_for",
+    "convert_open", "family", "fcntl_for", "map_for", "mcl_for", "open_for", "poll_for", "prot_for", "rlimit_for",
 ]  # fmt: skip
 
 
@@ -301,6 +301,21 @@ def open_for(arch_name: str) -> type[Open]:
         "arm": OpenArm, "arm64": OpenArm, "m68k": OpenArm, "powerpc": OpenPowerpc, "mips": OpenMips, "sparc": OpenSparc,
     }  # fmt: skip
     return by_family.get(family(arch_name), Open)
+
+
+_OPEN_NAMES = tuple(name for name in vars(Open) if name.startswith("O_") and name != "O_ACCMODE")
+
+
+def convert_open(flags: int, source: type[Open], target: type[Open]) -> int:
+    """O_ flags from one numbering to another; bits that have no name in `source` are dropped."""
+    if source is target:
+        return flags
+    result = flags & Open.O_ACCMODE
+    for name in _OPEN_NAMES:
+        bits: int = getattr(source, name)
+        if bits and flags & bits == bits:
+            result |= getattr(target, name)
+    return result
 
 
 def fcntl_for(arch_name: str) -> type[Fcntl]:

@@ -30,7 +30,7 @@ _F = TypeVar("_F", bound=Handler)
 KINDS = frozenset("fd int uint flags mode long off ulong size ptr str path path?".split())
 PATH_MAX = 4096
 
-FAMILIES = ("file", "fs", "io", "mem", "misc", "poll", "proc", "sig", "time")
+FAMILIES = ("file", "fs", "io", "ioctl", "mem", "misc", "poll", "proc", "sig", "time")
 """Modules of emuvm.kernel.sys; each registers its calls when it is imported."""
 
 

@@ -83,7 +83,7 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
 
 def _file(proc: Process, fd: int) -> Any:
     """The open file behind a descriptor (EBADF)."""
-    return proc.files.get(fd)
+    return proc.files.opened(fd)
 
 
 def _backing(file: Any, prot: int, shared: bool, offset: int) -> tuple[File, int]:

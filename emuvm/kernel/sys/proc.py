@@ -19,6 +19,8 @@ from emuvm.kernel.registry import syscall
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
+_NR_OPEN = 1 << 20
+"""The sysctl fs.nr_open: what RLIMIT_NOFILE is cut to."""
 _INFINITY = (1 << 64) - 1
 _ARG_LIMIT = 6 << 20
 _ARG_STRING = 32 * 4096
@@ -266,6 +268,8 @@ def set_limit(proc: Process, number: int, soft: int, hard: int) -> None:
         proc.mm.limits.data = soft
     elif number == names.RLIMIT_STACK:
         proc.mm.limits.stack = soft
+    elif number == names.RLIMIT_NOFILE and proc.files is not None:
+        proc.files.limit = min(soft, _NR_OPEN)
 
 
 @syscall(

@@ -1,0 +1,336 @@
+"""Open files and the descriptor table.
+
+Owns: open file descriptions (what dup'ed descriptors share: flags, offset), descriptors, close-on-exec. Must not know guest
+memory, paths or single system calls. Flags are generic O_ bits (`abi.flags.Open`); data are bytes. Every method raises
+GuestError. Sources: fs/file.c, fs/read_write.c, fs/pipe.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from heapq import heappop, heappush
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Mode, Open, Poll, Seek, convert_open
+from emuvm.abi.structs import Stat
+from emuvm.errors import GuestError
+from emuvm.kernel import hostfd
+
+_SETTABLE = Open.O_APPEND | Open.O_NONBLOCK | Open.O_DIRECT | Open.O_NOATIME
+_NULL, _ZERO, _FULL = 0x103, 0x105, 0x107
+"""Device numbers: memory devices 1:3, 1:5, 1:7."""
+_CHUNK = 8 << 20
+_STREAM_CHUNK = 1 << 20
+
+
+class OpenFile:
+    """An open file description; this base is a file that can do nothing. `path` is the guest path it was opened with."""
+
+    host_fd = -1
+    is_directory = False
+    is_pipe = False
+    discards = False
+    """Writing takes everything without looking at it."""
+
+    def __init__(self, flags: int, path: bytes) -> None:
+        self.flags = flags
+        self.path = path
+        self.users = 0
+        """Descriptors that refer to it."""
+
+    @property
+    def name(self) -> bytes:
+        """What /proc/self/fd shows."""
+        return self.path
+
+    def readable(self) -> bool:
+        return self.flags & (Open.O_ACCMODE | Open.O_PATH) in (Open.O_RDONLY, Open.O_RDWR)
+
+    def writable(self) -> bool:
+        return self.flags & (Open.O_ACCMODE | Open.O_PATH) in (Open.O_WRONLY, Open.O_RDWR)
+
+    def status(self) -> int:
+        """What F_GETFL tells, in generic bits."""
+        return self.flags
+
+    def set_status(self, flags: int) -> None:
+        """F_SETFL: only O_APPEND, O_NONBLOCK, O_DIRECT and O_NOATIME change."""
+        self.flags = self.flags & ~_SETTABLE | flags & _SETTABLE
+
+    def read(self, length: int) -> bytes:
+        """From the offset on, which moves along; empty at the end."""
+        raise GuestError(Errno.EINVAL, "cannot be read")
+
+    def write(self, data: bytes) -> int:
+        raise GuestError(Errno.EINVAL, "cannot be written")
+
+    def pread(self, length: int, offset: int) -> bytes:
+        raise GuestError(Errno.ESPIPE, "has no offsets")
+
+    def pwrite(self, data: bytes, offset: int) -> int:
+        raise GuestError(Errno.ESPIPE, "has no offsets")
+
+    def seek(self, offset: int, whence: int) -> int:
+        raise GuestError(Errno.ESPIPE, "has no offsets")
+
+    def truncate(self, length: int) -> None:
+        raise GuestError(Errno.EINVAL, "cannot be truncated")
+
+    def stat(self) -> Stat:
+        raise GuestError(Errno.EBADF, "no status")
+
+    def mappable(self) -> MappedFile:
+        raise GuestError(Errno.ENODEV, "cannot be mapped")
+
+    def ready(self) -> int:
+        """poll(2) bits of files without a host descriptor: always ready."""
+        return Poll.POLLIN | Poll.POLLRDNORM | Poll.POLLOUT | Poll.POLLWRNORM
+
+    def close(self) -> None:
+        """The last descriptor is closed."""
+
+
+class MappedFile:
+    """What stands in a VMA for an open file: it outlives the descriptor. One per open file description, as vm_file."""
+
+    def __init__(self, fd: int, path: bytes) -> None:
+        self._fd = fd
+        self.path = path
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def size(self) -> int:
+        return hostfd.size(self._fd)
+
+    def __del__(self) -> None:
+        hostfd.close(self._fd)
+
+
+class HostOpenFile(OpenFile):
+    """A file of the host. Owns the descriptor `host_fd`; the offset is the host's, so that whoever shares it sees it move."""
+
+    def __init__(self, host_fd: int, flags: int, path: bytes) -> None:
+        super().__init__(flags, path)
+        self.host_fd = host_fd
+        self._mode, self._device = hostfd.kind(host_fd)
+        self._kind = self._mode & Mode.S_IFMT
+        self.is_directory = self._kind == Mode.S_IFDIR
+        self.is_pipe = self._kind == Mode.S_IFIFO
+        memory_device = self._device if self._kind == Mode.S_IFCHR else 0
+        self.discards = memory_device in (_NULL, _ZERO)
+        self.is_null = memory_device == _NULL
+        self._fills = self._kind == Mode.S_IFREG or memory_device >> 8 == 1
+        self._mapped: MappedFile | None = None
+
+    @property
+    def name(self) -> bytes:
+        return self.path or hostfd.link(self.host_fd)
+
+    @cached_property
+    def is_regular(self) -> bool:
+        return self._kind == Mode.S_IFREG
+
+    def status(self) -> int:
+        now = convert_open(hostfd.control(self.host_fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)
+        return self.flags & ~_SETTABLE | now & _SETTABLE
+
+    def set_status(self, flags: int) -> None:
+        super().set_status(flags)
+        now = hostfd.control(self.host_fd, hostfd.F_GETFL)
+        settable = convert_open(_SETTABLE, Open, hostfd.HOST_OPEN)
+        hostfd.control(self.host_fd, hostfd.F_SETFL, now & ~settable | convert_open(flags & _SETTABLE, Open, hostfd.HOST_OPEN))
+
+    def read(self, length: int) -> bytes:
+        if self.is_directory:
+            raise GuestError(Errno.EISDIR, "a directory")
+        if not self._fills:
+            return hostfd.read(self.host_fd, min(length, _STREAM_CHUNK))
+        if length <= _CHUNK:
+            return hostfd.read(self.host_fd, length)
+        parts: list[bytes] = []
+        while length:
+            part = hostfd.read(self.host_fd, min(length, _CHUNK))
+            parts.append(part)
+            length -= len(part)
+            if len(part) < _CHUNK:
+                break
+        return b"".join(parts)
+
+    def write(self, data: bytes) -> int:
+        return hostfd.write(self.host_fd, data)
+
+    def pread(self, length: int, offset: int) -> bytes:
+        if self.is_directory:
+            raise GuestError(Errno.EISDIR, "a directory")
+        parts: list[bytes] = []
+        while True:
+            part = hostfd.pread(self.host_fd, min(length, _CHUNK), offset)
+            parts.append(part)
+            length -= len(part)
+            offset += len(part)
+            if not length or len(part) < _CHUNK:
+                return b"".join(parts)
+
+    def pwrite(self, data: bytes, offset: int) -> int:
+        return hostfd.pwrite(self.host_fd, data, offset)
+
+    def seek(self, offset: int, whence: int) -> int:
+        return hostfd.lseek(self.host_fd, offset, whence)
+
+    def truncate(self, length: int) -> None:
+        hostfd.ftruncate(self.host_fd, length)
+
+    def stat(self) -> Stat:
+        return hostfd.stat(self.host_fd)
+
+    def mappable(self) -> MappedFile:
+        if not self.is_regular:
+            raise GuestError(Errno.ENODEV, "not a regular file")
+        if self._mapped is None:
+            self._mapped = MappedFile(hostfd.duplicate(self.host_fd), self.path or hostfd.link(self.host_fd))
+        return self._mapped
+
+    def close(self) -> None:
+        hostfd.close(self.host_fd)
+        self.host_fd = -1
+        self._mapped = None
+
+
+class TextFile(OpenFile):
+    """Read-only bytes that were put together when the file was opened: the guest's own /proc files."""
+
+    def __init__(self, content: bytes, path: bytes, stat: Stat) -> None:
+        super().__init__(Open.O_RDONLY, path)
+        self._content = content
+        self._stat = stat
+        self._offset = 0
+
+    def read(self, length: int) -> bytes:
+        part = self._content[self._offset : self._offset + length]
+        self._offset += len(part)
+        return part
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return self._content[offset : offset + length]
+
+    def seek(self, offset: int, whence: int) -> int:
+        if whence == Seek.SEEK_CUR:
+            offset += self._offset
+        elif whence != Seek.SEEK_SET:
+            raise GuestError(Errno.EINVAL, "files of /proc have no end to seek from")
+        if offset < 0:
+            raise GuestError(Errno.EINVAL, f"offset {offset}")
+        self._offset = offset
+        return offset
+
+    def stat(self) -> Stat:
+        return self._stat
+
+
+class FileTable:
+    """The descriptors of a process. 0, 1 and 2 are the host's standard streams, as far as they are open."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, OpenFile] = {}
+        self._cloexec: set[int] = set()
+        self._free: list[int] = []
+        """Closed numbers below `_next`, a heap."""
+        self._next = 0
+        self.limit = hostfd.open_limit()
+        """RLIMIT_NOFILE, soft."""
+        for number, fd in hostfd.standard_streams():
+            flags = convert_open(hostfd.control(fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)
+            self._put(number, HostOpenFile(fd, flags, b""))
+
+    def get(self, fd: int) -> OpenFile:
+        """Whatever is open as `fd`, O_PATH included. EBADF."""
+        try:
+            return self._files[fd]
+        except KeyError:
+            raise GuestError(Errno.EBADF, f"descriptor {fd}") from None
+
+    def opened(self, fd: int) -> OpenFile:
+        """As `get`, but a descriptor made with O_PATH is EBADF too (fs/file.c:fget)."""
+        file = self.get(fd)
+        if file.flags & Open.O_PATH:
+            raise GuestError(Errno.EBADF, f"descriptor {fd} is only a path")
+        return file
+
+    def items(self) -> Iterator[tuple[int, OpenFile]]:
+        """(fd, file), ascending."""
+        return iter(sorted(self._files.items()))
+
+    def add(self, file: OpenFile, cloexec: bool = False, lowest: int = 0) -> int:
+        """Give `file` the lowest free number not below `lowest`. EMFILE: the file is closed then, if nobody else has it."""
+        number = self._lowest(lowest)
+        if number >= self.limit:
+            if not file.users:
+                file.close()
+            raise GuestError(Errno.EMFILE, f"{self.limit} descriptors")
+        self._put(number, file)
+        if cloexec:
+            self._cloexec.add(number)
+        return number
+
+    def _lowest(self, lowest: int) -> int:
+        while self._free and (self._free[0] in self._files or self._free[0] >= self._next):
+            heappop(self._free)
+        if lowest <= 0 or (self._free and self._free[0] >= lowest):
+            return self._free[0] if self._free else self._next
+        number = lowest
+        while number in self._files:
+            number += 1
+        return number
+
+    def _put(self, number: int, file: OpenFile) -> None:
+        file.users += 1
+        self._files[number] = file
+        while self._next <= number:
+            if self._next != number and self._next not in self._files:
+                heappush(self._free, self._next)
+            self._next += 1
+
+    def replace(self, number: int, file: OpenFile, cloexec: bool) -> None:
+        """dup2: `number` becomes another name of `file`; what it was is closed."""
+        if not 0 <= number < self.limit:
+            raise GuestError(Errno.EBADF, f"descriptor {number}")
+        before = self._files.get(number)
+        self._put(number, file)
+        if before is not None:
+            self._release(before)
+        self._cloexec.discard(number)
+        if cloexec:
+            self._cloexec.add(number)
+
+    def close(self, fd: int) -> None:
+        """EBADF."""
+        file = self._files.pop(fd, None)
+        if file is None:
+            raise GuestError(Errno.EBADF, f"descriptor {fd}")
+        heappush(self._free, fd)
+        self._cloexec.discard(fd)
+        self._release(file)
+
+    @staticmethod
+    def _release(file: OpenFile) -> None:
+        file.users -= 1
+        if not file.users:
+            file.close()
+
+    def cloexec(self, fd: int) -> bool:
+        self.get(fd)
+        return fd in self._cloexec
+
+    def set_cloexec(self, fd: int, on: bool) -> None:
+        self.get(fd)
+        (self._cloexec.add if on else self._cloexec.discard)(fd)
+
+    def close_on_exec(self) -> None:
+        for fd in sorted(self._cloexec):
+            self.close(fd)
+
+    def close_all(self) -> None:
+        for fd in sorted(self._files):
+            self.close(fd)

@@ -1,0 +1,190 @@
+"""The host behind open descriptors: reading, writing, control, waiting.
+
+Owns: every use of the host's descriptors once they are open. Must not know guests: numbers are the host's, buffers are
+bytes. A failure is GuestError with the host's errno. Paths are `emuvm.kernel.hostfs`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import select
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import open_for
+from emuvm.abi.structs import Stat, decode_dev
+from emuvm.errors import GuestError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_HIGH = 256
+"""Own copies of the standard streams lie here or above, out of the way of what libraries expect at 0, 1 and 2."""
+
+
+def failure(error: OSError) -> GuestError:
+    """What a guest is told about a failure of the host."""
+    try:
+        return GuestError(Errno(error.errno or Errno.EIO), error.strerror or "")
+    except ValueError:
+        return GuestError(Errno.EIO, str(error))
+
+
+def host_call(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn the decorated function's OSError into GuestError, and values the host cannot take into EINVAL."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except OSError as error:
+            raise failure(error) from None
+        except (OverflowError, ValueError) as error:
+            raise GuestError(Errno.EINVAL, str(error)) from None
+
+    return call
+
+
+read = host_call(os.read)
+write = host_call(os.write)
+pread = host_call(os.pread)
+pwrite = host_call(os.pwrite)
+lseek = host_call(os.lseek)
+ftruncate = host_call(os.ftruncate)
+fsync = host_call(os.fsync)
+fdatasync = host_call(os.fdatasync)
+sync = os.sync
+ioctl = host_call(fcntl.ioctl)
+control = host_call(fcntl.fcntl)
+flock = host_call(fcntl.flock)
+fadvise = host_call(os.posix_fadvise)
+sendfile = host_call(os.sendfile)
+copy_file_range = host_call(os.copy_file_range)
+memfd_create = host_call(os.memfd_create)
+F_GETFL, F_SETFL = fcntl.F_GETFL, fcntl.F_SETFL
+
+
+def close(fd: int) -> None:
+    """Close; a failure to write back is not told, as with Linux's exit."""
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+
+
+@host_call
+def duplicate(fd: int) -> int:
+    """Another descriptor of the same open file."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+
+
+@host_call
+def pipe(flags: int) -> tuple[int, int]:
+    """(read end, write end), close-on-exec on the host in any case."""
+    return os.pipe2(flags | os.O_CLOEXEC)
+
+
+@host_call
+def eventfd(initial: int, flags: int) -> int:
+    return os.eventfd(initial, flags | os.EFD_CLOEXEC)
+
+
+def standard_streams() -> list[tuple[int, int]]:
+    """[(number, own descriptor)] of those of 0, 1 and 2 that are open."""
+    streams = []
+    for number in range(3):
+        try:
+            streams.append((number, duplicate(number)))
+        except GuestError:
+            continue
+    return streams
+
+
+def to_stat(found: os.stat_result) -> Stat:
+    """A host's answer, field by field."""
+    billion = 1_000_000_000
+    return Stat(
+        decode_device(found.st_dev),
+        found.st_ino,
+        found.st_mode,
+        found.st_nlink,
+        found.st_uid,
+        found.st_gid,
+        decode_device(found.st_rdev),
+        found.st_size,
+        found.st_blksize,
+        found.st_blocks,
+        divmod(found.st_atime_ns, billion),
+        divmod(found.st_mtime_ns, billion),
+        divmod(found.st_ctime_ns, billion),
+    )
+
+
+def decode_device(device: int) -> tuple[int, int]:
+    """(major, minor) of a host st_dev."""
+    return decode_dev(device) if device >> 32 == 0 else (os.major(device), os.minor(device))
+
+
+@host_call
+def stat(fd: int) -> Stat:
+    return to_stat(os.fstat(fd))
+
+
+@host_call
+def size(fd: int) -> int:
+    """Bytes in the file now."""
+    return os.fstat(fd).st_size
+
+
+@host_call
+def kind(fd: int) -> tuple[int, int]:
+    """(st_mode, st_rdev)."""
+    found = os.fstat(fd)
+    return found.st_mode, found.st_rdev
+
+
+def link(fd: int) -> bytes:
+    """What /proc/self/fd says a descriptor is: a path, 'pipe:[123]', ...; empty where the host has no such thing."""
+    try:
+        return os.readlink(b"/proc/self/fd/%d" % fd)
+    except OSError:
+        return b""
+
+
+def available(fd: int) -> int:
+    """Bytes that can be read from a pipe or terminal at once."""
+    return int.from_bytes(ioctl(fd, 0x541B, bytes(4)), "little")
+
+
+@host_call
+def wait(wanted: Iterable[tuple[int, int]], seconds: float | None) -> dict[int, int]:
+    """poll(2): {fd: events} of the descriptors that are ready; None waits without end. The bits are Linux's."""
+    poll = select.poll()
+    for fd, events in wanted:
+        poll.register(fd, events)
+    return dict(poll.poll(None if seconds is None else max(0.0, seconds * 1000)))
+
+
+@host_call
+def allocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2) with any mode."""
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    if libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def open_limit() -> int:
+    """The soft limit of descriptors."""
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return soft if soft >= 0 else 1 << 20
+
+
+_MACHINES = {"aarch64": "arm64", "armv7l": "arm", "ppc64le": "ppc64", "mips64": "mips_n64"}
+HOST_OPEN = open_for(_MACHINES.get(os.uname().machine, "x86_64"))
+"""The host's numbering of the O_ bits."""

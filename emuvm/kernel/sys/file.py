@@ -1,0 +1,284 @@
+"""Descriptors: positions, copies, flags, locks, pipes, sizes.
+
+Must not know paths (`kernel.sys.fs`) nor move data (`kernel.sys.io`). Sources: fs/fcntl.c, fs/file.c, fs/read_write.c,
+fs/pipe.c, fs/open.c.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from emuvm.abi.controls import Fd
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Fcntl, Open, Seek, convert_open, fcntl_for, open_for
+from emuvm.abi.structs import Flock, pack_flock, unpack_flock
+from emuvm.errors import GuestError
+from emuvm.kernel import hostfd
+from emuvm.kernel.files import HostOpenFile
+from emuvm.kernel.registry import syscall
+
+if TYPE_CHECKING:
+    from emuvm.kernel.files import OpenFile
+    from emuvm.kernel.process import Process
+
+_FLOCK = struct.Struct("@hhqqi4x")
+"""The host's struct flock; the library's 64-bit locks."""
+_FLOCK_SIZE = 32
+
+
+@syscall("close", "fd")
+def close(proc: Process, fd: int) -> int:
+    proc.files.close(fd)
+    return 0
+
+
+@syscall("close_range", "uint uint uint")
+def close_range(proc: Process, first: int, last: int, flags: int) -> int:
+    if flags & ~(Fd.CLOSE_RANGE_UNSHARE | Fd.CLOSE_RANGE_CLOEXEC) or last < first:
+        raise GuestError(Errno.EINVAL, f"{first} to {last}, flags {flags:#x}")
+    for fd, _ in list(proc.files.items()):
+        if first <= fd <= last:
+            if flags & Fd.CLOSE_RANGE_CLOEXEC:
+                proc.files.set_cloexec(fd, True)
+            else:
+                proc.files.close(fd)
+    return 0
+
+
+@syscall("lseek", "fd off uint")
+def lseek(proc: Process, fd: int, offset: int, whence: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if whence > Seek.SEEK_HOLE:
+        raise GuestError(Errno.EINVAL, f"origin {whence}")
+    return file.seek(offset, whence)
+
+
+@syscall("_llseek", "fd ulong ulong ptr uint")
+def llseek(proc: Process, fd: int, high: int, low: int, result: int, whence: int) -> int:
+    value = (high & 0xFFFF_FFFF) << 32 | low & 0xFFFF_FFFF
+    proc.mem.write_u64(result, lseek(proc, fd, value - (value >> 63 << 64), whence))
+    return 0
+
+
+@syscall("dup", "fd")
+def dup(proc: Process, fd: int) -> int:
+    number: int = proc.files.add(proc.files.get(fd))
+    return number
+
+
+@syscall("dup2", "fd fd")
+def dup2(proc: Process, old: int, new: int) -> int:
+    file = proc.files.get(old)
+    if old != new:
+        proc.files.replace(new, file, False)
+    return new
+
+
+@syscall("dup3", "fd fd flags")
+def dup3(proc: Process, old: int, new: int, flags: int) -> int:
+    cloexec = open_for(proc.arch.name).O_CLOEXEC
+    if flags & ~cloexec or old == new:
+        raise GuestError(Errno.EINVAL, f"dup3 {old} to {new}, flags {flags:#x}")
+    if not 0 <= new < proc.files.limit:
+        raise GuestError(Errno.EBADF, f"descriptor {new}")
+    proc.files.replace(new, proc.files.get(old), bool(flags))
+    return new
+
+
+@syscall("pipe", "ptr")
+def pipe(proc: Process, to: int) -> int:
+    return _pipe(proc, to, 0)
+
+
+@syscall("pipe2", "ptr flags", level="partial", note="O_NOTIFICATION_PIPE gets EINVAL")
+def pipe2(proc: Process, to: int, flags: int) -> int:
+    return _pipe(proc, to, flags)
+
+
+def _pipe(proc: Process, to: int, flags: int) -> int:
+    names = open_for(proc.arch.name)
+    if flags & ~(names.O_CLOEXEC | names.O_NONBLOCK | names.O_DIRECT):
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    generic = convert_open(flags, names, Open)
+    ends = hostfd.pipe(convert_open(generic & ~Open.O_CLOEXEC, Open, hostfd.HOST_OPEN))
+    status = generic & (Open.O_NONBLOCK | Open.O_DIRECT)
+    reader, writer = HostOpenFile(ends[0], Open.O_RDONLY | status, b""), HostOpenFile(ends[1], Open.O_WRONLY | status, b"")
+    cloexec = bool(generic & Open.O_CLOEXEC)
+    try:
+        first = proc.files.add(reader, cloexec)
+    except GuestError:
+        writer.close()
+        raise
+    try:
+        second = proc.files.add(writer, cloexec)
+    except GuestError:
+        proc.files.close(first)
+        raise
+    try:
+        proc.mem.write(to, struct.pack(">ii" if proc.arch.big_endian else "<ii", first, second))
+    except GuestError:
+        proc.files.close(first)
+        proc.files.close(second)
+        raise
+    return 0
+
+
+# -- fcntl ----------------------------------------------------------------------------------------------------------------
+
+
+@syscall("fcntl", "fd uint ulong", level="partial", note="no leases, no signals for input, no directory notices")
+@syscall("fcntl64", "fd uint ulong", level="partial", note="no leases, no signals for input, no directory notices")
+def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
+    names = fcntl_for(proc.arch.name)
+    file: OpenFile = proc.files.get(fd)
+    if command in (names.F_DUPFD, names.F_DUPFD_CLOEXEC):
+        return _dupfd(proc, file, argument, command == names.F_DUPFD_CLOEXEC)
+    if command == names.F_GETFD:
+        return int(proc.files.cloexec(fd))
+    if command == names.F_SETFD:
+        proc.files.set_cloexec(fd, bool(argument & names.FD_CLOEXEC))
+        return 0
+    bits = open_for(proc.arch.name)
+    if command == names.F_GETFL:
+        return convert_open(file.status(), Open, bits)
+    file = proc.files.opened(fd)
+    if command == names.F_SETFL:
+        file.set_status(convert_open(argument, bits, Open))
+        return 0
+    if command in _LOCKS:
+        return _lock(proc, file, command, argument)
+    if command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ, names.F_ADD_SEALS, names.F_GET_SEALS):
+        if file.host_fd < 0:
+            raise GuestError(Errno.EINVAL, f"command {command}")
+        return int(hostfd.control(file.host_fd, command, argument & 0x7FFF_FFFF))
+    if command == names.F_GETOWN:
+        return 0
+    if command == names.F_GETLEASE:
+        return names.F_UNLCK
+    raise GuestError(Errno.EINVAL, f"fcntl command {command}")
+
+
+def _dupfd(proc: Process, file: OpenFile, lowest: int, cloexec: bool) -> int:
+    if lowest >= proc.files.limit:
+        raise GuestError(Errno.EINVAL, f"no descriptors from {lowest} on")
+    number: int = proc.files.add(file, cloexec, lowest)
+    return number
+
+
+_LOCKS = frozenset((Fcntl.F_GETLK, Fcntl.F_SETLK, Fcntl.F_SETLKW, Fcntl.F_OFD_GETLK, Fcntl.F_OFD_SETLK, Fcntl.F_OFD_SETLKW))
+
+
+def _lock(proc: Process, file: OpenFile, command: int, at: int) -> int:
+    """Record locks: the host's own, held by emuvm's process for the guest."""
+    if file.host_fd < 0:
+        raise GuestError(Errno.ENOLCK, "not a file of the host")
+    wanted = unpack_flock(proc.arch, proc.mem.read(at, _FLOCK_SIZE))
+    answer = hostfd.control(file.host_fd, command, _FLOCK.pack(*wanted))
+    if command in (Fcntl.F_GETLK, Fcntl.F_OFD_GETLK) and isinstance(answer, bytes):
+        proc.mem.write(at, pack_flock(proc.arch, Flock(*_FLOCK.unpack(answer))))
+    return 0
+
+
+@syscall("flock", "fd uint")
+def flock(proc: Process, fd: int, operation: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if file.host_fd < 0:
+        raise GuestError(Errno.EBADF, f"descriptor {fd}")
+    hostfd.flock(file.host_fd, operation)
+    return 0
+
+
+# -- sizes and storage ------------------------------------------------------------------------------------------------------
+
+
+@syscall("ftruncate", "fd off")
+@syscall("ftruncate64", "fd off")
+def ftruncate(proc: Process, fd: int, length: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if length < 0 or not file.writable():
+        raise GuestError(Errno.EINVAL, f"length {length}, descriptor {fd}")
+    file.truncate(length)
+    return 0
+
+
+@syscall("fallocate", "fd uint off off")
+def fallocate(proc: Process, fd: int, mode: int, offset: int, length: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if offset < 0 or length <= 0:
+        raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}")
+    if not file.writable():
+        raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
+    hostfd.allocate(file.host_fd, mode, offset, length)
+    return 0
+
+
+@syscall("fsync", "fd")
+@syscall("fdatasync", "fd")
+def fsync(proc: Process, fd: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if file.host_fd < 0:
+        raise GuestError(Errno.EINVAL, "not a file of the host")
+    hostfd.fsync(file.host_fd)
+    return 0
+
+
+@syscall("sync")
+def sync(proc: Process) -> int:
+    hostfd.sync()
+    return 0
+
+
+@syscall("syncfs", "fd")
+def syncfs(proc: Process, fd: int) -> int:
+    proc.files.opened(fd)
+    hostfd.sync()
+    return 0
+
+
+@syscall("fadvise64", "fd off size int")
+def fadvise64(proc: Process, fd: int, offset: int, length: int, advice: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if file.is_pipe:
+        raise GuestError(Errno.ESPIPE, "a pipe")
+    if not 0 <= advice <= 5:
+        raise GuestError(Errno.EINVAL, f"advice {advice}")
+    if file.host_fd >= 0 and length < 1 << 63:
+        hostfd.fadvise(file.host_fd, offset, length, advice)
+    return 0
+
+
+@syscall("readahead", "fd off size")
+def readahead(proc: Process, fd: int, offset: int, length: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if not file.readable():
+        raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for reading")
+    return fadvise64(proc, fd, offset, length, 3)
+
+
+@syscall("memfd_create", "ptr uint")
+def memfd_create(proc: Process, at: int, flags: int) -> int:
+    if flags & ~(Fd.MFD_CLOEXEC | Fd.MFD_ALLOW_SEALING):
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    name = proc.mem.read_cstr(at, 250, Errno.EINVAL)
+    fd = hostfd.memfd_create(name.decode("utf-8", "surrogateescape"), flags | Fd.MFD_CLOEXEC)
+    file = HostOpenFile(fd, Open.O_RDWR | Open.O_LARGEFILE, b"/memfd:" + name + b" (deleted)")
+    number: int = proc.files.add(file, bool(flags & Fd.MFD_CLOEXEC))
+    return number
+
+
+@syscall("eventfd", "uint")
+def eventfd(proc: Process, initial: int) -> int:
+    return eventfd2(proc, initial, 0)
+
+
+@syscall("eventfd2", "uint flags")
+def eventfd2(proc: Process, initial: int, flags: int) -> int:
+    names = open_for(proc.arch.name)
+    if flags & ~(names.O_CLOEXEC | names.O_NONBLOCK | 1):
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    generic = convert_open(flags & ~1, names, Open)
+    fd = hostfd.eventfd(initial, convert_open(generic & Open.O_NONBLOCK, Open, hostfd.HOST_OPEN) | flags & 1)
+    file = HostOpenFile(fd, Open.O_RDWR | generic & Open.O_NONBLOCK, b"anon_inode:[eventfd]")
+    number: int = proc.files.add(file, bool(generic & Open.O_CLOEXEC))
+    return number

@@ -1,0 +1,203 @@
+"""Waiting for descriptors: poll, ppoll, select, pselect6.
+
+Must not know what the descriptors are. Regular files, directories and made-up files are always ready. A wait ends with
+TimeLimit when the run's time is over. The signal masks of ppoll and pselect6 are checked and not used: no handler runs.
+Sources: fs/select.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Poll, poll_for
+from emuvm.abi.structs import POLLFD_SIZE, pack_pollfd, pack_timespec, timespec_size, unpack_pollfds, unpack_timespec
+from emuvm.errors import GuestError
+from emuvm.kernel import hostfd
+from emuvm.kernel.dispatch import TimeLimit
+from emuvm.kernel.registry import syscall
+from emuvm.kernel.sys.time import read_timespec, sleep
+
+if TYPE_CHECKING:
+    from emuvm.kernel.process import Process
+
+_SECOND = 1_000_000_000
+_NAMES = tuple(name for name in vars(Poll) if name.startswith("POLL"))
+_ALWAYS = Poll.POLLERR | Poll.POLLHUP | Poll.POLLNVAL
+_READ = Poll.POLLIN | Poll.POLLRDNORM | Poll.POLLRDBAND | Poll.POLLHUP | Poll.POLLERR
+_WRITE = Poll.POLLOUT | Poll.POLLWRNORM | Poll.POLLWRBAND | Poll.POLLERR
+_FD_SETSIZE = 1 << 20
+
+
+def _convert(events: int, source: type[Poll], target: type[Poll]) -> int:
+    if source is target:
+        return events
+    return sum(getattr(target, name) for name in _NAMES if events & getattr(source, name))
+
+
+def wait(proc: Process, wanted: list[tuple[int, int]], nanoseconds: int | None) -> list[int]:
+    """poll(2) on guest descriptors with generic event bits: the revents, in order. Negative descriptors are left out."""
+    ready = [0] * len(wanted)
+    hosts: dict[int, int] = {}
+    for i, (fd, events) in enumerate(wanted):
+        if fd < 0:
+            continue
+        try:
+            file = proc.files.opened(fd)
+        except GuestError:
+            ready[i] = Poll.POLLNVAL
+            continue
+        if file.host_fd < 0:
+            ready[i] = file.ready() & (events | _ALWAYS)
+        else:
+            hosts[file.host_fd] = hosts.get(file.host_fd, 0) | events
+    if any(ready):
+        nanoseconds = 0
+    found = _wait(proc, hosts, nanoseconds)
+    for i, (fd, events) in enumerate(wanted):
+        if fd >= 0 and not ready[i]:
+            ready[i] = found.get(proc.files.opened(fd).host_fd, 0) & (events | _ALWAYS)
+    return ready
+
+
+def _wait(proc: Process, hosts: dict[int, int], nanoseconds: int | None) -> dict[int, int]:
+    """On host descriptors; TimeLimit at the run's deadline."""
+    if not hosts and nanoseconds is not None:
+        sleep(proc, nanoseconds)
+        return {}
+    seconds = None if nanoseconds is None else nanoseconds / _SECOND
+    over = False
+    if proc.deadline is not None:
+        left = max(0.0, proc.deadline - proc.system.monotonic())
+        if seconds is None or left < seconds:
+            seconds, over = left, True
+    found = hostfd.wait(hosts.items(), seconds)
+    if over and not found:
+        raise TimeLimit
+    return found
+
+
+def _poll(proc: Process, at: int, count: int, nanoseconds: int | None) -> int:
+    if count > proc.files.limit:
+        raise GuestError(Errno.EINVAL, f"{count} descriptors")
+    bits = poll_for(proc.arch.name)
+    asked = unpack_pollfds(proc.arch, proc.mem.read(at, count * POLLFD_SIZE))
+    proc.mem.check(at, count * POLLFD_SIZE, 2)
+    ready = wait(proc, [(fd, _convert(events, bits, Poll)) for fd, events in asked], nanoseconds)
+    answers = [pack_pollfd(proc.arch, fd, events, _convert(got, Poll, bits)) for (fd, events), got in zip(asked, ready, strict=True)]
+    proc.mem.write(at, b"".join(answers))
+    return sum(1 for got in ready if got)
+
+
+@syscall("poll", "ptr uint int")
+def poll(proc: Process, at: int, count: int, milliseconds: int) -> int:
+    return _poll(proc, at, count, None if milliseconds < 0 else milliseconds * 1_000_000)
+
+
+def _mask(proc: Process, at: int, size: int) -> None:
+    if at:
+        if size != 8:
+            raise GuestError(Errno.EINVAL, f"a signal set has 8 bytes, not {size}")
+        proc.mem.read(at, 8)
+
+
+def _remember(proc: Process, at: int, nanoseconds: int | None, began: float) -> None:
+    """Linux writes the time that is left; a caller who cannot be written to is not told (fs/select.c:poll_select_finish)."""
+    if at and nanoseconds is not None:
+        left = max(0, nanoseconds - int((proc.system.monotonic() - began) * _SECOND))
+        try:
+            proc.mem.write(at, pack_timespec(proc.arch, left // _SECOND, left % _SECOND))
+        except GuestError:
+            return
+
+
+@syscall("ppoll", "ptr uint ptr ptr size", level="partial", note="the signal mask has no effect")
+def ppoll(proc: Process, at: int, count: int, timeout: int, mask: int, size: int) -> int:
+    nanoseconds = read_timespec(proc, timeout) if timeout else None
+    _mask(proc, mask, size)
+    began = proc.system.monotonic()
+    done = _poll(proc, at, count, nanoseconds)
+    _remember(proc, timeout, nanoseconds, began)
+    return done
+
+
+def _read_set(proc: Process, at: int, count: int) -> set[int]:
+    """The numbers in an fd_set of `count` bits: an array of longs."""
+    if not at:
+        return set()
+    word = proc.arch.bits // 8
+    size = (count + proc.arch.bits - 1) // proc.arch.bits * word
+    data = proc.mem.read(at, size)
+    order = "big" if proc.arch.big_endian else "little"
+    numbers = set()
+    for i in range(0, size, word):
+        value = int.from_bytes(data[i : i + word], order)  # type: ignore[arg-type]
+        while value:
+            low = value & -value
+            numbers.add(i * 8 + low.bit_length() - 1)
+            value ^= low
+    return {number for number in numbers if number < count}
+
+
+def _write_set(proc: Process, at: int, count: int, numbers: set[int]) -> None:
+    if not at:
+        return
+    bits, word = proc.arch.bits, proc.arch.bits // 8
+    words = [0] * ((count + bits - 1) // bits)
+    for number in numbers:
+        words[number // bits] |= 1 << number % bits
+    order = "big" if proc.arch.big_endian else "little"
+    proc.mem.write(at, b"".join(value.to_bytes(word, order) for value in words))  # type: ignore[arg-type]
+
+
+def _select(proc: Process, count: int, at: tuple[int, int, int], nanoseconds: int | None) -> int:
+    if count < 0:
+        raise GuestError(Errno.EINVAL, f"{count} descriptors")
+    count = min(count, _FD_SETSIZE)
+    sets = [_read_set(proc, address, count) for address in at]
+    events = (Poll.POLLIN, Poll.POLLOUT, Poll.POLLPRI)
+    wanted: dict[int, int] = {}
+    for numbers, bits in zip(sets, events, strict=True):
+        for fd in numbers:
+            proc.files.opened(fd)
+            wanted[fd] = wanted.get(fd, 0) | bits
+    order = sorted(wanted)
+    ready = dict(zip(order, wait(proc, [(fd, wanted[fd]) for fd in order], nanoseconds), strict=True))
+    total = 0
+    for address, numbers, bits in zip(at, sets, (_READ, _WRITE, Poll.POLLPRI), strict=True):
+        hit = {fd for fd in numbers if ready[fd] & bits}
+        total += len(hit)
+        _write_set(proc, address, count, hit)
+    return total
+
+
+@syscall("select", "int ptr ptr ptr ptr")
+@syscall("_newselect", "int ptr ptr ptr ptr")
+def select(proc: Process, count: int, read: int, write: int, other: int, timeout: int) -> int:
+    nanoseconds = None
+    if timeout:
+        seconds, micro = unpack_timespec(proc.arch, proc.mem.read(timeout, timespec_size(proc.arch)))
+        if seconds < 0 or micro < 0:
+            raise GuestError(Errno.EINVAL, f"{seconds} s and {micro} us")
+        nanoseconds = min(seconds * _SECOND + micro * 1000, (1 << 62) - 1)
+    began = proc.system.monotonic()
+    done = _select(proc, count, (read, write, other), nanoseconds)
+    if timeout and nanoseconds is not None:
+        left = max(0, nanoseconds - int((proc.system.monotonic() - began) * _SECOND))
+        try:
+            proc.mem.write(timeout, pack_timespec(proc.arch, left // _SECOND, left % _SECOND // 1000))
+        except GuestError:
+            pass
+    return done
+
+
+@syscall("pselect6", "int ptr ptr ptr ptr ptr", level="partial", note="the signal mask has no effect")
+def pselect6(proc: Process, count: int, read: int, write: int, other: int, timeout: int, mask: int) -> int:
+    nanoseconds = read_timespec(proc, timeout) if timeout else None
+    if mask:
+        word = proc.arch.bits // 8
+        _mask(proc, proc.mem.read_word(mask), proc.mem.read_word(mask + word))
+    began = proc.system.monotonic()
+    done = _select(proc, count, (read, write, other), nanoseconds)
+    _remember(proc, timeout, nanoseconds, began)
+    return done
