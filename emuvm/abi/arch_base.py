@@ -5,7 +5,7 @@ Owns the shape of the facts; the values are in `arch` (64-bit main ones), `arch_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, dataclass_transform
 
 PAGE = 4096
 _GAP = 128 << 20
@@ -41,8 +41,28 @@ def page_align(address: int, page_size: int = PAGE) -> int:
     return -(-address // page_size) * page_size
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Arch:
+@dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
+class _Facts:
+    """Named facts that never change, given by keyword. As a frozen dataclass, which every start would pay a millisecond for."""
+
+    def __init__(self, **facts: Any) -> None:
+        names = type(self).__annotations__
+        unknown = facts.keys() - names.keys()
+        missing = {name for name in names if name not in facts and not hasattr(type(self), name)}
+        if unknown or missing:
+            raise TypeError(f"{type(self).__name__}: unknown {sorted(unknown)}, missing {sorted(missing)}")
+        self.__dict__.update(facts)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} never changes")
+
+    __delattr__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+class Arch(_Facts):
     """A guest architecture. Addresses and sizes are in bytes. Values are unique: compare with `is`."""
 
     name: str

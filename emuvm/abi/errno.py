@@ -5,10 +5,10 @@ x86, arm, arm64, riscv, powerpc, s390 and m68k use these; mips and sparc number 
 
 from __future__ import annotations
 
-from enum import IntEnum
+from emuvm.abi.named import Named
 
 
-class Errno(IntEnum):
+class Errno(Named):
     """An errno as the guest sees it; handlers return it negated."""
 
     EPERM = 1

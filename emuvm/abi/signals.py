@@ -6,10 +6,12 @@ x86, arm, arm64, riscv, powerpc, s390 and m68k use these numbers; mips and sparc
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import Enum
+
+from emuvm.abi.named import Named
 
 
-class Signal(IntEnum):
+class Signal(Named):
     """A signal as the guest sees it. Real-time signals are the plain numbers 32..64."""
 
     SIGHUP = 1

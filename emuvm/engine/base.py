@@ -8,9 +8,8 @@ The engine runs, we act between runs: `Engine.run()` returns a Stop, the kernel 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from emuvm.abi.arch import Arch
 
@@ -23,16 +22,14 @@ class Access(Enum):
     EXEC = "exec"
 
 
-@dataclass(frozen=True, slots=True)
-class SyscallStop:
+class SyscallStop(NamedTuple):
     """The guest made a system call. pc is already behind the instruction; `args` are the six raw argument registers."""
 
     number: int
     args: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FaultStop:
+class FaultStop(NamedTuple):
     """A memory access failed. Nothing was stored. pc is at the instruction (for EXEC: at `address`).
 
     `address` is the first byte that failed, `mapped` tells a forbidden access to a region from a hole, `bus` a page of a
@@ -57,16 +54,14 @@ class Trap(Enum):
     OTHER = "exception"
 
 
-@dataclass(frozen=True, slots=True)
-class TrapStop:
+class TrapStop(NamedTuple):
     """A CPU exception. `number` is the engine's own exception number."""
 
     trap: Trap
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class LimitStop:
+class LimitStop(NamedTuple):
     """`Engine.stop()` was called (from another thread, a timer, or a hook)."""
 
 

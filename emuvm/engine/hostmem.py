@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from dataclasses import dataclass
 from errno import EINVAL, ENOMEM, errorcode
 from os import pread
+from typing import NamedTuple
 
 from emuvm.errors import EngineError
 
@@ -64,8 +64,7 @@ def read_file(fd: int, offset: int, length: int) -> bytes:
     return pread(fd, length, offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """File pages that are mapped on the host but not yet anybody's: `length` bytes at `pointer`, whole pages, none behind the end."""
 
     pointer: int

@@ -12,8 +12,7 @@ import mmap
 import sys
 from collections.abc import Iterator
 from ctypes import addressof, c_char, memmove, memset, string_at
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from emuvm.engine.intervals import Intervals
 from emuvm.errors import EngineError
@@ -39,8 +38,7 @@ class Block:
         return cls(mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE))
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """The file content behind a page range: the file position of its first byte."""
 
     file: Any
@@ -48,8 +46,7 @@ class Source:
     shared: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Host bytes behind a range: `pointer` is the host address of its first byte, 0 for file pages behind the end of the file."""
 
     pointer: int

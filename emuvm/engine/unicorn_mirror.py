@@ -10,8 +10,7 @@ stuck pc. Unmapping and mapping again gives the fetch fault that is due, and dro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emuvm.engine.intervals import Intervals
 from emuvm.engine.portable import PortablePages
@@ -28,8 +27,7 @@ _COPY = 1 << 20
 _EXEC = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """A region of the engine: its rights and the host address of its first byte; 0: memory that the engine itself owns."""
 
     rights: int

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from unicorn.unicorn_const import (
     UC_CTL_IO_WRITE,
@@ -57,8 +56,7 @@ _FLUSH_CODE = UC_CTL_TB_FLUSH | UC_CTL_IO_WRITE << 30
 _FLUSH_TLB = UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30
 
 
-@dataclass(frozen=True, slots=True)
-class _Extent:
+class _Extent(NamedTuple):
     """File pages that are mapped on the host: the file, and the position of the first byte."""
 
     file: Any
@@ -67,16 +65,14 @@ class _Extent:
     writable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     """An accepted update, and the file pages it will install."""
 
     update: Update
     staged: Staged | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Denial:
+class _Denial(NamedTuple):
     """A page the space refused during this run."""
 
     page: int

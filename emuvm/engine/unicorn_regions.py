@@ -15,8 +15,7 @@ although the space has it is noted as absent and is mapped when touched, so a re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unicorn import UC_HOOK_MEM_INVALID, UC_QUERY_PAGE_SIZE
 from unicorn.unicorn_const import (
@@ -47,8 +46,7 @@ _WRITES = (UC_MEM_WRITE_UNMAPPED, UC_MEM_WRITE_PROT)
 _FETCHES = (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT)
 
 
-@dataclass(slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     """An accepted update, and the file pages it will install."""
 
     update: Update

@@ -7,9 +7,8 @@ when needed: importing every table costs more than hello world.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from unicorn import unicorn_const
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from unicorn.unicorn_py3.unicorn import Uc
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(NamedTuple):
     """How one architecture appears in Unicorn."""
 
     arch: str

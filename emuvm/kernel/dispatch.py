@@ -31,7 +31,6 @@ class Dispatcher:
     """The system calls of one process."""
 
     def __init__(self, proc: Process) -> None:
-        registry.load_families()
         self._proc = proc
         self._names = table(proc.arch.name)
         self._word = (1 << proc.arch.bits) - 1

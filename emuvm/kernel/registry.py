@@ -30,8 +30,8 @@ _F = TypeVar("_F", bound=Handler)
 KINDS = frozenset("fd int uint flags mode long off ulong size ptr str path path?".split())
 PATH_MAX = 4096
 
-FAMILIES = ("file", "fs", "io", "ioctl", "mem", "misc", "poll", "proc", "sig", "time")
-"""Modules of emuvm.kernel.sys; each registers its calls when it is imported."""
+FAMILIES = ("proc", "mem", "io", "misc", "fs", "file", "ioctl", "sig", "time", "poll")
+"""Modules of emuvm.kernel.sys, those that every program needs first; each registers its calls when it is imported."""
 
 
 class Spec(NamedTuple):
@@ -70,14 +70,19 @@ def syscall(name: str, signature: str = "", *, pure: bool = False, level: Level 
     return register
 
 
+_unloaded = list(reversed(FAMILIES))
+
+
 def load_families() -> None:
-    """Import every family, once."""
-    for family in FAMILIES:
-        import_module(f"emuvm.kernel.sys.{family}")
+    """Import every family that is not there yet."""
+    while _unloaded:
+        import_module(f"emuvm.kernel.sys.{_unloaded.pop()}")
 
 
 def find(name: str) -> Spec | None:
-    """The row of a call, or None."""
+    """The row of a call, or None. Families are imported until one has it: a small program need not wait for all of them."""
+    while name not in _specs and _unloaded:
+        import_module(f"emuvm.kernel.sys.{_unloaded.pop()}")
     return _specs.get(name)
 
 

@@ -99,8 +99,8 @@ def ours(arch: str) -> dict[str, int]:
         table |= constants(controls.Tty)
     table |= {name: value for name, value in vars(auxv).items() if re.fullmatch(r"AT_[A-Z0-9_]+", name)}
     if not arch.startswith(("mips", "sparc")):
-        table |= {name: int(value) for name, value in signals.Signal.__members__.items()}
-        table |= {name: int(value) for name, value in errno.Errno.__members__.items()}
+        table |= {name: int(value) for name, value in signals.Signal.members().items()}
+        table |= {name: int(value) for name, value in errno.Errno.members().items()}
         table |= {name: value for name, value in vars(signals).items() if re.fullmatch(r"S[AS]_[A-Z0-9_]+", name)}
         table |= constants(signals.Code)
     return table
