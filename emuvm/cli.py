@@ -177,11 +177,12 @@ def _run(request: Request) -> int:
     except Refused as error:
         say(str(error))
         return NOT_FOUND if error.missing else NOT_RUNNABLE
-    except (EmulatorBug, EngineError, MemoryError) as error:
+    except (EmulatorBug, EngineError) as error:
         say(f"internal error, the run is stopped: {error or type(error).__name__}")
         return BROKEN
-    except (OSError, ValueError, LookupError, ArithmeticError) as error:
-        say(f"internal error before the program could run: {type(error).__name__}: {error}")
+    except Exception as error:
+        # Whatever emuvm got wrong, a user is owed a sentence and a status, not a traceback.
+        say(f"internal error, the run is stopped: {type(error).__name__}: {error}")
         return BROKEN
     return status.shell
 

@@ -121,6 +121,9 @@ class Engine(Protocol):
 
     def set(self, register: str, value: int) -> None: ...
 
+    def reset(self) -> None:
+        """All registers as in a new engine."""
+
     def set_result(self, value: int) -> None:
         """Store a system call's raw result (negative: -errno) as this architecture returns it."""
 

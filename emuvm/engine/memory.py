@@ -216,6 +216,9 @@ class MemoryEngine:
     def set(self, register: str, value: int) -> None:
         self.registers[self._name(register)] = value & (1 << self.arch.bits) - 1
 
+    def reset(self) -> None:
+        self.registers.clear()
+
     def set_result(self, value: int) -> None:
         self.set(self.arch.syscall_result, value)
 

@@ -63,6 +63,7 @@ class UnicornEngine:
             self._mirror = RegionsMemory(self.uc, space, arch.rights)
         self.memory: Memory = self._mirror
         machine.prepare(self.uc, machine)
+        self._fresh = self.uc.context_save()
         self._numbers: dict[str, Registers] = {}
         self._event: Stop | None = None
         self._error: BaseException | None = None
@@ -258,6 +259,10 @@ class UnicornEngine:
     def set_result(self, value: int) -> None:
         """Store a system call's raw result (negative: -errno)."""
         self._result.write(value & _WORD)
+
+    def reset(self) -> None:
+        """Every register, of the FPU and the vector units too, as in a new engine. Memory stays."""
+        self.uc.context_restore(self._fresh)
 
     def _registers(self, name: str) -> Registers:
         found = self._numbers.get(name)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 MIN_ADDRESS = 0x10000
 """vm.mmap_min_addr."""
 _COMM = 15
-_FLAGS_AT_START = {"eflags": 0x202}
 
 
 class Prepared(NamedTuple):
@@ -108,11 +107,8 @@ def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[by
 
 
 def _start_registers(proc: Process, new: Prepared, again: bool) -> None:
-    engine, arch = proc.engine, proc.arch
+    engine = proc.engine
     if again:
-        for register in arch.report_registers:
-            engine.set(register, _FLAGS_AT_START.get(register, 0))
-        if arch.tls:
-            engine.set(arch.tls, 0)
+        engine.reset()
     engine.set("sp", new.stack.sp)
     engine.set("pc", new.plan.entry)
