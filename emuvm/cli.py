@@ -189,4 +189,6 @@ def _run(request: Request) -> int:
 
 def script() -> NoReturn:
     """The `emuvm` command."""
-    sys.exit(main())
+    from emuvm.kernel.host_run import leave
+
+    leave(main())

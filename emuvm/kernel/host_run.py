@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from emuvm.kernel.dispatch import TimeLimit
 
@@ -29,6 +29,16 @@ def write_stderr(text: str) -> None:
     """Text to stderr at once. OSError or ValueError when it is closed."""
     sys.stderr.write(text)
     sys.stderr.flush()
+
+
+def leave(status: int) -> NoReturn:
+    """End emuvm's own process at once. Taking the interpreter and all modules apart first would take a seventh of hello's time."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue
+    os._exit(status & 0xFF)
 
 
 class TimeLimiter:
