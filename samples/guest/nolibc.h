@@ -5,7 +5,8 @@ typedef unsigned long word;
 typedef unsigned char byte;
 #ifdef __x86_64__
 enum { SYS_read = 0, SYS_write = 1, SYS_openat = 257, SYS_close = 3, SYS_mmap = 9, SYS_mprotect = 10, SYS_munmap = 11, SYS_brk = 12,
-       SYS_mremap = 25, SYS_getppid = 110, SYS_exit = 60, SYS_pipe2 = 293, SYS_uname = 63 };
+       SYS_mremap = 25, SYS_getppid = 110, SYS_exit = 60, SYS_pipe2 = 293, SYS_uname = 63,
+       SYS_readv = 19, SYS_writev = 20, SYS_rt_sigaction = 13, SYS_getrandom = 318, SYS_getcwd = 79 };
 static long sys(long n, long a, long b, long c, long d, long e, long f)
 {
     register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -16,7 +17,8 @@ static long sys(long n, long a, long b, long c, long d, long e, long f)
 __asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n and $-16,%rsp\n call guest_start\n");
 #else
 enum { SYS_read = 63, SYS_write = 64, SYS_openat = 56, SYS_close = 57, SYS_mmap = 222, SYS_mprotect = 226, SYS_munmap = 215, SYS_brk = 214,
-       SYS_mremap = 216, SYS_getppid = 173, SYS_exit = 93, SYS_pipe2 = 59, SYS_uname = 160 };
+       SYS_mremap = 216, SYS_getppid = 173, SYS_exit = 93, SYS_pipe2 = 59, SYS_uname = 160,
+       SYS_readv = 65, SYS_writev = 66, SYS_rt_sigaction = 134, SYS_getrandom = 278, SYS_getcwd = 17 };
 static long sys(long n, long a, long b, long c, long d, long e, long f)
 {
     register long x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;

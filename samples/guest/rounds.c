@@ -1,12 +1,11 @@
-/* ROUNDS of mmap 64 KiB, mprotect of its middle page, munmap; with LIVE other mappings. */
+/* ROUNDS of mmap 64 KiB, mprotect of its middle page, munmap; with LIVE other mappings, none of which can merge with its neighbour. */
 #include "nolibc.h"
 static int guest_main(int argc, char **argv, char **envp)
 {
     (void)envp;
     word rounds = argc > 1 ? number(argv[1]) : 100, live = argc > 2 ? number(argv[2]) : 0;
-    byte *base = map((live + 1) * 8192, PROT_NONE, NORESERVE);
     for (word i = 0; i < live; i++)
-        sys(SYS_mmap, (long)(base + i * 8192), 4096, PROT_RW, PRIVATE | ANON | FIXED, -1, 0);
+        map(4096, i & 1 ? PROT_READ : PROT_RW, 0);
     for (word i = 0; i < rounds; i++) {
         byte *p = map(65536, PROT_RW, 0);
         p[0] = 1;
