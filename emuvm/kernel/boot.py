@@ -72,6 +72,7 @@ def boot(
     try:
         mm = LinuxMm(space, arch, Limits(data=options.memory))
         proc = Process(arch, space, mm, engine, files=FileTable(), fs=fs, reporter=reporter)
+        proc.umask = fs.umask
         install(proc, prepare(proc, source, path, argv, envp, exe))
     except BaseException:
         engine.close()

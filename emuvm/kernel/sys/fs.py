@@ -1,0 +1,385 @@
+"""Paths that are looked at: open, stat, access, readlink, directories read, the current directory.
+
+Must not know policy (`emuvm.kernel.fs`) nor how made-up files look (`emuvm.kernel.procfs`). What changes the file system is
+in `kernel.sys.change`. Sources: fs/open.c, fs/stat.c, fs/namei.c, fs/readdir.c, fs/d_path.c, fs/statfs.c.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Access, At, Mode, Open, convert_open, open_for
+from emuvm.abi.structs import Stat, Statfs, dirent64_size, pack_dirent64, pack_stat, pack_statfs, pack_statx
+from emuvm.errors import GuestError
+from emuvm.kernel import hostfd, hostfs, procfs
+from emuvm.kernel.files import HostOpenFile
+from emuvm.kernel.registry import syscall
+
+if TYPE_CHECKING:
+    from emuvm.kernel.files import OpenFile
+    from emuvm.kernel.process import Process
+
+_PROC_SUPER_MAGIC = 0x9FA0
+
+
+def resolve(proc: Process, dirfd: int, path: bytes) -> bytes:
+    """A path argument as an absolute guest path. EBADF, ENOTDIR, ENOENT for an empty one."""
+    if path.startswith(b"/") or dirfd == At.AT_FDCWD or not path:
+        absolute: bytes = proc.fs.absolute(path)
+    else:
+        file: OpenFile = proc.files.get(dirfd)
+        if not file.is_directory:
+            raise GuestError(Errno.ENOTDIR, f"descriptor {dirfd}")
+        base = proc.fs.guest_path(file.host_fd) if file.host_fd >= 0 else file.path
+        absolute = proc.fs.absolute(path, base or b"/")
+    if len(absolute) > 2 * 4096:
+        raise GuestError(Errno.ENAMETOOLONG, "path")
+    return absolute
+
+
+def inner(proc: Process, path: bytes, follow: bool = True) -> tuple[bytes, bytes | None]:
+    """(path, name inside the guest's own /proc directory or None); links in there are followed to other paths."""
+    name = procfs.inner(proc, path)
+    if name and follow:
+        elsewhere = procfs.target(proc, name)
+        if elsewhere is not None:
+            return elsewhere, None
+    return path, name
+
+
+def _known(proc: Process) -> int:
+    """All O_ bits of the architecture."""
+    names = open_for(proc.arch.name)
+    bits = 0
+    for name in vars(Open):
+        if name.startswith("O_"):
+            bits |= getattr(names, name)
+    return bits
+
+
+# -- open -----------------------------------------------------------------------------------------------------------------
+
+
+def open_path(proc: Process, path: bytes, flags: int, mode: int) -> int:
+    """Open an absolute path; flags are generic. The new descriptor."""
+    where, name = inner(proc, path, follow=not flags & Open.O_NOFOLLOW)
+    file: OpenFile
+    if name is None:
+        file = proc.fs.open(where, flags, mode, proc.umask)
+    elif name.startswith(b"fd/"):
+        file = _open_again(proc, name, flags)
+    else:
+        file = procfs.open_file(proc, name, where, flags)
+    number: int = proc.files.add(file, bool(flags & Open.O_CLOEXEC))
+    return number
+
+
+def _open_again(proc: Process, name: bytes, flags: int) -> OpenFile:
+    """Opening /proc/self/fd/N opens its file anew."""
+    file = procfs.descriptor(proc, name)
+    if file.host_fd < 0:
+        where = procfs.inner(proc, file.path)
+        if where is None:
+            raise GuestError(Errno.ENXIO, "cannot be opened again")
+        return procfs.open_file(proc, where, file.path, flags)
+    wants_write = flags & Open.O_ACCMODE != Open.O_RDONLY or flags & Open.O_TRUNC
+    if wants_write and not file.writable() and not proc.fs.may_change(file.host_fd):
+        proc.fs.refused(file.name)
+    kept = flags & (Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_TRUNC)
+    fd = hostfs.reopen(file.host_fd, convert_open(kept, Open, hostfd.HOST_OPEN))
+    return HostOpenFile(fd, kept & ~Open.O_TRUNC | Open.O_LARGEFILE, file.path)
+
+
+def _open(proc: Process, dirfd: int, path: bytes, flags: int, mode: int) -> int:
+    return open_path(proc, resolve(proc, dirfd, path), convert_open(flags, open_for(proc.arch.name), Open), mode)
+
+
+@syscall("open", "path flags mode")
+def open(proc: Process, path: bytes, flags: int, mode: int) -> int:
+    return _open(proc, At.AT_FDCWD, path, flags, mode)
+
+
+@syscall("openat", "fd path flags mode")
+def openat(proc: Process, dirfd: int, path: bytes, flags: int, mode: int) -> int:
+    return _open(proc, dirfd, path, flags, mode)
+
+
+@syscall("creat", "path mode")
+def creat(proc: Process, path: bytes, mode: int) -> int:
+    return open_path(proc, resolve(proc, At.AT_FDCWD, path), Open.O_CREAT | Open.O_WRONLY | Open.O_TRUNC, mode)
+
+
+@syscall("openat2", "fd path ptr size", level="partial", note="RESOLVE flags other than NO_MAGICLINKS and CACHED get EINVAL")
+def openat2(proc: Process, dirfd: int, path: bytes, how: int, size: int) -> int:
+    if size < 24:
+        raise GuestError(Errno.EINVAL, f"{size} bytes of struct open_how")
+    data = proc.mem.read(how, min(size, 4096))
+    if any(data[24:]):
+        raise GuestError(Errno.E2BIG, "unknown fields of struct open_how")
+    flags, mode, resolution = struct.unpack(">3Q" if proc.arch.big_endian else "<3Q", data[:24])
+    generic = convert_open(flags & 0xFFFF_FFFF, open_for(proc.arch.name), Open)
+    creates = bool(generic & Open.O_CREAT) or generic & Open.O_TMPFILE == Open.O_TMPFILE
+    unknown = flags >> 32 or flags & ~_known(proc) or resolution & ~At.RESOLVE_NO_MAGICLINKS
+    if unknown or mode & ~0o7777 or (mode and not creates):
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}, mode {mode:o}, resolve {resolution:#x}")
+    return open_path(proc, resolve(proc, dirfd, path), generic, mode)
+
+
+# -- stat -----------------------------------------------------------------------------------------------------------------
+
+
+def stat_path(proc: Process, path: bytes, follow: bool) -> Stat:
+    """The status of an absolute path."""
+    if not follow and procfs.is_link_to_self(path) and not path.endswith(b"/"):
+        with proc.fs.root_proc_self() as node:
+            return hostfd.to_stat(node.info)
+    where, name = inner(proc, path, follow)
+    if name is not None:
+        if follow and name.startswith(b"fd/"):
+            return procfs.descriptor(proc, name).stat()
+        return procfs.status(proc, name)
+    with proc.fs.node(where, follow) as node:
+        return hostfd.to_stat(node.info)
+
+
+def _stat_at(proc: Process, dirfd: int, path: bytes | None, flags: int) -> Stat:
+    if not path:
+        if not flags & At.AT_EMPTY_PATH:
+            raise GuestError(Errno.EFAULT if path is None else Errno.ENOENT, "empty path")
+        if dirfd == At.AT_FDCWD:
+            return stat_path(proc, proc.fs.cwd, True)
+        status: Stat = proc.files.get(dirfd).stat()
+        return status
+    return stat_path(proc, resolve(proc, dirfd, path), not flags & At.AT_SYMLINK_NOFOLLOW)
+
+
+def _put(proc: Process, to: int, status: Stat) -> int:
+    proc.mem.write(to, pack_stat(proc.arch, status))
+    return 0
+
+
+@syscall("stat", "path ptr")
+def stat(proc: Process, path: bytes, to: int) -> int:
+    return _put(proc, to, _stat_at(proc, At.AT_FDCWD, path, 0))
+
+
+@syscall("lstat", "path ptr")
+def lstat(proc: Process, path: bytes, to: int) -> int:
+    return _put(proc, to, _stat_at(proc, At.AT_FDCWD, path, At.AT_SYMLINK_NOFOLLOW))
+
+
+@syscall("fstat", "fd ptr", pure=True)
+def fstat(proc: Process, fd: int, to: int) -> int:
+    return _put(proc, to, proc.files.get(fd).stat())
+
+
+@syscall("newfstatat", "fd path? ptr uint")
+def newfstatat(proc: Process, dirfd: int, path: bytes | None, to: int, flags: int) -> int:
+    if flags & ~(At.AT_SYMLINK_NOFOLLOW | At.AT_NO_AUTOMOUNT | At.AT_EMPTY_PATH | At.AT_STATX_SYNC_TYPE):
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    return _put(proc, to, _stat_at(proc, dirfd, path, flags))
+
+
+@syscall("statx", "fd path? uint uint ptr")
+def statx(proc: Process, dirfd: int, path: bytes | None, flags: int, mask: int, to: int) -> int:
+    known = At.AT_SYMLINK_NOFOLLOW | At.AT_NO_AUTOMOUNT | At.AT_EMPTY_PATH | At.AT_STATX_SYNC_TYPE
+    if mask & At.STATX_RESERVED or flags & ~known or flags & At.AT_STATX_SYNC_TYPE == At.AT_STATX_SYNC_TYPE:
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}, mask {mask:#x}")
+    host = _statx_of_host(proc, dirfd, path, flags, mask) if not proc.arch.big_endian else None
+    if host is None:
+        host = pack_statx(proc.arch, _stat_at(proc, dirfd, path, flags), At.STATX_BASIC_STATS)
+    proc.mem.write(to, host)
+    return 0
+
+
+def _statx_of_host(proc: Process, dirfd: int, path: bytes | None, flags: int, mask: int) -> bytes | None:
+    """What the host says, which is more than struct stat holds; None for files that are emuvm's."""
+    sync = flags & At.AT_STATX_SYNC_TYPE
+    if not path:
+        if not flags & At.AT_EMPTY_PATH or dirfd == At.AT_FDCWD:
+            return None
+        fd = proc.files.get(dirfd).host_fd
+        return hostfs.statx(fd, sync, mask) if fd >= 0 else None
+    follow = not flags & At.AT_SYMLINK_NOFOLLOW
+    where, name = inner(proc, resolve(proc, dirfd, path), follow)
+    if name is not None or procfs.is_link_to_self(where):
+        return None
+    with proc.fs.node(where, follow) as node:
+        return hostfs.statx(node.fd, sync, mask)
+
+
+def _statfs(fd: int) -> Statfs:
+    kind, bsize, blocks, bfree, bavail, files, ffree, first, second, namelen, frsize, flags = hostfs.statfs(fd)
+    return Statfs(kind, bsize, blocks, bfree, bavail, files, ffree, (first, second), namelen, frsize, flags)
+
+
+@syscall("statfs", "path ptr")
+def statfs(proc: Process, path: bytes, to: int) -> int:
+    where, name = inner(proc, resolve(proc, At.AT_FDCWD, path))
+    with proc.fs.node(b"/proc" if name is not None else where) as node:
+        proc.mem.write(to, pack_statfs(proc.arch, _statfs(node.fd)))
+    return 0
+
+
+@syscall("fstatfs", "fd ptr")
+def fstatfs(proc: Process, fd: int, to: int) -> int:
+    file: OpenFile = proc.files.get(fd)
+    if file.host_fd >= 0:
+        found = _statfs(file.host_fd)
+    else:
+        found = Statfs(_PROC_SUPER_MAGIC, 4096, 0, 0, 0, 0, 0, (0, 0), 255, 4096, 0)
+    proc.mem.write(to, pack_statfs(proc.arch, found))
+    return 0
+
+
+# -- access, links ----------------------------------------------------------------------------------------------------------
+
+
+def _access(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> int:
+    if mode & ~7 or flags & ~(At.AT_EACCESS | At.AT_SYMLINK_NOFOLLOW | At.AT_EMPTY_PATH):
+        raise GuestError(Errno.EINVAL, f"mode {mode:#x}, flags {flags:#x}")
+    if not path and flags & At.AT_EMPTY_PATH:
+        path = b"/proc/self/fd/%d" % dirfd
+    follow = not flags & At.AT_SYMLINK_NOFOLLOW
+    where, name = inner(proc, resolve(proc, dirfd, path), follow)
+    if name is not None:
+        status = stat_path(proc, where, follow)
+        if mode & ~(status.mode >> 6 & 7):
+            raise GuestError(Errno.EACCES, f"mode {mode:#x}")
+        return 0
+    with proc.fs.node(where, follow) as node:
+        writable = node.kind not in (Mode.S_IFREG, Mode.S_IFDIR, Mode.S_IFLNK) or proc.fs.may_change(node.fd)
+        if mode & Access.W_OK and not writable:
+            raise GuestError(Errno.EROFS, "read-only")
+        if mode and not hostfs.may(node.fd, mode, bool(flags & At.AT_EACCESS)):
+            raise GuestError(Errno.EACCES, f"mode {mode:#x}")
+    return 0
+
+
+@syscall("access", "path int")
+def access(proc: Process, path: bytes, mode: int) -> int:
+    return _access(proc, At.AT_FDCWD, path, mode, 0)
+
+
+@syscall("faccessat", "fd path int")
+def faccessat(proc: Process, dirfd: int, path: bytes, mode: int) -> int:
+    return _access(proc, dirfd, path, mode, 0)
+
+
+@syscall("faccessat2", "fd path int int")
+def faccessat2(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> int:
+    return _access(proc, dirfd, path, mode, flags)
+
+
+def _readlink(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> int:
+    if size <= 0:
+        raise GuestError(Errno.EINVAL, f"buffer of {size} bytes")
+    if not path and dirfd != At.AT_FDCWD:
+        text = hostfs.link_text(proc.files.get(dirfd).host_fd)
+    else:
+        where = resolve(proc, dirfd, path)
+        name = procfs.inner(proc, where)
+        if procfs.is_link_to_self(where):
+            text = b"%d" % proc.pid
+        elif name is not None:
+            text = procfs.link(proc, name)
+        else:
+            with proc.fs.node(where, False) as node:
+                if node.kind != Mode.S_IFLNK:
+                    raise GuestError(Errno.EINVAL, "not a symbolic link")
+                text = hostfs.link_text(node.fd)
+    text = text[:size]
+    proc.mem.write(to, text)
+    return len(text)
+
+
+@syscall("readlink", "path ptr int")
+def readlink(proc: Process, path: bytes, to: int, size: int) -> int:
+    return _readlink(proc, At.AT_FDCWD, path, to, size)
+
+
+@syscall("readlinkat", "fd path ptr int")
+def readlinkat(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> int:
+    return _readlink(proc, dirfd, path, to, size)
+
+
+# -- directories ------------------------------------------------------------------------------------------------------------
+
+
+@syscall("getcwd", "ptr ulong")
+def getcwd(proc: Process, to: int, size: int) -> int:
+    text = proc.fs.cwd + b"\0"
+    if len(text) > size:
+        raise GuestError(Errno.ERANGE, f"buffer of {size} bytes")
+    proc.mem.write(to, text)
+    return len(text)
+
+
+@syscall("chdir", "path")
+def chdir(proc: Process, path: bytes) -> int:
+    where, name = inner(proc, resolve(proc, At.AT_FDCWD, path))
+    if name is not None:
+        raise GuestError(Errno.EACCES, "not into /proc/self")
+    proc.fs.change_directory(where)
+    return 0
+
+
+@syscall("fchdir", "fd")
+def fchdir(proc: Process, fd: int) -> int:
+    file: OpenFile = proc.files.get(fd)
+    if not file.is_directory:
+        raise GuestError(Errno.ENOTDIR, f"descriptor {fd}")
+    where = proc.fs.guest_path(file.host_fd) if file.host_fd >= 0 else b""
+    if not where:
+        raise GuestError(Errno.EACCES, f"descriptor {fd} lies nowhere")
+    proc.fs.change_directory(where)
+    return 0
+
+
+def _listing(proc: Process, file: OpenFile, room: int) -> list[tuple[int, int, int, bytes]]:
+    """The next (inode, offset behind, type, name) of a directory that fit into `room` bytes; more may follow."""
+    if file.host_fd < 0:
+        at = file.seek(0, 1)
+        made: list[tuple[int, int, bytes]] = file.listing  # type: ignore[attr-defined]
+        return [(inode, at + i + 1, kind, name) for i, (inode, kind, name) in enumerate(made[at:])]
+    while True:
+        found = hostfs.directory_entries(file.host_fd, room)
+        shown = [entry for entry in found if _shown(proc, file, entry[3])]
+        if shown or not found:
+            return shown
+
+
+def _shown(proc: Process, file: OpenFile, name: bytes) -> bool:
+    """Processes of the host are left out of /proc, all but the one the guest is."""
+    return not (name.isdigit() and file.path == b"/proc" and not proc.fs.allow_all and name != b"%d" % proc.pid)
+
+
+@syscall("getdents64", "fd ptr uint")
+def getdents64(proc: Process, fd: int, to: int, size: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if not file.is_directory:
+        raise GuestError(Errno.ENOTDIR, f"descriptor {fd}")
+    proc.mem.access_ok(to, size)
+    before = file.seek(0, 1)
+    out = bytearray()
+    entries = _listing(proc, file, min(size, 0x1_0000))
+    position = before
+    for inode, offset, kind, name in entries:
+        if len(out) + dirent64_size(name) > size:
+            break
+        out += pack_dirent64(proc.arch, inode, offset, kind, name)
+        position = offset
+    try:
+        proc.mem.write(to, bytes(out))
+    except GuestError:
+        file.seek(before, 0)
+        raise
+    if entries and position != entries[-1][1]:
+        file.seek(position, 0)
+        if not out:
+            raise GuestError(Errno.EINVAL, f"no entry fits into {size} bytes")
+    elif file.host_fd < 0:
+        file.seek(position, 0)
+    return len(out)
