@@ -13,7 +13,6 @@ was called. Devices other than the harmless ones cannot be opened. Errors come i
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from emuvm.abi.errno import Errno
@@ -84,7 +83,7 @@ class Filesystem:
         self._writable: list[bytes] = []
         for name in writable:
             try:
-                with self.node(self.absolute(os.fsencode(name)), directory=True) as node:
+                with self.node(self.absolute(name.encode(errors="surrogateescape")), directory=True) as node:
                     self._writable.append(hostfd.link(node.fd))
             except GuestError as error:
                 raise GuestError(error.errno, f"--rw {name}: {error.why or error.errno.name}") from None
@@ -224,7 +223,7 @@ class Filesystem:
             except OSError as error:
                 raise GuestError(Errno.EACCES, error.strerror or "cannot be read") from None
             real = self.guest_path(node.fd) or path
-            source.path = os.fsdecode(real)
+            source.path = real.decode(errors="surrogateescape")
             return source, real
 
     def change_directory(self, path: bytes) -> None:

@@ -16,9 +16,24 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 
+_COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+"""What the interpreter puts into LC_CTYPE of its own accord (PEP 538): not the user's, so not the guest's."""
+
+
+def _given(name: bytes) -> bool:
+    """Was the variable in the environment that emuvm was started with?"""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            return any(item.startswith(name + b"=") for item in file.read().split(b"\0"))
+    except OSError:
+        return True
+
+
 def environment(more: Sequence[str]) -> list[bytes]:
     """The host's environment with NAME=VALUE items put over it, as the guest's envp."""
     variables = dict(os.environb)
+    if variables.get(b"LC_CTYPE") in _COERCED and not _given(b"LC_CTYPE"):
+        del variables[b"LC_CTYPE"]
     for item in more:
         name, _, value = item.encode(errors="surrogateescape").partition(b"=")
         variables[name] = value
