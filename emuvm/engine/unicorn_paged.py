@@ -432,8 +432,12 @@ class PagedMemory:
 
     def _notice_shrunk_files(self) -> None:
         """Touching file pages behind the end would be the host's SIGBUS: let go of them."""
+        sizes: dict[Any, int] = {}
         for low, high, extent in list(self._extents):
-            left = max(0, extent.file.size() - extent.offset)
+            size = sizes.get(extent.file)
+            if size is None:
+                size = sizes[extent.file] = extent.file.size()
+            left = max(0, size - extent.offset)
             first = low + left + (-left % PAGE)
             if first < high:
                 self._extents.cut(first, high)
@@ -443,7 +447,9 @@ class PagedMemory:
     def _must_be_mapped(self, address: int, length: int) -> None:
         end = address + length
         vma = self.space.query(address) if address >= 0 else None
-        if vma is not None and end <= vma.end and not self._extents:
+        if vma is not None and end <= vma.end:
+            if self._extents and host_file(vma) is not None:
+                self._present(vma, address, end)
             return
         if not self.space.start <= address <= end <= self.space.end:
             raise EngineError(f"{address:#x}-{end:#x} is outside the space")
@@ -451,9 +457,12 @@ class PagedMemory:
             raise EngineError(f"nothing is mapped at {low:#x}-{high:#x}")
         for region in self.space.regions(address, length) if self._extents else ():
             if host_file(region) is not None:
-                low = max(region.start, address & -PAGE)
-                for first, _ in self._extents.gaps(low, min(region.end, end)):
-                    self._extend(region, first)
+                self._present(region, address, end)
+
+    def _present(self, region: Vma, address: int, end: int) -> None:
+        """Pages of a file that has grown since come into being, as far as they lie in [address, end)."""
+        for first, _ in self._extents.gaps(max(region.start, address & -PAGE), min(region.end, end)):
+            self._extend(region, first)
 
 
 def host_file(vma: Vma) -> File | None:

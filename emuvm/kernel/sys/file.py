@@ -46,7 +46,7 @@ def close_range(proc: Process, first: int, last: int, flags: int) -> int:
     return 0
 
 
-@syscall("lseek", "fd off uint")
+@syscall("lseek", "fd off uint", pure=True)
 def lseek(proc: Process, fd: int, offset: int, whence: int) -> int:
     file: OpenFile = proc.files.opened(fd)
     if whence > Seek.SEEK_HOLE:

@@ -160,12 +160,12 @@ def _put(proc: Process, to: int, status: Stat) -> int:
     return 0
 
 
-@syscall("stat", "path ptr")
+@syscall("stat", "path ptr", pure=True)
 def stat(proc: Process, path: bytes, to: int) -> int:
     return _put(proc, to, _stat_at(proc, At.AT_FDCWD, path, 0))
 
 
-@syscall("lstat", "path ptr")
+@syscall("lstat", "path ptr", pure=True)
 def lstat(proc: Process, path: bytes, to: int) -> int:
     return _put(proc, to, _stat_at(proc, At.AT_FDCWD, path, At.AT_SYMLINK_NOFOLLOW))
 
@@ -175,14 +175,14 @@ def fstat(proc: Process, fd: int, to: int) -> int:
     return _put(proc, to, proc.files.get(fd).stat())
 
 
-@syscall("newfstatat", "fd path? ptr uint")
+@syscall("newfstatat", "fd path? ptr uint", pure=True)
 def newfstatat(proc: Process, dirfd: int, path: bytes | None, to: int, flags: int) -> int:
     if flags & ~(At.AT_SYMLINK_NOFOLLOW | At.AT_NO_AUTOMOUNT | At.AT_EMPTY_PATH | At.AT_STATX_SYNC_TYPE):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
     return _put(proc, to, _stat_at(proc, dirfd, path, flags))
 
 
-@syscall("statx", "fd path? uint uint ptr")
+@syscall("statx", "fd path? uint uint ptr", pure=True)
 def statx(proc: Process, dirfd: int, path: bytes | None, flags: int, mask: int, to: int) -> int:
     known = At.AT_SYMLINK_NOFOLLOW | At.AT_NO_AUTOMOUNT | At.AT_EMPTY_PATH | At.AT_STATX_SYNC_TYPE
     if mask & At.STATX_RESERVED or flags & ~known or flags & At.AT_STATX_SYNC_TYPE == At.AT_STATX_SYNC_TYPE:
@@ -258,17 +258,17 @@ def _access(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> in
     return 0
 
 
-@syscall("access", "path int")
+@syscall("access", "path int", pure=True)
 def access(proc: Process, path: bytes, mode: int) -> int:
     return _access(proc, At.AT_FDCWD, path, mode, 0)
 
 
-@syscall("faccessat", "fd path int")
+@syscall("faccessat", "fd path int", pure=True)
 def faccessat(proc: Process, dirfd: int, path: bytes, mode: int) -> int:
     return _access(proc, dirfd, path, mode, 0)
 
 
-@syscall("faccessat2", "fd path int int")
+@syscall("faccessat2", "fd path int int", pure=True)
 def faccessat2(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> int:
     return _access(proc, dirfd, path, mode, flags)
 
@@ -295,12 +295,12 @@ def _readlink(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> int
     return len(text)
 
 
-@syscall("readlink", "path ptr int")
+@syscall("readlink", "path ptr int", pure=True)
 def readlink(proc: Process, path: bytes, to: int, size: int) -> int:
     return _readlink(proc, At.AT_FDCWD, path, to, size)
 
 
-@syscall("readlinkat", "fd path ptr int")
+@syscall("readlinkat", "fd path ptr int", pure=True)
 def readlinkat(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> int:
     return _readlink(proc, dirfd, path, to, size)
 
@@ -308,7 +308,7 @@ def readlinkat(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> in
 # -- directories ------------------------------------------------------------------------------------------------------------
 
 
-@syscall("getcwd", "ptr ulong")
+@syscall("getcwd", "ptr ulong", pure=True)
 def getcwd(proc: Process, to: int, size: int) -> int:
     text = proc.fs.cwd + b"\0"
     if len(text) > size:
