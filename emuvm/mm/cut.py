@@ -5,15 +5,13 @@ Owns: split and merge of Vma values. Must not know the map they live in.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from emuvm.mm.types import File, Vma
 
 
-@dataclass(frozen=True, slots=True)
-class Behaviour:
+class Behaviour(NamedTuple):
     """What a type of backing can do; None where the plain rule applies. The functions take the backing first."""
 
     split: Callable[[Any, int], Any] | None
@@ -91,3 +89,18 @@ def merge(regions: list[Vma]) -> list[Vma]:
         else:
             out.append(vma)
     return out
+
+
+def pieces(now: list[Vma], then: list[Vma]) -> Iterator[tuple[Vma | None, Vma | None]]:
+    """(piece of now, piece of then) over every range in which neither changes, ascending; at least one is not None."""
+    edges = sorted({edge for vma in (*now, *then) for edge in (vma.start, vma.end)})
+    i = j = 0
+    for start, end in zip(edges, edges[1:], strict=False):
+        while i < len(now) and now[i].end <= start:
+            i += 1
+        while j < len(then) and then[j].end <= start:
+            j += 1
+        old = now[i] if i < len(now) and now[i].start <= start else None
+        new = then[j] if j < len(then) and then[j].start <= start else None
+        if old is not None or new is not None:
+            yield (old and clip(old, start, end)[1], new and clip(new, start, end)[1])

@@ -8,7 +8,7 @@ Owns: hints, search order, guard gaps, large-page alignment. Must not know how m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from emuvm.abi.arch import Arch
 from emuvm.errors import NoSpace
@@ -21,8 +21,7 @@ HUGE = 2 << 20
 """Anonymous mappings of a multiple of this are aligned to it (since Linux 6.7, in this form since 6.12)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The bounds of the search, in bytes."""
 
     min_addr: int

@@ -8,8 +8,7 @@ docstring says otherwise nothing was changed then. Kernel references are to 6.12
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from emuvm.abi.arch import Arch
 from emuvm.abi.errno import Errno
@@ -27,20 +26,23 @@ _MAY_SHIFT = 4
 """MAYREAD, MAYWRITE, MAYEXEC are the access bits shifted up by this."""
 
 
-@dataclass(slots=True)
 class Limits:
-    """Resource limits in bytes, read at every call, so that setrlimit has effect at once. INFINITY: none."""
+    """Resource limits in bytes, read at every call, so that setrlimit has effect at once. INFINITY: none.
 
-    address_space: int = INFINITY
-    data: int = INFINITY
-    stack: int = 8 << 20
-    max_map_count: int = 65530
-    commit: int = INFINITY
-    """Overcommit heuristic: one request for more writable private memory than this fails (mm/util.c:__vm_enough_memory)."""
+    `commit`: the overcommit heuristic; one request for more writable private memory fails (mm/util.c:__vm_enough_memory).
+    """
+
+    def __init__(
+        self, address_space: int = INFINITY, data: int = INFINITY, stack: int = 8 << 20, max_map_count: int = 65530, commit: int = INFINITY
+    ) -> None:
+        self.address_space = address_space
+        self.data = data
+        self.stack = stack
+        self.max_map_count = max_map_count
+        self.commit = commit
 
 
-@dataclass(frozen=True, slots=True)
-class MapRequest:
+class MapRequest(NamedTuple):
     """What an mmap call asks for, decoded. `may` are the access bits that the file allows for ever (VM_MAY*)."""
 
     addr: int

@@ -14,27 +14,31 @@ Every changing operation is  check -> plan -> deliver -> commit:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from operator import index
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from emuvm.errors import BadArgument, EmulatorBug, Hole, NoSpace, Occupied, ReentryError
 from emuvm.mm import maps, vmamap
-from emuvm.mm.cut import behaviour, clip, join, merge
+from emuvm.mm.arguments import WORD, bounds, integer, word
+from emuvm.mm.cut import behaviour, clip, join, merge, pieces
+from emuvm.mm.delivery import Subscriber, Subscribers, attempt, deliver
 from emuvm.mm.types import Callback, Kind, Update, Vma
 
-_WORD = 1 << 64
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Holes = Literal["error", "skip", "stop"]
 ProtFilter = Callable[[int], "int | None"]
 
 
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The regions of a space at one moment. Cheap to take and to keep; use `AddressSpace.restore`."""
 
-    _space: AddressSpace = field(repr=False)
-    _root: vmamap.Root = field(repr=False)
+    __slots__ = ("_root", "_space")
+
+    def __init__(self, space: AddressSpace, root: vmamap.Root) -> None:
+        self._space = space
+        self._root = root
 
     def __len__(self) -> int:
         return self._root.size if self._root else 0
@@ -43,10 +47,21 @@ class Snapshot:
         return vmamap.ascending(self._root)
 
 
-@dataclass(frozen=True, slots=True)
-class _Subscriber:
-    callback: Callback
-    committed: Callable[[], None] | None
+def _changing(operation: Callable[P, R]) -> Callable[P, R]:
+    """From its first line to its commit, an operation cannot be entered by another: not from a callback, a filter or a backing."""
+
+    @wraps(operation)
+    def guarded(*args: P.args, **named: P.kwargs) -> R:
+        space: Any = args[0]
+        if space._busy:
+            space._enter()
+        space._busy = True
+        try:
+            return operation(*args, **named)
+        finally:
+            space._busy = False
+
+    return guarded
 
 
 class AddressSpace:
@@ -61,11 +76,11 @@ class AddressSpace:
     """When true, `check()` runs after every change (EMUVM_CHECK=1 sets it)."""
 
     def __init__(self, start: int, length: int, page_size: int = 4096, *, context: Any = None) -> None:
-        page_size = _integer(page_size, "page_size")
-        if page_size <= 0 or page_size & (page_size - 1) or page_size > _WORD:
+        page_size = integer(page_size, "page_size")
+        if page_size <= 0 or page_size & (page_size - 1) or page_size > WORD:
             raise BadArgument("page_size", f"{page_size} is not a power of two")
         self._mask = page_size - 1
-        start, length = _integer(start, "start"), _integer(length, "length")
+        start, length = integer(start, "start"), integer(length, "length")
         if start < 0 or start & self._mask:
             raise BadArgument("start", f"{start:#x} is negative or not a multiple of the page size")
         if length <= 0:
@@ -73,24 +88,24 @@ class AddressSpace:
         self.page_size = page_size
         self.start = start
         self.end = start + (length + self._mask & ~self._mask)
-        if self.end > _WORD:
+        if self.end > WORD:
             raise BadArgument("length", f"[{start:#x}, {self.end:#x}) does not fit into 64 bits")
         self.context = context
         self._root: vmamap.Root = None
-        self._subscribers: tuple[_Subscriber, ...] = ()
-        self._delivering = False
+        self._subscribers: Subscribers = ()
+        self._busy = False
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def query(self, addr: int) -> Vma | None:
         """The region that contains the byte at `addr`; None in a gap or outside the space."""
         if type(addr) is not int:
-            addr = _integer(addr, "addr")
+            addr = integer(addr, "addr")
         return vmamap.find(self._root, addr)
 
     def region_above(self, addr: int) -> Vma | None:
         """The lowest region that starts at or above `addr`."""
-        return vmamap.above(self._root, _integer(addr, "addr"))
+        return vmamap.above(self._root, integer(addr, "addr"))
 
     def regions(self, addr: int, length: int) -> list[Vma]:
         """The regions that overlap [addr, addr + length), whole, ascending. Any byte range inside the space."""
@@ -119,15 +134,15 @@ class AddressSpace:
         need = self._length(length)
         mask = self._mask
         if align is not None:
-            align = _integer(align, "align")
+            align = integer(align, "align")
             if align <= 0 or align & (align - 1):
                 raise BadArgument("align", f"{align} is not a power of two")
             mask |= align - 1
         lo, hi = self.start, self.end
         if limit is not None:
-            low, high = self._limit(limit)
+            low, high = bounds(limit)
             lo, hi = max(lo, low), min(hi, high)
-        hint = _integer(hint, "hint")
+        hint = integer(hint, "hint")
         if hint < 0:
             raise BadArgument("hint", f"{hint} is negative")
         if hint and not hint & mask and lo <= hint and hint + need <= hi and not vmamap.overlapping(self._root, hint, hint + need):
@@ -171,6 +186,7 @@ class AddressSpace:
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
+    @_changing
     def map_any(
         self,
         length: int,
@@ -187,47 +203,46 @@ class AddressSpace:
 
         Inside `limit` = (start, end) when given, at a multiple of `align`. Raises NoSpace when nothing fits.
         """
-        self._enter()
-        prot, flags = _word(prot, "prot"), _word(flags, "flags")
+        prot, flags = word(prot, "prot"), word(flags, "flags")
         addr = self.find_free(length, hint=hint, limit=limit, align=align, top_down=top_down)
         if addr is None:
             raise NoSpace(f"no free range of {length:#x} bytes")
         self._map(addr, addr + self._length(length), prot, flags, backing)
         return addr
 
+    @_changing
     def map_at(self, addr: int, length: int, prot: int, flags: int = 0, *, backing: Any = None, replace: bool = True) -> int:
         """Map [addr, addr + length). What lies there is replaced, or with replace=False raises Occupied (EEXIST)."""
-        self._enter()
         addr, end = self._pages(addr, length)
-        prot, flags = _word(prot, "prot"), _word(flags, "flags")
+        prot, flags = word(prot, "prot"), word(flags, "flags")
         if not replace:
             for vma in vmamap.overlapping(self._root, addr, end):
                 raise Occupied(f"{vma!r} is in [{addr:#x}, {end:#x})")
         self._map(addr, end, prot, flags, backing)
         return addr
 
+    @_changing
     def unmap(self, addr: int, length: int) -> None:
         """Remove every region, and part of a region, in [addr, addr + length). Holes are fine."""
-        self._enter()
         addr, end = self._pages(addr, length)
         self._unmap(addr, end)
 
+    @_changing
     def clear(self) -> None:
         """Unmap everything, through the update callbacks."""
-        self._enter()
         self._unmap(self.start, self.end)
 
+    @_changing
     def protect(self, addr: int, length: int, prot: int | ProtFilter, *, holes: Holes = "error") -> None:
         """Change the rights in [addr, addr + length) to `prot`, or to what prot(old) says: None leaves a region alone.
 
         holes: "error" raises Hole and changes nothing; "skip" changes what is there; "stop" changes what lies before the
         first hole and then raises Hole (mm/mprotect.c:do_mprotect_pkey). Unchanged rights emit no update.
         """
-        self._enter()
         addr, end = self._pages(addr, length)
         if holes not in ("error", "skip", "stop"):
             raise BadArgument("holes", f"{holes!r} is not 'error', 'skip' or 'stop'")
-        fixed = None if callable(prot) else _word(prot, "prot")
+        fixed = None if callable(prot) else word(prot, "prot")
         hole = None if holes == "skip" else self._first_hole(addr, end)
         if hole is not None:
             if holes == "error" or hole == addr:
@@ -253,12 +268,13 @@ class AddressSpace:
         if hole is not None:
             raise Hole(hole, f"nothing is mapped at {hole:#x}; the regions below it were changed")
 
+    @_changing
     def move(self, addr: int, length: int, to: int) -> None:
         """Move the regions of [addr, addr + length), holes included, to [to, to + length); what lies there is replaced.
 
-        Regions at the edges are cut. A mapping's base moves along. The ranges must not overlap.
+        Regions at the edges are cut. A mapping's base moves along, but not below 0. The ranges must not overlap. With no
+        region in the source nothing happens, also not to the target.
         """
-        self._enter()
         addr, end = self._pages(addr, length)
         to, stop = self._pages(to, length, "to")
         if addr < stop and to < end:
@@ -267,7 +283,7 @@ class AddressSpace:
         if not sources:
             return
         shift = to - addr
-        moved = [Vma(v.start + shift, v.end + shift, v.prot, v.flags, v.backing, v.base + shift, v.length) for v in sources]
+        moved = [_shifted(vma, shift) for vma in sources]
         root, gone = self._place(vmamap.replace(self._root, lo, hi, kept), to, stop, moved)
         updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
         for old, new in zip(sources, moved, strict=True):
@@ -278,13 +294,13 @@ class AddressSpace:
         """The regions as they are now. Costs nothing."""
         return Snapshot(self, self._root)
 
+    @_changing
     def restore(self, snap: Snapshot) -> None:
         """Make the regions what they were when `snap` was taken, by updates for what differs: first unmaps, then the rest.
 
         Costs what changed since. A region that was replaced by an equal one is not touched. Backings that compare equal
         are the same; objects that want their regions kept across a restore must define __eq__.
         """
-        self._enter()
         if not isinstance(snap, Snapshot) or snap._space is not self:
             raise BadArgument("snap", "is not a snapshot of this space")
         now, then = vmamap.difference(self._root, snap._root)
@@ -292,7 +308,7 @@ class AddressSpace:
             return
         unmaps: list[Update] = []
         others: list[Update] = []
-        for old, new in _pieces(now, then):
+        for old, new in pieces(now, then):
             if old is not None and new is not None and old.flags == new.flags and old.backing == new.backing:
                 if old.prot != new.prot:
                     others.append(Update(Kind.PROTECT, old.start, old.end, old, new, self.context))
@@ -311,8 +327,10 @@ class AddressSpace:
         """
         if not callable(callback):
             raise BadArgument("callback", "is not callable")
+        if committed is not None and not callable(committed):
+            raise BadArgument("committed", "is not callable")
         self._enter()
-        mine = _Subscriber(callback, committed)
+        mine = Subscriber(callback, committed)
         self._subscribers = (*self._subscribers, mine)
 
         def unsubscribe() -> None:
@@ -381,62 +399,44 @@ class AddressSpace:
     @staticmethod
     def _ask(prot_filter: Any, old: int) -> int | None:
         new = prot_filter(old)
-        return None if new is None else _word(new, "prot")
+        return None if new is None else word(new, "prot")
 
     def _commit(self, root: vmamap.Root, updates: list[Update], gone: list[Vma] | None = None) -> None:
         if self._subscribers and updates:
-            self._deliver(updates)
+            deliver(self._subscribers, updates)
         self._root = root
+        self._busy = False
         if self.checking:
             self.check()
         failure: BaseException | None = None
         for vma in gone or ():
             if vma.backing is not None and (removed := behaviour(vma.backing).removed) is not None:
-                failure = _attempt(removed, failure, vma.backing)
+                failure = attempt(removed, failure, vma.backing)
         for subscriber in self._subscribers if updates else ():
             if subscriber.committed is not None:
-                failure = _attempt(subscriber.committed, failure)
+                failure = attempt(subscriber.committed, failure)
         if failure is not None:
             raise failure
 
-    def _deliver(self, updates: list[Update]) -> None:
-        subscribers = self._subscribers
-        seen: list[tuple[_Subscriber, Update]] = []
-        self._delivering = True
-        try:
-            for update in updates:
-                for subscriber in subscribers:
-                    subscriber.callback(update)
-                    seen.append((subscriber, update))
-        except BaseException as error:
-            for subscriber, update in reversed(seen):
-                try:
-                    subscriber.callback(update.inverse())
-                except BaseException as second:
-                    error.add_note(f"undoing {update.kind.value} {update.start:#x}-{update.end:#x} failed too: {second!r}")
-            raise
-        finally:
-            self._delivering = False
-
     def _enter(self) -> None:
-        if self._delivering:
-            raise ReentryError("the address space cannot be changed from one of its own update callbacks")
+        if self._busy:
+            raise ReentryError("the address space is being changed: not from a callback, a filter or a backing of this change")
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 
     def _length(self, length: int) -> int:
         if type(length) is not int:
-            length = _integer(length, "length")
+            length = integer(length, "length")
         if length <= 0:
             raise BadArgument("length", f"{length} is not positive")
-        if length >= _WORD + 1:
+        if length >= WORD + 1:
             raise BadArgument("length", f"{length:#x} does not fit into 64 bits")
         return length + self._mask & ~self._mask
 
     def _pages(self, addr: int, length: int, name: str = "addr") -> tuple[int, int]:
         """A page range: (start, end). Lengths are rounded up."""
         if type(addr) is not int:
-            addr = _integer(addr, name)
+            addr = integer(addr, name)
         if addr < 0:
             raise BadArgument(name, f"{addr} is negative")
         if addr & self._mask:
@@ -448,7 +448,7 @@ class AddressSpace:
     def _bytes(self, addr: int, length: int) -> tuple[int, int]:
         """A byte range: (start, end)."""
         if type(addr) is not int:
-            addr = _integer(addr, "addr")
+            addr = integer(addr, "addr")
         if addr < 0:
             raise BadArgument("addr", f"{addr} is negative")
         self._length(length)
@@ -459,57 +459,10 @@ class AddressSpace:
         if addr < self.start or addr >= self.end:
             raise BadArgument(name, f"{addr:#x} is outside the space [{self.start:#x}, {self.end:#x})")
         if end > self.end:
-            how = "wraps around" if end > _WORD else f"ends behind the space [{self.start:#x}, {self.end:#x})"
+            how = "wraps around" if end > WORD else f"ends behind the space [{self.start:#x}, {self.end:#x})"
             raise BadArgument("length", f"[{addr:#x}, {end:#x}) {how}")
 
-    @staticmethod
-    def _limit(limit: tuple[int, int]) -> tuple[int, int]:
-        try:
-            low, high = limit
-        except (TypeError, ValueError):
-            raise BadArgument("limit", f"{limit!r} is not a pair (start, end)") from None
-        low, high = _integer(low, "limit"), _integer(high, "limit")
-        if low < 0 or high < low:
-            raise BadArgument("limit", f"({low:#x}, {high:#x}) is negative or inverted")
-        return low, high
 
-
-def _integer(value: Any, name: str) -> int:
-    if isinstance(value, bool):
-        raise BadArgument(name, f"{value!r} is not an integer")
-    try:
-        return index(value)
-    except TypeError:
-        raise BadArgument(name, f"{value!r} is not an integer") from None
-
-
-def _word(value: Any, name: str) -> int:
-    """An attribute word: 0 to 2**64 - 1, stored as a plain int."""
-    number = value if type(value) is int else int(_integer(value, name))
-    if not 0 <= number < _WORD:
-        raise BadArgument(name, f"{number:#x} is negative or wider than 64 bits")
-    return number
-
-
-def _attempt(call: Callable[..., None], failure: BaseException | None, *args: Any) -> BaseException | None:
-    """Call something that comes after the commit: all of them get their turn, the first failure is kept."""
-    try:
-        call(*args)
-    except BaseException as error:
-        return failure or error
-    return failure
-
-
-def _pieces(now: list[Vma], then: list[Vma]) -> Iterator[tuple[Vma | None, Vma | None]]:
-    """(piece of now, piece of then) over every range in which neither changes, ascending; at least one is not None."""
-    edges = sorted({edge for vma in (*now, *then) for edge in (vma.start, vma.end)})
-    i = j = 0
-    for start, end in zip(edges, edges[1:], strict=False):
-        while i < len(now) and now[i].end <= start:
-            i += 1
-        while j < len(then) and then[j].end <= start:
-            j += 1
-        old = now[i] if i < len(now) and now[i].start <= start else None
-        new = then[j] if j < len(then) and then[j].start <= start else None
-        if old is not None or new is not None:
-            yield (old and clip(old, start, end)[1], new and clip(new, start, end)[1])
+def _shifted(vma: Vma, shift: int) -> Vma:
+    base = max(vma.base + shift, 0)
+    return Vma(vma.start + shift, vma.end + shift, vma.prot, vma.flags, vma.backing, base, vma.base + shift + vma.length - base)

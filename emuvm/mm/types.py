@@ -10,12 +10,11 @@ Owns: Prot, VmFlag, Vma, Update and the backings. Must not know the address spac
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum, IntFlag
-from typing import Any, Protocol, runtime_checkable
+from enum import Enum
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
-class Prot(IntFlag):
+class Prot:
     """Access rights: the low three bits of a region's `prot`. They equal PROT_READ, PROT_WRITE and PROT_EXEC."""
 
     NONE = 0
@@ -28,7 +27,7 @@ RIGHTS = 7
 """The bits of `prot` that engines mirror; all others belong to the user."""
 
 
-class VmFlag(IntFlag):
+class VmFlag:
     """Region flags used by `mm.linux` and read by engines; numbers as in include/linux/mm.h. Generic users may store anything."""
 
     NONE = 0
@@ -61,8 +60,7 @@ class Backing(Protocol):
         """The region this backs is gone (unmapped or replaced). Called after the change was committed; cannot refuse."""
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """Plain file backing: `offset` is the file position, in bytes, of the region's first byte. It moves along with splits.
 
     `file` is the file's identity; neighbours merge when it is equal and the offsets continue. Engines that can map host
@@ -76,8 +74,7 @@ class File:
         return File(self.file, self.offset + offset)
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Vma:
+class Vma(NamedTuple):
     """A region: bytes [start, end) with equal attributes, and the mapping [base, base + length) it was cut from."""
 
     start: int
@@ -88,23 +85,15 @@ class Vma:
     base: int
     length: int
 
-    def __init__(self, start: int, end: int, prot: int, flags: int, backing: Any, base: int, length: int) -> None:
-        # Written out because the one a frozen dataclass generates takes 2.3 times as long, and every operation makes some.
-        _vma_start(self, start)
-        _vma_end(self, end)
-        _vma_prot(self, prot)
-        _vma_flags(self, flags)
-        _vma_backing(self, backing)
-        _vma_base(self, base)
-        _vma_length(self, length)
-
     @property
     def size(self) -> int:
         """Bytes in the region."""
         return self.end - self.start
 
-    def __contains__(self, address: int) -> bool:
-        return self.start <= address < self.end
+    def __contains__(self, address: Any) -> bool:
+        """Is the byte at `address` in the region?"""
+        inside: bool = self.start <= address < self.end
+        return inside
 
     def __repr__(self) -> str:
         letters = "".join(c if self.prot & bit else "-" for c, bit in (("r", 1), ("w", 2), ("x", 4)))
@@ -112,17 +101,6 @@ class Vma:
         flags = f" flags={self.flags:#x}" if self.flags else ""
         backing = "" if self.backing is None else f" {self.backing!r}"
         return f"<Vma {self.start:#x}-{self.end:#x} {letters}{extra}{flags}{backing}>"
-
-
-def _setter(cls: type, name: str) -> Callable[[Any, Any], None]:
-    """The slot's own store: the way into a frozen value while it is being made."""
-    store: Callable[[Any, Any], None] = getattr(cls, name).__set__
-    return store
-
-
-_vma_start, _vma_end, _vma_prot, _vma_flags, _vma_backing, _vma_base, _vma_length = (
-    _setter(Vma, name) for name in ("start", "end", "prot", "flags", "backing", "base", "length")
-)
 
 
 class Kind(Enum):
@@ -134,13 +112,15 @@ class Kind(Enum):
     MOVE = "move"
 
 
-@dataclass(frozen=True, slots=True, init=False)
-class Update:
+_INVERSE = {Kind.MAP: Kind.UNMAP, Kind.UNMAP: Kind.MAP, Kind.PROTECT: Kind.PROTECT}
+
+
+class Update(NamedTuple):
     """One step of a change, in bytes, clamped to what was asked for.
 
     `old` and `new` are the region pieces before and after: exactly [start, end) with their own rights, flags and backing
     (the backing's offset belongs to `start`). MAP has no old, UNMAP no new; PROTECT has both. For MOVE, [start, end) is
-    `old`'s range and `new` lies at the new address.
+    `old`'s range and `new` lies at the new address. `context` is the space's.
     """
 
     kind: Kind
@@ -148,15 +128,7 @@ class Update:
     end: int
     old: Vma | None
     new: Vma | None
-    context: Any = field(default=None, compare=False, repr=False)
-
-    def __init__(self, kind: Kind, start: int, end: int, old: Vma | None, new: Vma | None, context: Any = None) -> None:
-        _update_kind(self, kind)
-        _update_start(self, start)
-        _update_end(self, end)
-        _update_old(self, old)
-        _update_new(self, new)
-        _update_context(self, context)
+    context: Any = None
 
     @property
     def length(self) -> int:
@@ -168,12 +140,7 @@ class Update:
         if self.kind is Kind.MOVE:
             assert self.new is not None
             return Update(Kind.MOVE, self.new.start, self.new.end, self.new, self.old, self.context)
-        kind = {Kind.MAP: Kind.UNMAP, Kind.UNMAP: Kind.MAP, Kind.PROTECT: Kind.PROTECT}[self.kind]
-        return Update(kind, self.start, self.end, self.new, self.old, self.context)
+        return Update(_INVERSE[self.kind], self.start, self.end, self.new, self.old, self.context)
 
-
-_update_kind, _update_start, _update_end, _update_old, _update_new, _update_context = (
-    _setter(Update, name) for name in ("kind", "start", "end", "old", "new", "context")
-)
 
 Callback = Callable[[Update], None]

@@ -152,18 +152,24 @@ def _edit(node: Node, lo: int, hi: int, regions: list[Vma]) -> list[Node]:
     keys, items, gaps = node.keys, node.items, node.gaps
     if node.leaf:
         i, j = bisect_left(keys, lo), bisect_left(keys, hi)
-        new_items = items[:i] + regions + items[j:]
-        if not new_items:
+        new_items, new_keys, new_gaps = items.copy(), keys.copy(), gaps.copy()
+        new_items[i:j] = regions
+        count = len(new_items)
+        if not count:
             return []
-        new_keys = keys[:i] + [vma.start for vma in regions] + keys[j:]
-        fresh = []
-        for k in range(i, min(i + len(regions) + 1, len(new_items))):
-            fresh.append(new_keys[k] - new_items[k - 1].end if k else 0)
-        return _cut(True, new_keys, new_items, gaps[:i] + fresh + gaps[j + 1 :])
+        new_keys[i:j] = [vma.start for vma in regions]
+        fresh = [new_keys[k] - new_items[k - 1].end if k else 0 for k in range(i, min(i + len(regions) + 1, count))]
+        stale = gaps[i : j + 1]
+        new_gaps[i : j + 1] = fresh
+        if count > WIDTH:
+            return _cut(True, new_keys, new_items, new_gaps)
+        return [_node(True, new_keys, new_items, new_gaps, _largest(node.gap, stale, fresh, new_gaps), new_items[-1].end, count)]
     i = max(bisect_right(keys, lo) - 1, 0)
     j = max(bisect_left(keys, hi, i) - 1, i)
     if i == j:
         kids = _edit(items[i], lo, hi, regions)
+        if len(kids) == 1 and len(kids[0].items) >= _LEAN:
+            return [_exchange(node, i, kids[0])]
     else:
         kids = _edit(items[i], lo, hi, regions) + _edit(items[j], lo, hi, [])
     start, stop = i, j + 1
@@ -182,6 +188,53 @@ def _edit(node: Node, lo: int, hi: int, regions: list[Vma]) -> list[Node]:
     new_keys = keys[:start] + [kid.lo for kid in kids] + keys[stop:]
     fresh = [_weight(new_items, k) for k in range(start, min(start + len(kids) + 1, len(new_items)))]
     return _cut(False, new_keys, new_items, gaps[:start] + fresh + gaps[stop + 1 :])
+
+
+def _exchange(node: Node, i: int, kid: Node) -> Node:
+    """The branch with another node at place `i`: what most edits need, so it copies no more than it must."""
+    items = node.items.copy()
+    old = items[i]
+    items[i] = kid
+    gaps = node.gaps
+    weight = kid.gap
+    if i and (front := kid.lo - items[i - 1].hi) > weight:
+        weight = front
+    after = 0
+    if i + 1 < len(items):
+        follower = items[i + 1]
+        after = max(follower.lo - kid.hi, follower.gap)
+    last = i + 1 == len(items)
+    gap = node.gap
+    if weight != gaps[i] or not last and after != gaps[i + 1]:
+        stale, fresh = gaps[i : i + 2], [weight] if last else [weight, after]
+        gaps = gaps.copy()
+        gaps[i : i + 2] = fresh
+        gap = _largest(gap, stale, fresh, gaps)
+    keys = node.keys
+    if kid.lo != keys[i]:
+        keys = keys.copy()
+        keys[i] = kid.lo
+    return _node(False, keys, items, gaps, gap, items[-1].hi, node.size - old.size + kid.size)
+
+
+def _node(leaf: bool, keys: list[int], items: list[Any], gaps: list[int], gap: int, hi: int, size: int) -> Node:
+    """A node whose sums are known already."""
+    new = Node.__new__(Node)
+    new.leaf = leaf
+    new.keys = keys
+    new.items = items
+    new.gaps = gaps
+    new.gap = gap
+    new.lo = keys[0]
+    new.hi = hi
+    new.size = size
+    return new
+
+
+def _largest(before: int, stale: list[int], fresh: list[int], gaps: list[int]) -> int:
+    """max(gaps), when `fresh` took the place of `stale` in gaps whose largest was `before`."""
+    most = max(fresh, default=0)
+    return most if most >= before else max(gaps) if before in stale else before
 
 
 def _weight(nodes: Sequence[Node], k: int) -> int:

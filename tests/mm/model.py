@@ -221,7 +221,8 @@ class Model:
         inner = {at + to - start for at in self.cuts if start < at < end}
         self.wipe(start, end)
         for at, page in pages.items():
-            self.pages[at + to - start] = replace(page, base=page.base + to - start)
+            base = max(page.base + to - start, 0)
+            self.pages[at + to - start] = replace(page, base=base, length=page.base + to - start + page.length - base)
         self.cuts |= inner
         for low, high, prot, flags, back, _base, _length in moved:
             new_low, new_high = low + to - start, high + to - start

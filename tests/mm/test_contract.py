@@ -419,13 +419,14 @@ def test_texts() -> None:
 def test_check_finds_what_is_wrong() -> None:
     space = filled()
     space.check()
-    vma = next(iter(space))
+    root = space._root
+    assert root is not None and root.leaf
+    vma = root.items[0]
     for attribute, value in (("end", 0x1_1800), ("end", 0x1_8000), ("start", 0xF000), ("base", 0x1_1000), ("length", PAGE)):
-        good = getattr(vma, attribute)
-        object.__setattr__(vma, attribute, value)
+        root.items[0] = vma._replace(**{attribute: value})
         with pytest.raises(EmulatorBug):
             space.check()
-        object.__setattr__(vma, attribute, good)
+        root.items[0] = vma
         space.check()
 
 
