@@ -99,7 +99,9 @@ def overlapping(root: Root, lo: int, hi: int) -> list[Vma]:
 
 def _collect(node: Node, lo: int, hi: int, found: list[Vma]) -> None:
     items, keys = node.items, node.keys
-    first = max(bisect_right(keys, lo) - 1, 0)
+    first = bisect_right(keys, lo)
+    if first:
+        first -= 1
     past = bisect_left(keys, hi, first)
     if node.leaf:
         if first < past and items[first].end <= lo:
@@ -159,14 +161,17 @@ def _edit(node: Node, lo: int, hi: int, regions: list[Vma]) -> list[Node]:
             return []
         new_keys[i:j] = [vma.start for vma in regions]
         fresh = [new_keys[k] - new_items[k - 1].end if k else 0 for k in range(i, min(i + len(regions) + 1, count))]
-        stale = gaps[i : j + 1]
+        stale = max(gaps[i : j + 1], default=0)
         new_gaps[i : j + 1] = fresh
         if count > WIDTH:
             return _cut(True, new_keys, new_items, new_gaps)
-        return [_node(True, new_keys, new_items, new_gaps, _largest(node.gap, stale, fresh, new_gaps), new_items[-1].end, count)]
-    i = max(bisect_right(keys, lo) - 1, 0)
-    j = max(bisect_left(keys, hi, i) - 1, i)
-    if i == j:
+        return [_node(True, new_keys, new_items, new_gaps, _largest(node.gap, stale, max(fresh, default=0), new_gaps), new_items[-1].end, count)]
+    i = bisect_right(keys, lo)
+    if i:
+        i -= 1
+    j = bisect_left(keys, hi, i) - 1
+    if i >= j:
+        j = i
         kids = _edit(items[i], lo, hi, regions)
         if len(kids) == 1 and len(kids[0].items) >= _LEAN:
             return [_exchange(node, i, kids[0])]
@@ -199,17 +204,23 @@ def _exchange(node: Node, i: int, kid: Node) -> Node:
     weight = kid.gap
     if i and (front := kid.lo - items[i - 1].hi) > weight:
         weight = front
-    after = 0
+    gap = node.gap
+    stale = gaps[i]
+    if weight != stale:
+        gaps = gaps.copy()
+        gaps[i] = weight
+        gap = _largest(gap, stale, weight, gaps)
     if i + 1 < len(items):
         follower = items[i + 1]
-        after = max(follower.lo - kid.hi, follower.gap)
-    last = i + 1 == len(items)
-    gap = node.gap
-    if weight != gaps[i] or not last and after != gaps[i + 1]:
-        stale, fresh = gaps[i : i + 2], [weight] if last else [weight, after]
-        gaps = gaps.copy()
-        gaps[i : i + 2] = fresh
-        gap = _largest(gap, stale, fresh, gaps)
+        after = follower.lo - kid.hi
+        if after < follower.gap:
+            after = follower.gap
+        stale = gaps[i + 1]
+        if after != stale:
+            if gaps is node.gaps:
+                gaps = gaps.copy()
+            gaps[i + 1] = after
+            gap = _largest(gap, stale, after, gaps)
     keys = node.keys
     if kid.lo != keys[i]:
         keys = keys.copy()
@@ -231,10 +242,11 @@ def _node(leaf: bool, keys: list[int], items: list[Any], gaps: list[int], gap: i
     return new
 
 
-def _largest(before: int, stale: list[int], fresh: list[int], gaps: list[int]) -> int:
+def _largest(before: int, stale: int, fresh: int, gaps: list[int]) -> int:
     """max(gaps), when `fresh` took the place of `stale` in gaps whose largest was `before`."""
-    most = max(fresh, default=0)
-    return most if most >= before else max(gaps) if before in stale else before
+    if fresh >= before:
+        return fresh
+    return max(gaps) if stale == before else before
 
 
 def _weight(nodes: Sequence[Node], k: int) -> int:
