@@ -6,10 +6,9 @@ where things lie: addresses are given. emuvm has no vDSO, so the entries that na
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from emuvm.abi.arch import Arch
 from emuvm.abi.flags_mm import family
+from emuvm.abi.tuples import NamedTuple
 
 AT_NULL = 0
 AT_IGNORE = 1

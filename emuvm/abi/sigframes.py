@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from functools import cache
 from struct import Struct
-from typing import NamedTuple
 
 from emuvm.abi.arch import Arch
 from emuvm.abi.flags_mm import family
+from emuvm.abi.tuples import NamedTuple
 
 SIGINFO_SIZE = 128
 

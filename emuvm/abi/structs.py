@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from struct import Struct
-from typing import NamedTuple
 
 from emuvm.abi.arch import Arch
 from emuvm.abi.flags_mm import family
+from emuvm.abi.tuples import NamedTuple
 
 
 @cache

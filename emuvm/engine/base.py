@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from emuvm.abi.arch import Arch
+from emuvm.abi.tuples import NamedTuple
 
 
 class Access(Enum):

@@ -15,8 +15,8 @@ import ctypes
 from collections.abc import Iterator
 from errno import EINVAL, ENOMEM, errorcode
 from os import pread
-from typing import NamedTuple
 
+from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import EngineError
 
 WINDOW_BITS = 40

@@ -12,8 +12,9 @@ import mmap
 import sys
 from collections.abc import Iterator
 from ctypes import addressof, c_char, memmove, memset, string_at
-from typing import Any, NamedTuple
+from typing import Any
 
+from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.intervals import Intervals
 from emuvm.errors import EngineError
 

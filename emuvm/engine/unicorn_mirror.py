@@ -10,8 +10,9 @@ stuck pc. Unmapping and mapping again gives the fetch fault that is due, and dro
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.intervals import Intervals
 from emuvm.engine.portable import PortablePages
 from emuvm.errors import EngineError

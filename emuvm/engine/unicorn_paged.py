@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unicorn.unicorn_const import (
     UC_CTL_IO_WRITE,
@@ -26,6 +26,7 @@ from unicorn.unicorn_const import (
     UC_TLB_VIRTUAL,
 )
 
+from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Access, FaultStop
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
 from emuvm.engine.intervals import Intervals

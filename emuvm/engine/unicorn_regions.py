@@ -15,7 +15,7 @@ although the space has it is noted as absent and is mapped when touched, so a re
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from unicorn import UC_HOOK_MEM_INVALID, UC_QUERY_PAGE_SIZE
 from unicorn.unicorn_const import (
@@ -25,6 +25,7 @@ from unicorn.unicorn_const import (
     UC_MEM_WRITE_UNMAPPED,
 )
 
+from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Access, FaultStop
 from emuvm.engine.intervals import Intervals
 from emuvm.engine.portable import PortablePages, Source, Table

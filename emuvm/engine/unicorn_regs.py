@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from unicorn import unicorn_const
 
+from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Trap
 from emuvm.errors import EngineError
 

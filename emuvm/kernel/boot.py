@@ -6,9 +6,10 @@ Owns: which parts a process is made of, and the options of a run. Must not know 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from emuvm.abi.arch import BY_NAME, Arch
+from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
 from emuvm.kernel.execve import install, prepare

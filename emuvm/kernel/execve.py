@@ -7,10 +7,11 @@ host. `prepare` may fail and changes nothing; `install` is the point of no retur
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from emuvm.abi.auxv import Facts
 from emuvm.abi.controls import Prctl
+from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
 from emuvm.kernel.stack import InitialStack, build_stack
 from emuvm.mm.linux import MapRequest

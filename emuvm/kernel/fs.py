@@ -13,10 +13,11 @@ was called. Devices other than the harmless ones cannot be opened. Errors come i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open, convert_open
+from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, hostfs
 from emuvm.kernel.files import HostOpenFile

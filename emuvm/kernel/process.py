@@ -9,11 +9,12 @@ says so.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from emuvm.abi.arch import Arch
 from emuvm.abi.sigframes import Sigaction, StackT
 from emuvm.abi.signals import SIG_DFL, SIG_IGN, SS_DISABLE, Action, Signal, default_action
+from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Engine, FaultStop, LimitStop, SyscallStop, TrapStop
 from emuvm.errors import EmulatorBug, EmuvmError
 from emuvm.kernel import fault

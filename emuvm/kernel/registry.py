@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
+
+from emuvm.abi.tuples import NamedTuple
 
 Level = Literal["full", "partial", "accepted"]
 """full: as Linux; partial: the note says what is missing; accepted: arguments are taken, nothing happens."""

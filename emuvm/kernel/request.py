@@ -5,7 +5,7 @@ Owns: the fields and their defaults. Must not know anything else; importing it i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from emuvm.abi.tuples import NamedTuple
 
 
 class Request(NamedTuple):

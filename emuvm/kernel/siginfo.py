@@ -5,7 +5,7 @@ Owns: SignalInfo. Must not know processes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from emuvm.abi.tuples import NamedTuple
 
 
 class SignalInfo(NamedTuple):

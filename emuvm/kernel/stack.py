@@ -20,12 +20,12 @@ memory or processes: whoever builds a process writes `data` at `start` and sets 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from emuvm.abi import auxv
 from emuvm.abi.arch import Arch
 from emuvm.abi.errno import Errno
 from emuvm.abi.structs import pack_words, word_size
+from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import BadArgument, GuestError
 
 MAX_ARG_STRLEN = 32 * 4096

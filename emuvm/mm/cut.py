@@ -6,8 +6,9 @@ Owns: split and merge of Vma values. Must not know the map they live in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from emuvm.abi.tuples import NamedTuple
 from emuvm.mm.types import File, Vma
 
 

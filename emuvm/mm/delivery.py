@@ -6,8 +6,9 @@ Owns: the order of service and of undoing. Must not know regions, nor how a chan
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
+from emuvm.abi.tuples import NamedTuple
 from emuvm.mm.types import Callback, Update
 
 

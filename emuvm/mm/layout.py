@@ -8,9 +8,8 @@ Owns: hints, search order, guard gaps, large-page alignment. Must not know how m
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from emuvm.abi.arch import Arch
+from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import NoSpace
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import Vma, VmFlag

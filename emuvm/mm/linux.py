@@ -8,10 +8,11 @@ docstring says otherwise nothing was changed then. Kernel references are to 6.12
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from emuvm.abi.arch import Arch
 from emuvm.abi.errno import Errno
+from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError, NoSpace
 from emuvm.mm.layout import GUARD_PAGES, Layout, next_region, place, start_gap
 from emuvm.mm.space import AddressSpace

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+from emuvm.abi.tuples import NamedTuple
 
 
 class Prot:

@@ -165,7 +165,8 @@ def _edit(node: Node, lo: int, hi: int, regions: list[Vma]) -> list[Node]:
         new_gaps[i : j + 1] = fresh
         if count > WIDTH:
             return _cut(True, new_keys, new_items, new_gaps)
-        return [_node(True, new_keys, new_items, new_gaps, _largest(node.gap, stale, max(fresh, default=0), new_gaps), new_items[-1].end, count)]
+        gap = _largest(node.gap, stale, max(fresh, default=0), new_gaps)
+        return [_node(True, new_keys, new_items, new_gaps, gap, new_items[-1].end, count)]
     i = bisect_right(keys, lo)
     if i:
         i -= 1

@@ -36,7 +36,16 @@ class _Later(ModuleType):
     """Stands for a module until somebody uses it."""
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         return getattr(import_module(self.__name__), name)
+
+
+def _pformat(value: Any) -> str:
+    """pprint's, imported when it is used: by pyelftools only to show its containers to people."""
+    from pprint import pformat
+
+    return pformat(value)
 
 
 def _import_pyelftools() -> None:
@@ -45,9 +54,11 @@ def _import_pyelftools() -> None:
     Its parser library imports them for a debugging aid, which is half of the start-up time. They are kept out only while
     this import runs, and even that debugging aid still finds them at its first use.
     """
-    names = [n for n in ("pdb", "traceback") if n not in sys.modules]
+    names = [n for n in ("pdb", "traceback", "pprint") if n not in sys.modules]
     for name in names:
-        sys.modules[name] = _Later(name)
+        sys.modules[name] = stand_in = _Later(name)
+        if name == "pprint":
+            stand_in.__dict__["pformat"] = _pformat
     try:
         import elftools.elf.structs  # noqa: F401 - loaded here for the functions below
     finally:
