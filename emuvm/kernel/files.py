@@ -258,6 +258,13 @@ class FileTable:
             raise GuestError(Errno.EBADF, f"descriptor {fd} is only a path")
         return file
 
+    @property
+    def capacity(self) -> int:
+        """How many numbers the kernel's table has room for: select looks no further (fs/file.c:alloc_fdtable)."""
+        if self._next <= 64:
+            return 64
+        return 128 << ((self._next - 1) // 128).bit_length()
+
     def items(self) -> Iterator[tuple[int, OpenFile]]:
         """(fd, file), ascending."""
         return iter(sorted(self._files.items()))

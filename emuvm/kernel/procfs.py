@@ -130,7 +130,7 @@ def open_file(proc: Process, name: bytes, path: bytes, flags: int) -> OpenFile:
     if name in _DIRECTORIES:
         if flags & (Open.O_ACCMODE | Open.O_CREAT):
             raise GuestError(Errno.EISDIR, "a directory")
-        return MadeDirectory(path, status(proc, name), entries(proc, name))
+        return MadeDirectory(path, status(proc, name), lambda: entries(proc, name))
     if flags & Open.O_DIRECTORY:
         raise GuestError(Errno.ENOTDIR, "not a directory")
     if flags & Open.O_ACCMODE:
@@ -154,9 +154,10 @@ class MadeDirectory(OpenFile):
 
     is_directory = True
 
-    def __init__(self, path: bytes, stat: Stat, listing: list[tuple[int, int, bytes]]) -> None:
+    def __init__(self, path: bytes, stat: Stat, listing: Callable[[], list[tuple[int, int, bytes]]]) -> None:
         super().__init__(Open.O_RDONLY | Open.O_DIRECTORY | Open.O_LARGEFILE, path)
         self.listing = listing
+        """What is in it now, asked for at every reading."""
         self.offset = 0
         self._stat = stat
 

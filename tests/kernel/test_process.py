@@ -6,42 +6,14 @@ import pytest
 
 from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
-from emuvm.abi.numbers import numbers
 from emuvm.abi.sigframes import Sigaction, pack_sigaction, pack_sigset
 from emuvm.abi.signals import SIG_IGN, Code, Signal
 from emuvm.engine.base import Access, FaultStop, SyscallStop, Trap, TrapStop
-from emuvm.engine.memory import MemoryEngine
 from emuvm.errors import EmulatorBug
 from emuvm.kernel import fault
-from emuvm.kernel.process import ExitStatus, Process
-from emuvm.mm.linux import LinuxMm, MapRequest
-from emuvm.mm.space import AddressSpace
-
-N = numbers("x86_64")
-BASE = 0x100000
-
-
-class Guest:
-    """A process whose engine plays a script; `call` makes one system call and returns the signed result."""
-
-    def __init__(self) -> None:
-        self.space = AddressSpace(0, X86_64.task_size)
-        self.engine = MemoryEngine(X86_64, self.space)
-        self.proc = Process(X86_64, self.space, LinuxMm(self.space, X86_64), self.engine)
-        self.space.map_at(BASE, 0x4000, 3)
-
-    def call(self, name: str, *args: int) -> int:
-        raw = (*(a & (1 << 64) - 1 for a in args), *[0] * (6 - len(args)))
-        self.proc.dispatcher.call(N[name], raw)
-        return self.signed(self.engine.get("rax"))
-
-    def fast(self, name: str, *args: int) -> int | None:
-        result = self.proc.dispatcher.fast(N[name], (*args, *[0] * (6 - len(args))))
-        return None if result is None else self.signed(result)
-
-    @staticmethod
-    def signed(value: int) -> int:
-        return value - (1 << 64) if value >> 63 else value
+from emuvm.kernel.process import ExitStatus
+from emuvm.mm.linux import MapRequest
+from tests.kernel.guest import BASE, Guest, N
 
 
 @pytest.fixture

@@ -321,7 +321,10 @@ def getcwd(proc: Process, to: int, size: int) -> int:
 def chdir(proc: Process, path: bytes) -> int:
     where, name = inner(proc, resolve(proc, At.AT_FDCWD, path))
     if name is not None:
-        raise GuestError(Errno.EACCES, "not into /proc/self")
+        if stat_path(proc, where, True).mode & Mode.S_IFMT != Mode.S_IFDIR:
+            raise GuestError(Errno.ENOTDIR, "not a directory")
+        proc.fs.cwd = (b"/proc/%d/" % proc.pid + name).rstrip(b"/")
+        return 0
     proc.fs.change_directory(where)
     return 0
 
@@ -342,7 +345,7 @@ def _listing(proc: Process, file: OpenFile, room: int) -> list[tuple[int, int, i
     """The next (inode, offset behind, type, name) of a directory that fit into `room` bytes; more may follow."""
     if file.host_fd < 0:
         at = file.seek(0, 1)
-        made: list[tuple[int, int, bytes]] = file.listing  # type: ignore[attr-defined]
+        made: list[tuple[int, int, bytes]] = file.listing()  # type: ignore[attr-defined]
         return [(inode, at + i + 1, kind, name) for i, (inode, kind, name) in enumerate(made[at:])]
     while True:
         found = hostfs.directory_entries(file.host_fd, room)

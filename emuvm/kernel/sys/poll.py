@@ -26,7 +26,6 @@ _NAMES = tuple(name for name in vars(Poll) if name.startswith("POLL"))
 _ALWAYS = Poll.POLLERR | Poll.POLLHUP | Poll.POLLNVAL
 _READ = Poll.POLLIN | Poll.POLLRDNORM | Poll.POLLRDBAND | Poll.POLLHUP | Poll.POLLERR
 _WRITE = Poll.POLLOUT | Poll.POLLWRNORM | Poll.POLLWRBAND | Poll.POLLERR
-_FD_SETSIZE = 1 << 20
 
 
 def _convert(events: int, source: type[Poll], target: type[Poll]) -> int:
@@ -153,7 +152,7 @@ def _write_set(proc: Process, at: int, count: int, numbers: set[int]) -> None:
 def _select(proc: Process, count: int, at: tuple[int, int, int], nanoseconds: int | None) -> int:
     if count < 0:
         raise GuestError(Errno.EINVAL, f"{count} descriptors")
-    count = min(count, _FD_SETSIZE)
+    count = min(count, proc.files.capacity)
     sets = [_read_set(proc, address, count) for address in at]
     events = (Poll.POLLIN, Poll.POLLOUT, Poll.POLLPRI)
     wanted: dict[int, int] = {}
