@@ -19,6 +19,8 @@ class Intervals(Generic[V]):
         self._advance = advance
         self._starts: list[int] = []
         self._items: list[tuple[int, int, V]] = []
+        self.changes = 0
+        """Grows with every change: whoever keeps something computed from the ranges can tell that it is old."""
 
     def __iter__(self) -> Iterator[tuple[int, int, V]]:
         return iter(self._items)
@@ -60,14 +62,16 @@ class Intervals(Generic[V]):
     def cut(self, start: int, end: int) -> list[tuple[int, int, V]]:
         """Remove [start, end); the parts removed."""
         low, high = self._bounds(start, end)
+        if low == high:
+            return []
+        self.changes += 1
         gone = self.inside(start, end)
         rest: list[tuple[int, int, V]] = []
-        if gone:
-            first, last = self._items[low], self._items[high - 1]
-            if first[0] < start:
-                rest.append((first[0], start, first[2]))
-            if last[1] > end:
-                rest.append((end, last[1], self._advance(last[2], end - last[0])))
+        first, last = self._items[low], self._items[high - 1]
+        if first[0] < start:
+            rest.append((first[0], start, first[2]))
+        if last[1] > end:
+            rest.append((end, last[1], self._advance(last[2], end - last[0])))
         self._items[low:high] = rest
         self._starts[low:high] = [item[0] for item in rest]
         return gone
@@ -75,6 +79,7 @@ class Intervals(Generic[V]):
     def put(self, start: int, end: int, value: V) -> None:
         """Store a range; what it covers is replaced."""
         self.cut(start, end)
+        self.changes += 1
         index = bisect_left(self._starts, start)
         self._starts.insert(index, start)
         self._items.insert(index, (start, end, value))

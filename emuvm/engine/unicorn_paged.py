@@ -105,6 +105,8 @@ class PagedMemory:
         self._raw = Raw(uc)
         self._mapped: set[int] = set()
         self._extents: Intervals[_Extent] = Intervals(_advance)
+        self._needed: tuple[int, dict[Any, int]] = (-1, {})
+        """For a state of the extents (`changes`): how long each file must be for all of its mapped pages to hold bytes."""
         self._pending: list[_Pending] = []
         self._denials: list[_Denial] = []
         self._fault: FaultStop | None = None
@@ -433,12 +435,17 @@ class PagedMemory:
 
     def _notice_shrunk_files(self) -> None:
         """Touching file pages behind the end would be the host's SIGBUS: let go of them."""
-        sizes: dict[Any, int] = {}
-        for low, high, extent in list(self._extents):
-            size = sizes.get(extent.file)
-            if size is None:
-                size = sizes[extent.file] = extent.file.size()
-            left = max(0, size - extent.offset)
+        known, needed = self._needed
+        if known != self._extents.changes:
+            needed = {}
+            for low, high, extent in self._extents:
+                needed[extent.file] = max(needed.get(extent.file, 0), extent.offset + high - low - PAGE + 1)
+            self._needed = self._extents.changes, needed
+        short = {file: size for file, wanted in needed.items() if (size := file.size()) < wanted}
+        for low, high, extent in list(self._extents) if short else ():
+            if extent.file not in short:
+                continue
+            left = max(0, short[extent.file] - extent.offset)
             first = low + left + (-left % PAGE)
             if first < high:
                 self._extents.cut(first, high)

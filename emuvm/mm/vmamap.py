@@ -161,11 +161,11 @@ def _edit(node: Node, lo: int, hi: int, regions: list[Vma]) -> list[Node]:
             return []
         new_keys[i:j] = [vma.start for vma in regions]
         fresh = [new_keys[k] - new_items[k - 1].end if k else 0 for k in range(i, min(i + len(regions) + 1, count))]
-        stale = max(gaps[i : j + 1], default=0)
+        stale = gaps[i] if i == j and i < len(gaps) else max(gaps[i : j + 1], default=0)
         new_gaps[i : j + 1] = fresh
         if count > WIDTH:
             return _cut(True, new_keys, new_items, new_gaps)
-        gap = _largest(node.gap, stale, max(fresh, default=0), new_gaps)
+        gap = _largest(node.gap, stale, max(fresh) if fresh else 0, new_gaps)
         return [_node(True, new_keys, new_items, new_gaps, gap, new_items[-1].end, count)]
     i = bisect_right(keys, lo)
     if i:
@@ -299,6 +299,8 @@ def _cut(leaf: bool, keys: list[int], items: list[Any], gaps: list[int]) -> list
     return nodes
 
 
+_STRIDE = 16
+"""How many gaps are looked at in one go: finding the largest of them is quicker than comparing each."""
 _ON = -1
 """Nothing here, look further."""
 _OFF = -2
@@ -365,7 +367,13 @@ def highest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | Non
 
 def _down(node: Node, lo: int, hi: int, need: int, mask: int) -> int:
     keys, items, gaps, leaf = node.keys, node.items, node.gaps, node.leaf
-    for k in range(min(bisect_left(keys, hi), len(keys) - 1), -1, -1):
+    k = bisect_left(keys, hi) + 1
+    if k > len(keys):
+        k = len(keys)
+    while k:
+        while k > _STRIDE and max(gaps[k - _STRIDE : k]) < need:
+            k -= _STRIDE
+        k -= 1
         if gaps[k] < need:
             continue
         if not leaf and items[k].gap >= need and items[k].lo < hi:
