@@ -270,14 +270,23 @@ class PagedMemory:
     def _committed(self) -> None:
         """Contents: forget, install, move. File pages the host refuses now are asked for again when touched."""
         pending, self._pending = self._pending, []
+        start = end = 0
         for item in pending:
             update, new = item.update, item.update.new
+            if update.kind is Kind.UNMAP and update.start == end:
+                end = update.end
+                continue
+            if start < end:
+                self._forget(start, end)
+                start = end = 0
             if update.kind is Kind.UNMAP:
-                self._forget(update.start, update.end)
+                start, end = update.start, update.end
             elif update.kind is Kind.MOVE and new is not None:
                 self._move(update.start, update.end, new.start)
             elif item.staged is not None and new is not None:
                 self._install(new, new.start, item.staged)
+        if start < end:
+            self._forget(start, end)
 
     def _forget(self, start: int, end: int) -> None:
         if self._extents:
