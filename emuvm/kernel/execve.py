@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.auxv import Facts
 from emuvm.abi.controls import Prctl
+from emuvm.abi.errno import Errno
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
+from emuvm.kernel import procfs
 from emuvm.kernel.stack import InitialStack, build_stack
 from emuvm.mm.linux import MapRequest
 from emuvm.mm.types import File
-from emuvm_loaders import Image, LoadError, Plan, Source, load, plan, require_static, span
+from emuvm_loaders import Image, LoadError, Plan, ScriptError, Source, load, plan, require_static, span
 
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 MIN_ADDRESS = 0x10000
 """vm.mmap_min_addr."""
 _COMM = 15
+_SCRIPTS = 6
+"""How often an interpreter may itself be a script, and one more (fs/exec.c:exec_binprm)."""
 
 
 class Prepared(NamedTuple):
@@ -96,15 +100,36 @@ def install(proc: Process, new: Prepared) -> None:
 
 def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes]) -> None:
     """The guest's execve. GuestError with the errno of execve; after that the new program's registers are in the engine."""
-    source, exe = proc.fs.open_program(path)
-    try:
-        new = prepare(proc, source, path, argv, envp, exe)
-    except LoadError as error:
-        raise GuestError(error.errno, error.reason) from error
+    for _ in range(_SCRIPTS):
+        source, exe = _open(proc, path)
+        try:
+            new = prepare(proc, source, path, argv, envp, exe)
+            break
+        except ScriptError as script:
+            extra = [] if script.argument is None else [script.argument]
+            argv, path = [script.interpreter, *extra, path, *argv[1:]], script.interpreter
+        except LoadError as error:
+            raise GuestError(error.errno, error.reason) from error
+    else:
+        raise GuestError(Errno.ELOOP, "scripts of scripts")
     install(proc, new)
     proc.signals.reset_for_exec()
     proc.files.close_on_exec()
     proc.replaced = True
+
+
+def _open(proc: Process, path: bytes) -> tuple[Source, bytes]:
+    """The file at a path, which may be one of the process's own: /proc/self/exe, /proc/self/fd/3."""
+    name = procfs.inner(proc, proc.fs.absolute(path))
+    if name is not None and name.startswith(b"fd/"):
+        file = procfs.descriptor(proc, name)
+        if file.host_fd < 0:
+            raise GuestError(Errno.EACCES, "not a program")
+        found: tuple[Source, bytes] = proc.fs.program_of(file.host_fd, file.name)
+    else:
+        target = procfs.target(proc, name) if name is not None else None
+        found = proc.fs.open_program(target or path)
+    return found
 
 
 def _start_registers(proc: Process, new: Prepared, again: bool) -> None:

@@ -213,19 +213,27 @@ class Filesystem:
     def open_program(self, path: bytes) -> tuple[Source, bytes]:
         """The file at a guest path, and its path without links. GuestError as execve (fs/exec.c:do_open_execat)."""
         with self.node(self.absolute(path)) as node:
-            if node.kind == Mode.S_IFDIR:
-                raise GuestError(Errno.EACCES, "is a directory")
-            if node.kind != Mode.S_IFREG:
-                raise GuestError(Errno.EACCES, "not a regular file")
-            if not hostfs.may(node.fd, 1):
-                raise GuestError(Errno.EACCES, "may not be executed")
-            try:
-                source = FileSource(f"/proc/self/fd/{node.fd}")
-            except OSError as error:
-                raise GuestError(Errno.EACCES, error.strerror or "cannot be read") from None
-            real = self.guest_path(node.fd) or path
-            source.path = real.decode(errors="surrogateescape")
-            return source, real
+            return self._program(node, path)
+
+    def program_of(self, host_fd: int, path: bytes) -> tuple[Source, bytes]:
+        """The same for a file that is open already: fexecve(3)."""
+        with Node(hostfd.duplicate(host_fd)) as node:
+            return self._program(node, path)
+
+    def _program(self, node: Node, path: bytes) -> tuple[Source, bytes]:
+        if node.kind == Mode.S_IFDIR:
+            raise GuestError(Errno.EACCES, "is a directory")
+        if node.kind != Mode.S_IFREG:
+            raise GuestError(Errno.EACCES, "not a regular file")
+        if not hostfs.may(node.fd, 1):
+            raise GuestError(Errno.EACCES, "may not be executed")
+        try:
+            source = FileSource(f"/proc/self/fd/{node.fd}")
+        except OSError as error:
+            raise GuestError(Errno.EACCES, error.strerror or "cannot be read") from None
+        real = self.guest_path(node.fd) or path
+        source.path = real.decode(errors="surrogateescape")
+        return source, real
 
     def change_directory(self, path: bytes) -> None:
         """chdir(2) to an absolute path."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _DEVICE = (0, 22)
 _BLOCK = 1024
+_NOBODY_LOGGED_IN = 0xFFFF_FFFF
 _DT_DIR, _DT_LINK, _DT_FILE = 4, 10, 8
 _LINKED = frozenset((b"exe", b"cwd", b"root"))
 _DIRECTORIES = frozenset((b"", b"fd", b"task"))
@@ -42,6 +43,8 @@ def inner(proc: Process, path: bytes) -> bytes | None:
     words = [word for word in path.split(b"/") if word not in (b"", b".")]
     if len(words) < 2 or words[0] != b"proc" or b".." in words:
         return None
+    if words[1:] == [b"mounts"]:
+        return b"mounts"
     if words[1] == b"thread-self" or (words[1] in _own(proc) and words[2:3] == [b"task"] and len(words) > 3):
         rest = words[4:] if words[1] != b"thread-self" else words[2:]
         return b"/".join(rest)
@@ -301,4 +304,5 @@ _TEXTS: dict[bytes, Callable[[Process], bytes]] = {
     b"limits": _limits,
     b"mounts": _mounts,
     b"cgroup": lambda proc: b"0::/\n",
+    b"loginuid": lambda proc: b"%d" % (_NOBODY_LOGGED_IN,),
 }

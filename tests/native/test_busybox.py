@@ -287,3 +287,17 @@ def test_nothing_is_written_without_permission(line: str, folder: Path) -> None:
     status, _ = emulated(words("x86_64", line), folder)
     assert status == 1
     assert tree(folder) == before
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_execve_of_itself_of_a_script_and_of_a_descriptor(arch: str, folder: Path) -> None:
+    """The new program starts from scratch, and nothing of the host's kind is run: for arm64 only emuvm can."""
+    program = busybox(arch)
+    (folder / "script").write_text(f"#!{program} sh\necho script $1 $2; exit 5\n")
+    (folder / "script").chmod(0o755)
+    assert emulated([program, "sh", "-c", "exec ./script one two"], folder) == (5, b"script one two\n")
+    assert emulated([program, "sh", "-c", f"exec {program} echo again"], folder) == (0, b"again\n")
+    # Called by a name that is no applet busybox says 127 itself: it runs.
+    for line in ("exec /proc/self/exe true", f"exec 7<{program}; exec /proc/self/fd/7 true"):
+        assert emulated([program, "sh", "-c", line], folder)[0] == 127
+    assert emulated([program, "sh", "-c", "exec ./text"], folder)[0] == 126

@@ -385,7 +385,7 @@ def personality(proc: Process, persona: int) -> int:
 
 @syscall(
     "execve", "path ptr ptr",
-    level="partial", note="static programs of the same architecture; scripts are ENOEXEC. Nothing runs on the host",
+    level="partial", note="static programs of the same architecture. Nothing runs on the host",
 )
 def execve(proc: Process, path: bytes, argv: int, envp: int) -> int:
     from emuvm.kernel.execve import replace
