@@ -62,21 +62,26 @@ def boot(
     reporter = Reporter(write)
     fs = Filesystem(options.root, options.writable, options.allow_all, reporter)
     path = program.encode(errors="surrogateescape")
+    files, engine = FileTable(), None
     try:
-        source, exe = fs.open_program(path)
-    except GuestError as error:
-        raise NotOpened(error.why or error.errno.name, error.errno) from error
-    image = load(source, name=program)
-    arch = architecture(image)
-    space = AddressSpace(0, arch.task_size, arch.page_size)
-    engine = UnicornEngine(arch, space, adapter=options.adapter)
-    try:
+        try:
+            source, exe = fs.open_program(path)
+        except GuestError as error:
+            raise NotOpened(error.why or error.errno.name, error.errno) from error
+        image = load(source, name=program)
+        arch = architecture(image)
+        space = AddressSpace(0, arch.task_size, arch.page_size)
+        engine = UnicornEngine(arch, space, adapter=options.adapter)
         mm = LinuxMm(space, arch, Limits(data=options.memory))
-        proc = Process(arch, space, mm, engine, files=FileTable(), fs=fs, reporter=reporter)
+        proc = Process(arch, space, mm, engine, files=files, fs=fs, reporter=reporter)
+        space.checking = proc.system.switched_on("EMUVM_CHECK")
         proc.umask = fs.umask
         install(proc, prepare(proc, source, path, argv, envp, exe))
     except BaseException:
-        engine.close()
+        if engine is not None:
+            engine.close()
+        files.close_all()
+        fs.close()
         raise
     return proc
 

@@ -242,6 +242,10 @@ class Filesystem:
                 raise GuestError(Errno.EACCES, "may not be entered")
             self.cwd = self.guest_path(node.fd) or b"/"
 
+    def close(self) -> None:
+        """Let go of the root. Paths cannot be looked up any more."""
+        self.root.close()
+
     def root_proc_self(self) -> Node:
         """The link /proc/self of the host, for its status."""
         return Node(self.root.handle(b"/proc/self", False))

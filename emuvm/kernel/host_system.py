@@ -52,6 +52,10 @@ class HostSystem:
         """The scheduling priority, -20 to 19."""
         return os.getpriority(os.PRIO_PROCESS, 0)
 
+    def switched_on(self, name: str) -> bool:
+        """Is an environment variable of emuvm's own set, and not to 0?"""
+        return os.environ.get(name, "0") not in ("", "0")
+
     def random(self, length: int) -> bytes:
         return os.urandom(length)
 

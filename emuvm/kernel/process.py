@@ -155,8 +155,10 @@ class Process:
     def close(self) -> None:
         """Give the engine and the files back."""
         self.engine.close()
-        if self.files is not None and hasattr(self.files, "close_all"):
+        if self.files is not None:
             self.files.close_all()
+        if self.fs is not None:
+            self.fs.close()
 
     def area_name(self, vma: Vma) -> str:
         """What /proc/self/maps calls a region: '[stack]', '[heap]', a path, or nothing."""
