@@ -15,9 +15,10 @@ $(VENV)/.dev: $(VENV)/.installed
 	touch $@
 
 run: $(VENV)/.installed
-	for arch in x86_64 arm64; do for name in hello hello_pie memory sieve selfmod; do \
+	@for arch in x86_64 arm64; do for name in hello hello_pie memory sieve selfmod; do \
 	    echo "-- $$arch $$name"; $(EMUVM) run samples/bin/$$arch/$$name || exit 1; done; done
-	if file=$$(command -v busybox); then echo "-- busybox"; $(EMUVM) run "$$file" uname -m; fi
+	@if file=$$(command -v busybox); then echo "-- $$file"; \
+	    $(EMUVM) run "$$file" sh -c 'uname -ms; i=1; while [ $$i -le 3 ]; do echo "$$i squared is $$((i * i))"; i=$$((i + 1)); done'; fi
 
 test: $(VENV)/.dev
 	$(PY) -m ruff check .
