@@ -17,8 +17,8 @@ $(VENV)/.dev: $(VENV)/.installed
 run: $(VENV)/.installed
 	@for arch in x86_64 arm64; do for name in hello hello_pie memory sieve selfmod; do \
 	    echo "-- $$arch $$name"; $(EMUVM) run samples/bin/$$arch/$$name || exit 1; done; done
-	@if file=$$(command -v busybox); then echo "-- $$file"; \
-	    $(EMUVM) run "$$file" sh -c 'uname -ms; i=1; while [ $$i -le 3 ]; do echo "$$i squared is $$((i * i))"; i=$$((i + 1)); done'; fi
+	@if file=$$(command -v busybox); then echo "-- $$file"; $(EMUVM) run "$$file" uname -ms; \
+	    $(EMUVM) run "$$file" sh -c 'i=1; while [ $$i -le 3 ]; do echo "$$i squared is $$((i * i))"; i=$$((i + 1)); done'; fi
 
 test: $(VENV)/.dev
 	$(PY) -m ruff check .

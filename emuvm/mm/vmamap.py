@@ -69,31 +69,37 @@ def find(root: Root, address: int) -> Vma | None:
 
 def above(root: Root, address: int) -> Vma | None:
     """The lowest region that starts at or above `address`."""
-    if root is None or address > root.lo and address >= root.hi:
+    if root is None:
         return None
-    return _above(root, address)
-
-
-def _above(node: Node, address: int) -> Vma | None:
-    first = bisect_left(node.keys, address)
-    if node.leaf:
-        return node.items[first] if first < len(node.items) else None
-    if first and (found := _above(node.items[first - 1], address)) is not None:
-        return found
-    if first == len(node.items):
+    node, later = root, None
+    while True:
+        first = bisect_left(node.keys, address)
+        if first < len(node.keys):
+            later = node.items[first]
+        if first == 0 or node.leaf:
+            break
+        node = node.items[first - 1]
+    if later is None:
         return None
-    node = node.items[first]
-    while not node.leaf:
-        node = node.items[0]
-    vma: Vma = node.items[0]
+    while isinstance(later, Node):
+        later = later.items[0]
+    vma: Vma = later
     return vma
 
 
 def overlapping(root: Root, lo: int, hi: int) -> list[Vma]:
     """The regions that share a byte with [lo, hi), ascending, whole."""
     found: list[Vma] = []
-    if root is not None and lo < root.hi and hi > root.lo:
-        _collect(root, lo, hi, found)
+    if root is None or lo >= root.hi or hi <= root.lo:
+        return found
+    node = root
+    while not node.leaf:
+        keys = node.keys
+        i = bisect_right(keys, lo)
+        if i < len(keys) and keys[i] < hi:
+            break
+        node = node.items[i - 1 if i else 0]
+    _collect(node, lo, hi, found)
     return found
 
 
@@ -138,6 +144,9 @@ def replace(root: Root, lo: int, hi: int, regions: list[Vma]) -> Root:
     if root is None:
         nodes = _leaves(regions) if regions else []
     else:
+        edited = _edit_leaf(root, lo, hi, regions)
+        if edited is not None:
+            return edited
         nodes = _edit(root, lo, hi, regions)
     while len(nodes) > 1:
         nodes = _branches(nodes)
@@ -149,24 +158,53 @@ def replace(root: Root, lo: int, hi: int, regions: list[Vma]) -> Root:
     return top
 
 
+def _edit_leaf(root: Node, lo: int, hi: int, regions: list[Vma]) -> Node | None:
+    """`replace` where all that changes is in one leaf that gets neither too wide nor lean, as most often; else None."""
+    path = []
+    node = root
+    while not node.leaf:
+        keys = node.keys
+        i = bisect_right(keys, lo)
+        if i < len(keys) and keys[i] < hi:
+            return None
+        if i:
+            i -= 1
+        path.append((node, i))
+        node = node.items[i]
+    keys, items, gaps = node.keys, node.items, node.gaps
+    i = bisect_left(keys, lo)
+    j = bisect_left(keys, hi, i)
+    count = len(keys) + i - j + len(regions)
+    if count > WIDTH or count < (_LEAN if path else 1):
+        return None
+    starts: list[int] = []
+    fresh: list[int] = []
+    end = items[i - 1].end if i else -1
+    for vma in regions:
+        start = vma.start
+        starts.append(start)
+        fresh.append(start - end if end >= 0 else 0)
+        end = vma.end
+    if j < len(keys):
+        fresh.append(keys[j] - end if end >= 0 else 0)
+    keys, items, gaps = keys.copy(), items.copy(), gaps.copy()
+    stale = max(gaps[i : j + 1], default=0)
+    keys[i:j] = starts
+    items[i:j] = regions
+    gaps[i : j + 1] = fresh
+    gap = _largest(node.gap, stale, max(fresh, default=0), gaps)
+    node = _node(True, keys, items, gaps, gap, items[-1].end, count)
+    for parent, i in reversed(path):
+        node = _exchange(parent, i, node)
+    return node
+
+
 def _edit(node: Node, lo: int, hi: int, regions: list[Vma]) -> list[Node]:
     """`replace` below one node: the nodes of the same height that stand in its place, possibly none."""
     keys, items, gaps = node.keys, node.items, node.gaps
     if node.leaf:
-        i, j = bisect_left(keys, lo), bisect_left(keys, hi)
-        new_items, new_keys, new_gaps = items.copy(), keys.copy(), gaps.copy()
-        new_items[i:j] = regions
-        count = len(new_items)
-        if not count:
-            return []
-        new_keys[i:j] = [vma.start for vma in regions]
-        fresh = [new_keys[k] - new_items[k - 1].end if k else 0 for k in range(i, min(i + len(regions) + 1, count))]
-        stale = gaps[i] if i == j and i < len(gaps) else max(gaps[i : j + 1], default=0)
-        new_gaps[i : j + 1] = fresh
-        if count > WIDTH:
-            return _cut(True, new_keys, new_items, new_gaps)
-        gap = _largest(node.gap, stale, max(fresh) if fresh else 0, new_gaps)
-        return [_node(True, new_keys, new_items, new_gaps, gap, new_items[-1].end, count)]
+        kept = items[: bisect_left(keys, lo)] + regions + items[bisect_left(keys, hi) :]
+        return _leaves(kept) if kept else []
     i = bisect_right(keys, lo)
     if i:
         i -= 1
@@ -174,8 +212,6 @@ def _edit(node: Node, lo: int, hi: int, regions: list[Vma]) -> list[Node]:
     if i >= j:
         j = i
         kids = _edit(items[i], lo, hi, regions)
-        if len(kids) == 1 and len(kids[0].items) >= _LEAN:
-            return [_exchange(node, i, kids[0])]
     else:
         kids = _edit(items[i], lo, hi, regions) + _edit(items[j], lo, hi, [])
     start, stop = i, j + 1
@@ -314,7 +350,7 @@ def lowest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | None
         return None
     if root is None or place + need <= root.lo:
         return place
-    if lo < root.hi:
+    if lo < root.hi and root.gap >= need:
         found = _up(root, lo, hi, need, mask)
         if found >= 0:
             return found
