@@ -284,7 +284,7 @@ class AddressSpace:
             return
         shift = to - addr
         moved = [_shifted(vma, shift) for vma in sources]
-        root, gone = self._place(vmamap.replace(self._root, lo, hi, kept), to, stop, moved)
+        root, gone = self._place(vmamap.replace(self._root, lo, hi, kept), to, stop, merge(moved))
         updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
         for old, new in zip(sources, moved, strict=True):
             updates.append(Update(Kind.MOVE, old.start, old.end, old, new, self.context))
@@ -344,38 +344,52 @@ class AddressSpace:
     def _map(self, addr: int, end: int, prot: int, flags: int, backing: Any) -> None:
         new = Vma(addr, end, prot, flags, backing, addr, end - addr)
         root, gone = self._place(self._root, addr, end, [new])
-        updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
-        updates.append(Update(Kind.MAP, addr, end, None, new, self.context))
+        updates: list[Update] = []
+        if self._subscribers:
+            updates += [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
+            updates.append(Update(Kind.MAP, addr, end, None, new, self.context))
         self._commit(root, updates, gone)
 
     @staticmethod
     def _place(root: vmamap.Root, addr: int, end: int, regions: list[Vma]) -> tuple[vmamap.Root, list[Vma]]:
         """(`root` with exactly `regions` in [addr, end), the pieces that went)."""
-        touched = vmamap.overlapping(root, addr - 1, end + 1)
-        if not touched:
-            return vmamap.replace(root, addr, end, regions), []
-        below: list[Vma] = []
-        above: list[Vma] = []
+        left: Vma | None = None
+        right: Vma | None = None
         gone: list[Vma] = []
-        for vma in touched:
+        lo, hi, cut = addr, end, False
+        for vma in vmamap.overlapping(root, addr - 1, end + 1):
             if vma.end <= addr:
-                below.append(vma)
+                left = vma
             elif vma.start >= end:
-                above.append(vma)
+                right = vma
             else:
-                left, middle, right = clip(vma, addr, end)
+                rest, middle, tail = clip(vma, addr, end)
                 gone.append(middle)
-                if left is not None:
-                    below.append(left)
-                if right is not None:
-                    above.append(right)
-        lo, hi = min(addr, touched[0].start), max(end, touched[-1].start + 1)
-        return vmamap.replace(root, lo, hi, merge([*below, *regions, *above])), gone
+                if rest is not None:
+                    left, lo = rest, vma.start
+                if tail is not None:
+                    right, cut = tail, True
+        # A neighbour that was neither cut nor joined stays as it is in the tree.
+        if left is not None:
+            if (one := join(left, regions[0])) is not None:
+                regions = [one, *regions[1:]]
+                lo = left.start
+            elif lo < addr:
+                regions = [left, *regions]
+        if right is not None:
+            if (one := join(regions[-1], right)) is not None:
+                regions = [*regions[:-1], one]
+                hi = end + 1
+            elif cut:
+                regions = [*regions, right]
+        return vmamap.replace(root, lo, hi, regions), gone
 
     def _unmap(self, addr: int, end: int) -> None:
         kept, gone, lo, hi = self._cut_out(addr, end)
         if gone:
-            updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
+            updates: list[Update] = []
+            if self._subscribers:
+                updates += [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
             self._commit(vmamap.replace(self._root, lo, hi, kept), updates, gone)
 
     def _cut_out(self, addr: int, end: int) -> tuple[list[Vma], list[Vma], int, int]:

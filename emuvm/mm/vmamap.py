@@ -350,8 +350,8 @@ def lowest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | None
         return None
     if root is None or place + need <= root.lo:
         return place
-    if lo < root.hi and root.gap >= need:
-        found = _up(root, lo, hi, need, mask)
+    if lo < root.hi:
+        found = _up(root, lo, hi, need, mask) if root.gap >= need else _ON
         if found >= 0:
             return found
         if found == _OFF:
@@ -362,12 +362,18 @@ def lowest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | None
 
 def _up(node: Node, lo: int, hi: int, need: int, mask: int) -> int:
     keys, items, gaps, leaf = node.keys, node.items, node.gaps, node.leaf
-    first = max(bisect_right(keys, lo) - 1, 0)
-    if not leaf and gaps[first] >= need:
-        found = _up(items[first], lo, hi, need, mask)
+    k = bisect_right(keys, lo)
+    if k:
+        k -= 1
+    if not leaf and gaps[k] >= need:
+        found = _up(items[k], lo, hi, need, mask)
         if found != _ON:
             return found
-    for k in range(first + 1, len(keys)):
+    past = len(keys) - 1
+    while k < past:
+        while past - k > _STRIDE and max(gaps[k + 1 : k + 1 + _STRIDE]) < need:
+            k += _STRIDE
+        k += 1
         if gaps[k] >= need:
             place: int = items[k - 1].end if leaf else items[k - 1].hi
             if place < lo:
@@ -392,7 +398,7 @@ def highest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | Non
     if root is None or place >= root.hi:
         return place
     if hi > root.lo:
-        found = _down(root, lo, hi, need, mask)
+        found = _down(root, lo, hi, need, mask) if root.gap >= need else _ON
         if found >= 0:
             return found
         if found == _OFF:
