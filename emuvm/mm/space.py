@@ -22,6 +22,7 @@ from emuvm.mm import maps, vmamap
 from emuvm.mm.arguments import WORD, bounds, integer, word
 from emuvm.mm.cut import behaviour, clip, join, merge, pieces
 from emuvm.mm.delivery import Subscriber, Subscribers, attempt, deliver
+from emuvm.mm.gapsearch import highest_gap, lowest_gap
 from emuvm.mm.types import Callback, Kind, Update, Vma
 
 P = ParamSpec("P")
@@ -131,7 +132,9 @@ class AddressSpace:
         self, length: int, *, hint: int = 0, limit: tuple[int, int] | None = None, align: int | None = None, top_down: bool = False
     ) -> int | None:
         """Where `map_any` would map, or None. A hint that is zero, misaligned, outside or not free is passed over."""
-        need = self._length(length)
+        return self._find(self._length(length), hint, limit, align, top_down)
+
+    def _find(self, need: int, hint: int, limit: tuple[int, int] | None, align: int | None, top_down: bool) -> int | None:
         mask = self._mask
         if align is not None:
             align = integer(align, "align")
@@ -142,12 +145,13 @@ class AddressSpace:
         if limit is not None:
             low, high = bounds(limit)
             lo, hi = max(lo, low), min(hi, high)
-        hint = integer(hint, "hint")
+        if type(hint) is not int:
+            hint = integer(hint, "hint")
         if hint < 0:
             raise BadArgument("hint", f"{hint} is negative")
         if hint and not hint & mask and lo <= hint and hint + need <= hi and not vmamap.overlapping(self._root, hint, hint + need):
             return hint
-        search = vmamap.highest_gap if top_down else vmamap.lowest_gap
+        search = highest_gap if top_down else lowest_gap
         return search(self._root, lo, hi, need, mask)
 
     def __iter__(self) -> Iterator[Vma]:
@@ -204,10 +208,11 @@ class AddressSpace:
         Inside `limit` = (start, end) when given, at a multiple of `align`. Raises NoSpace when nothing fits.
         """
         prot, flags = word(prot, "prot"), word(flags, "flags")
-        addr = self.find_free(length, hint=hint, limit=limit, align=align, top_down=top_down)
+        need = self._length(length)
+        addr = self._find(need, hint, limit, align, top_down)
         if addr is None:
-            raise NoSpace(f"no free range of {length:#x} bytes")
-        self._map(addr, addr + self._length(length), prot, flags, backing)
+            raise NoSpace(f"no free range of {need:#x} bytes")
+        self._map(addr, addr + need, prot, flags, backing)
         return addr
 
     @_changing
@@ -243,14 +248,16 @@ class AddressSpace:
         if holes not in ("error", "skip", "stop"):
             raise BadArgument("holes", f"{holes!r} is not 'error', 'skip' or 'stop'")
         fixed = None if callable(prot) else word(prot, "prot")
-        hole = None if holes == "skip" else self._first_hole(addr, end)
+        touched = vmamap.overlapping(self._root, addr - 1, end + 1)
+        hole = None if holes == "skip" else _first_hole(touched, addr, end)
         if hole is not None:
             if holes == "error" or hole == addr:
                 raise Hole(hole, f"nothing is mapped at {hole:#x}")
             end = hole
+            touched = [vma for vma in touched if vma.start < end]
         plan: list[Vma] = []
         updates: list[Update] = []
-        for vma in vmamap.overlapping(self._root, addr - 1, end + 1):
+        for vma in touched:
             if vma.end <= addr or vma.start >= end:
                 plan.append(vma)
                 continue
@@ -403,13 +410,6 @@ class AddressSpace:
             kept += [piece for piece in (left, right) if piece is not None]
         return kept, gone, (touched[0].start if touched else addr), (touched[-1].start + 1 if touched else addr)
 
-    def _first_hole(self, addr: int, end: int) -> int | None:
-        for vma in vmamap.overlapping(self._root, addr, end):
-            if vma.start > addr:
-                break
-            addr = vma.end
-        return addr if addr < end else None
-
     @staticmethod
     def _ask(prot_filter: Any, old: int) -> int | None:
         new = prot_filter(old)
@@ -475,6 +475,16 @@ class AddressSpace:
         if end > self.end:
             how = "wraps around" if end > WORD else f"ends behind the space [{self.start:#x}, {self.end:#x})"
             raise BadArgument("length", f"[{addr:#x}, {end:#x}) {how}")
+
+
+def _first_hole(regions: list[Vma], addr: int, end: int) -> int | None:
+    """The lowest address in [addr, end) that is in none of the regions around it."""
+    for vma in regions:
+        if vma.start > addr:
+            break
+        if vma.end > addr:
+            addr = vma.end
+    return addr if addr < end else None
 
 
 def _shifted(vma: Vma, shift: int) -> Vma:

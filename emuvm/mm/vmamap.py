@@ -177,23 +177,34 @@ def _edit_leaf(root: Node, lo: int, hi: int, regions: list[Vma]) -> Node | None:
     count = len(keys) + i - j + len(regions)
     if count > WIDTH or count < (_LEAN if path else 1):
         return None
+    keys, items, gaps = keys.copy(), items.copy(), gaps.copy()
+    stale = 0
+    for gap in gaps[i : j + 1]:
+        if gap > stale:
+            stale = gap
+    end = items[i - 1].end if i else -1
+    after = keys[j] if j < len(keys) else -1
     starts: list[int] = []
     fresh: list[int] = []
-    end = items[i - 1].end if i else -1
+    largest = 0
     for vma in regions:
         start = vma.start
         starts.append(start)
-        fresh.append(start - end if end >= 0 else 0)
+        # The gap in front of a node's first item belongs to its parent.
+        gap = start - end if end >= 0 else 0
+        fresh.append(gap)
+        if gap > largest:
+            largest = gap
         end = vma.end
-    if j < len(keys):
-        fresh.append(keys[j] - end if end >= 0 else 0)
-    keys, items, gaps = keys.copy(), items.copy(), gaps.copy()
-    stale = max(gaps[i : j + 1], default=0)
+    if after >= 0:
+        gap = after - end if end >= 0 else 0
+        fresh.append(gap)
+        if gap > largest:
+            largest = gap
     keys[i:j] = starts
     items[i:j] = regions
     gaps[i : j + 1] = fresh
-    gap = _largest(node.gap, stale, max(fresh, default=0), gaps)
-    node = _node(True, keys, items, gaps, gap, items[-1].end, count)
+    node = _node(True, keys, items, gaps, _largest(node.gap, stale, largest, gaps), items[-1].end, count)
     for parent, i in reversed(path):
         node = _exchange(parent, i, node)
     return node
@@ -283,7 +294,8 @@ def _largest(before: int, stale: int, fresh: int, gaps: list[int]) -> int:
     """max(gaps), when `fresh` took the place of `stale` in gaps whose largest was `before`."""
     if fresh >= before:
         return fresh
-    return max(gaps) if stale == before else before
+    # Most often another gap is as large, and finding it is quicker than finding the largest.
+    return before if stale < before or before in gaps else max(gaps)
 
 
 def _weight(nodes: Sequence[Node], k: int) -> int:
@@ -333,104 +345,6 @@ def _cut(leaf: bool, keys: list[int], items: list[Any], gaps: list[int]) -> list
         head = 0 if leaf else items[a].gap
         nodes.append(Node(leaf, keys[a:b], items[a:b], [head, *gaps[a + 1 : b]]))
     return nodes
-
-
-_STRIDE = 16
-"""How many gaps are looked at in one go: finding the largest of them is quicker than comparing each."""
-_ON = -1
-"""Nothing here, look further."""
-_OFF = -2
-"""Nothing here, and the limit is passed."""
-
-
-def lowest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | None:
-    """The lowest address in [lo, hi) with `need` free bytes, address & mask == 0 (mask = alignment - 1)."""
-    place = lo + mask & ~mask
-    if place + need > hi:
-        return None
-    if root is None or place + need <= root.lo:
-        return place
-    if lo < root.hi:
-        found = _up(root, lo, hi, need, mask) if root.gap >= need else _ON
-        if found >= 0:
-            return found
-        if found == _OFF:
-            return None
-        place = root.hi + mask & ~mask
-    return place if place + need <= hi else None
-
-
-def _up(node: Node, lo: int, hi: int, need: int, mask: int) -> int:
-    keys, items, gaps, leaf = node.keys, node.items, node.gaps, node.leaf
-    k = bisect_right(keys, lo)
-    if k:
-        k -= 1
-    if not leaf and gaps[k] >= need:
-        found = _up(items[k], lo, hi, need, mask)
-        if found != _ON:
-            return found
-    past = len(keys) - 1
-    while k < past:
-        while past - k > _STRIDE and max(gaps[k + 1 : k + 1 + _STRIDE]) < need:
-            k += _STRIDE
-        k += 1
-        if gaps[k] >= need:
-            place: int = items[k - 1].end if leaf else items[k - 1].hi
-            if place < lo:
-                place = lo
-            place = place + mask & ~mask
-            if place + need > hi:
-                return _OFF
-            if place + need <= keys[k]:
-                return place
-            if not leaf:
-                found = _up(items[k], lo, hi, need, mask)
-                if found != _ON:
-                    return found
-    return _ON
-
-
-def highest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | None:
-    """The highest address in [lo, hi) with `need` free bytes, address & mask == 0."""
-    place = hi - need & ~mask
-    if place < lo:
-        return None
-    if root is None or place >= root.hi:
-        return place
-    if hi > root.lo:
-        found = _down(root, lo, hi, need, mask) if root.gap >= need else _ON
-        if found >= 0:
-            return found
-        if found == _OFF:
-            return None
-        place = root.lo - need & ~mask
-    return place if place >= lo else None
-
-
-def _down(node: Node, lo: int, hi: int, need: int, mask: int) -> int:
-    keys, items, gaps, leaf = node.keys, node.items, node.gaps, node.leaf
-    k = bisect_left(keys, hi) + 1
-    if k > len(keys):
-        k = len(keys)
-    while k:
-        while k > _STRIDE and max(gaps[k - _STRIDE : k]) < need:
-            k -= _STRIDE
-        k -= 1
-        if gaps[k] < need:
-            continue
-        if not leaf and items[k].gap >= need and items[k].lo < hi:
-            found = _down(items[k], lo, hi, need, mask)
-            if found != _ON:
-                return found
-        if k:
-            end = keys[k]
-            place: int = (end if end < hi else hi) - need & ~mask
-            if place < lo:
-                return _OFF
-            floor: int = items[k - 1].end if leaf else items[k - 1].hi
-            if place >= floor:
-                return place
-    return _ON
 
 
 def difference(one: Root, other: Root) -> tuple[list[Vma], list[Vma]]:

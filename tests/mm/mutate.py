@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("space.py", "cut.py", "vmamap.py")
+FILES = ("space.py", "delivery.py", "arguments.py", "cut.py", "vmamap.py", "gapsearch.py")
 TESTS = ("tests/mm/test_contract.py", "tests/mm/test_vmamap.py", "tests/mm/test_model.py")
 SECONDS = 60
-TUNING = {"WIDTH", "_LEAN"}
+TUNING = {"WIDTH", "_LEAN", "_STRIDE"}
 
 _COMPARE = {
     ast.Lt: ast.LtE,

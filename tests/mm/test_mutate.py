@@ -10,7 +10,7 @@ from . import mutate
 def test_mutants_differ_from_the_original_and_compile() -> None:
     for name in mutate.FILES:
         found = mutate.mutants(name)
-        assert len(found) > 40
+        assert len(found) > 15
         for mutant in found[:: len(found) // 8]:
             assert mutant.what.split("  ->  ")[0] != mutant.what.split("  ->  ")[1]
             compile(mutant.source(), mutant.file, "exec")

@@ -7,7 +7,7 @@ from bisect import bisect_left
 
 import pytest
 
-from emuvm.mm import AddressSpace, vmamap
+from emuvm.mm import AddressSpace, gapsearch, vmamap
 from emuvm.mm.types import Vma
 
 from .test_model import Random
@@ -82,8 +82,8 @@ def test_every_question_against_a_sorted_list(seed: int) -> None:
             free[vma.start : vma.end] = [False] * (vma.end - vma.start)
         need, mask = r.choice([1, 2, 3, 8, 60]), r.choice([0, 1, 7])
         fits = [at for at in range(low, high - need + 1) if not at & mask and all(free[at : at + need])]
-        assert vmamap.lowest_gap(root, low, high, need, mask) == (fits[0] if fits else None)
-        assert vmamap.highest_gap(root, low, high, need, mask) == (fits[-1] if fits else None)
+        assert gapsearch.lowest_gap(root, low, high, need, mask) == (fits[0] if fits else None)
+        assert gapsearch.highest_gap(root, low, high, need, mask) == (fits[-1] if fits else None)
 
 
 def test_the_tree_stays_shallow_and_shares_what_did_not_change() -> None:
