@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,18 @@ def test_fatal_signals_are_reported(program: str, what: str, status: int, words:
 def test_time_limit(program: str, what: str) -> None:
     done = emuvm("run", "--timeout", "0.5", program, what)
     assert done.returncode == 137 and b"time limit" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["loop", "sleep"])
+def test_interrupted(program: str, what: str) -> None:
+    """Ctrl-C ends a run at once, also one that only computes."""
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'loaders'}"}
+    words = [sys.executable, "-m", "emuvm", "run", program, what]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as running:
+        time.sleep(1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=20)
+        assert (running.returncode, out, err) == (130, b"", b"")
 
 
 def test_memory_limit(program: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from emuvm.errors import GuestError
 from emuvm.kernel.boot import NotOpened, Options, boot
-from emuvm.kernel.host_run import TimeLimiter, environment, write_stderr
+from emuvm.kernel.host_run import Interrupter, TimeLimiter, environment, write_stderr
 from emuvm.kernel.request import Request
 from emuvm.mm.linux import INFINITY
 from emuvm_loaders import LoadError, printable
@@ -43,12 +43,15 @@ def started(wanted: Request) -> Iterator[Process]:
         memory=INFINITY if wanted.memory is None else wanted.memory,
     )
     proc = _boot(wanted, env, options)
-    limiter = None if wanted.timeout is None else TimeLimiter(proc, wanted.timeout)
+    watchers: list[Interrupter | TimeLimiter] = []
     try:
+        watchers.append(Interrupter(proc))
+        if wanted.timeout is not None:
+            watchers.append(TimeLimiter(proc, wanted.timeout))
         yield proc
     finally:
-        if limiter is not None:
-            limiter.cancel()
+        for watcher in reversed(watchers):
+            watcher.cancel()
         proc.close()
 
 
