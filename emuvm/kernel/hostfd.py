@@ -179,9 +179,7 @@ def allocate(fd: int, mode: int, offset: int, length: int) -> None:
 
 def open_limit() -> int:
     """The soft limit of descriptors."""
-    import resource
-
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    soft = os.sysconf("SC_OPEN_MAX")
     return soft if soft >= 0 else 1 << 20
 
 

@@ -43,7 +43,8 @@ class Spec(NamedTuple):
     kinds: tuple[str, ...]
     handler: Handler
     pure: bool
-    """It changes no mapping, register or pc and never blocks: it may run inside the engine's hook."""
+    """It may run inside the engine's hook: it never blocks, touches no register, and takes no access away from memory the
+    guest may be executing or using (new mappings are fine)."""
     level: Level
     note: str
 

@@ -39,7 +39,7 @@ def _prot(proc: Process, prot: int) -> int:
     return rights | 4 if rights & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC else rights
 
 
-@syscall("mmap", "ptr size ulong ulong fd off", note="MAP_HUGETLB is ENOMEM; MAP_POPULATE is accepted", level="partial")
+@syscall("mmap", "ptr size ulong ulong fd off", note="MAP_HUGETLB is ENOMEM; MAP_POPULATE is accepted", level="partial", pure=True)
 def mmap(proc: Process, addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
     bits, _ = _constants(proc)
     if offset & proc.space.page_size - 1:
@@ -154,7 +154,7 @@ def mremap(proc: Process, old: int, old_length: int, new_length: int, flags: int
     return proc.mm.mremap(old, old_length, new_length, maymove=maymove, dontunmap=dontunmap, hint=to if dontunmap else 0)
 
 
-@syscall("brk", "ptr")
+@syscall("brk", "ptr", pure=True)
 def brk(proc: Process, value: int) -> int:
     return proc.mm.brk(value)
 
