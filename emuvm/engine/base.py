@@ -71,7 +71,7 @@ Stop = SyscallStop | FaultStop | TrapStop | LimitStop
 FastCall = Callable[[int, tuple[int, ...]], "int | None"]
 """(number, args) -> the raw result register value, or None: stop the run and deliver a SyscallStop.
 
-It runs inside the engine's hook, so it must not change mappings, registers or the pc.
+It runs inside the engine's hook: it must not touch registers or the pc, nor take away memory the guest executes.
 """
 
 
