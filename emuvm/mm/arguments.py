@@ -15,6 +15,8 @@ WORD = 1 << 64
 
 def integer(value: Any, name: str) -> int:
     """Anything with __index__, but no bool: True as an address is a mistake."""
+    if type(value) is int:
+        return value
     if isinstance(value, bool):
         raise BadArgument(name, f"{value!r} is not an integer")
     try:

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from emuvm.mm.vmamap import Node, Root
 
 _STRIDE = 16
-"""How many gaps are looked at in one go: finding the largest of them is quicker than comparing each."""
+"""How many gaps are looked at in one go: the largest of them is found quicker than each is compared."""
 _ON = -1
 """Nothing here, look further."""
 _OFF = -2
@@ -83,16 +83,28 @@ def highest_gap(root: Root, lo: int, hi: int, need: int, mask: int) -> int | Non
     return place if place >= lo else None
 
 
+def _wide(gaps: list[int], k: int, need: int) -> int:
+    """The place of the last of gaps[:k] that is wide enough, or -1."""
+    while k:
+        low = k - _STRIDE if k > _STRIDE else 0
+        if max(gaps[low:k]) >= need:
+            k -= 1
+            while gaps[k] < need:
+                k -= 1
+            return k
+        k = low
+    return -1
+
+
 def _down(node: Node, lo: int, hi: int, need: int, mask: int) -> int:
     keys, items, gaps, leaf = node.keys, node.items, node.gaps, node.leaf
     k = bisect_left(keys, hi) + 1
     if k > len(keys):
         k = len(keys)
     while k:
-        while k > _STRIDE and max(gaps[k - _STRIDE : k]) < need:
-            k -= _STRIDE
         k -= 1
         if gaps[k] < need:
+            k = _wide(gaps, k, need) + 1
             continue
         if not leaf and items[k].gap >= need and items[k].lo < hi:
             found = _down(items[k], lo, hi, need, mask)

@@ -26,8 +26,8 @@ from typing import Any
 
 from emuvm.mm.types import Vma
 
-WIDTH = 96
-"""Most items in a node. Measured: 64 to 128 cost the same; less makes the tree deeper, more makes copies longer."""
+WIDTH = 48
+"""Most items in a node. Measured: 48 to 96 cost about the same; less makes the tree deeper, more makes copies and maxima longer."""
 _LEAN = WIDTH // 4
 
 
@@ -294,8 +294,10 @@ def _largest(before: int, stale: int, fresh: int, gaps: list[int]) -> int:
     """max(gaps), when `fresh` took the place of `stale` in gaps whose largest was `before`."""
     if fresh >= before:
         return fresh
-    # Most often another gap is as large, and finding it is quicker than finding the largest.
-    return before if stale < before or before in gaps else max(gaps)
+    if stale < before:
+        return before
+    # Where gaps are alike another one is as large, and finding it is quicker than finding the largest.
+    return before if fresh + fresh < before and before in gaps else max(gaps)
 
 
 def _weight(nodes: Sequence[Node], k: int) -> int:
