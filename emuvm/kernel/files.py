@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from heapq import heappop, heappush
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open, Poll, Seek, convert_open
@@ -235,9 +234,10 @@ class FileTable:
     def __init__(self) -> None:
         self._files: dict[int, OpenFile] = {}
         self._cloexec: set[int] = set()
-        self._free: list[int] = []
-        """Closed numbers below `_next`, a heap."""
-        self._next = 0
+        self._full_below = 0
+        """No number below it is free."""
+        self._highest = -1
+        """The highest number ever in use."""
         self.limit = hostfd.open_limit()
         """RLIMIT_NOFILE, soft."""
         for number, fd in hostfd.standard_streams():
@@ -261,9 +261,7 @@ class FileTable:
     @property
     def capacity(self) -> int:
         """How many numbers the kernel's table has room for: select looks no further (fs/file.c:alloc_fdtable)."""
-        if self._next <= 64:
-            return 64
-        return 128 << ((self._next - 1) // 128).bit_length()
+        return 64 if self._highest < 64 else 128 << (self._highest // 128).bit_length()
 
     def items(self) -> Iterator[tuple[int, OpenFile]]:
         """(fd, file), ascending."""
@@ -282,22 +280,17 @@ class FileTable:
         return number
 
     def _lowest(self, lowest: int) -> int:
-        while self._free and (self._free[0] in self._files or self._free[0] >= self._next):
-            heappop(self._free)
-        if lowest <= 0 or (self._free and self._free[0] >= lowest):
-            return self._free[0] if self._free else self._next
-        number = lowest
+        number = max(lowest, self._full_below)
         while number in self._files:
             number += 1
+        if lowest <= self._full_below:
+            self._full_below = number
         return number
 
     def _put(self, number: int, file: OpenFile) -> None:
         file.users += 1
         self._files[number] = file
-        while self._next <= number:
-            if self._next != number and self._next not in self._files:
-                heappush(self._free, self._next)
-            self._next += 1
+        self._highest = max(self._highest, number)
 
     def replace(self, number: int, file: OpenFile, cloexec: bool) -> None:
         """dup2: `number` becomes another name of `file`; what it was is closed."""
@@ -316,7 +309,7 @@ class FileTable:
         file = self._files.pop(fd, None)
         if file is None:
             raise GuestError(Errno.EBADF, f"descriptor {fd}")
-        heappush(self._free, fd)
+        self._full_below = min(self._full_below, fd)
         self._cloexec.discard(fd)
         self._release(file)
 
