@@ -100,10 +100,11 @@ def install(proc: Process, new: Prepared) -> None:
 
 def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes]) -> None:
     """The guest's execve. GuestError with the errno of execve; after that the new program's registers are in the engine."""
+    called = path  # AT_EXECFN and the name of a script's process are the script's
     for _ in range(_SCRIPTS):
         source, exe = _open(proc, path)
         try:
-            new = prepare(proc, source, path, argv, envp, exe)
+            new = prepare(proc, source, called, argv, envp, exe)
             break
         except ScriptError as script:
             extra = [] if script.argument is None else [script.argument]
