@@ -26,7 +26,7 @@ from typing import Any
 
 from emuvm.mm.types import Vma
 
-WIDTH = 48
+WIDTH = 64
 """Most items in a node. Measured: 48 to 96 cost about the same; less makes the tree deeper, more makes copies and maxima longer."""
 _LEAN = WIDTH // 4
 
