@@ -78,7 +78,12 @@ def close(fd: int) -> None:
 @host_call
 def duplicate(fd: int) -> int:
     """Another descriptor of the same open file."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+    except OSError as error:
+        if error.errno == Errno.EBADF:
+            raise
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)  # few descriptors are allowed
 
 
 @host_call

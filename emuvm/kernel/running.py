@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from emuvm.errors import GuestError
+from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.boot import NotOpened, Options, boot
 from emuvm.kernel.host_run import Interrupter, TimeLimiter, environment, write_stderr
 from emuvm.kernel.request import Request
@@ -69,6 +69,9 @@ def _boot(wanted: Request, env: list[bytes], options: Options) -> Process:
             raise Refused(path, error.reason, missing=False) from error
         except GuestError as error:
             raise Refused(path, error.why, missing=False) from error
+        except EngineError as error:
+            hint = "; --engine regions needs less address space" if options.adapter == "paged" else ""
+            raise Refused(path, f"the CPU engine cannot start: {error}{hint}", missing=False) from error
     raise Refused(wanted.program, "no such file", missing=True) from missing
 
 
