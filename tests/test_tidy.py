@@ -98,3 +98,12 @@ def test_size_and_form(source: Path) -> None:
         assert ast.get_docstring(tree), "a module says what it owns"
         assert "from __future__ import annotations" in text
     assert not re.search(r"/work/|/tmp/|/home/\w", text), "a path of one machine"
+
+
+def test_every_invariant_names_a_test_that_exists() -> None:
+    text = (ROOT / "emuvm" / "ARCHITECTURE.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 20
+    for path, function in named:
+        source = (ROOT / path).read_text()
+        assert not function or f"def {function}(" in source, f"{path} has no {function}"
