@@ -15,7 +15,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.numbers import table
 from emuvm.errors import EmulatorBug, GuestError
 from emuvm.kernel import registry
-from emuvm.kernel.usermem import GrowthDeferred
+from emuvm.kernel.usermem import Deferred
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -52,7 +52,7 @@ class Dispatcher:
             result = bound(args)
         except GuestError as error:
             result = -error.errno
-        except GrowthDeferred:
+        except Deferred:
             return None
         return result if result >= 0 else result & self._word
 

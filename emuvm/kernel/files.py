@@ -29,6 +29,8 @@ class OpenFile:
     host_fd = -1
     is_directory = False
     is_pipe = False
+    prompt = False
+    """Reading and writing never wait."""
     discards = False
     """Writing takes everything without looking at it."""
 
@@ -120,6 +122,7 @@ class HostOpenFile(OpenFile):
         memory_device = self._device if self._kind == Mode.S_IFCHR else 0
         self.discards = memory_device in (_NULL, _ZERO)
         self.is_null = memory_device == _NULL
+        self.prompt = self._kind == Mode.S_IFREG or self.discards
         self._fills = self._kind == Mode.S_IFREG or memory_device >> 8 == 1
         self._mapped: MappedFile | None = None
 

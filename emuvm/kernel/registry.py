@@ -44,7 +44,7 @@ class Spec(NamedTuple):
     handler: Handler
     pure: bool
     """It may run inside the engine's hook: it never blocks, touches no register, and takes no access away from memory the
-    guest may be executing or using (new mappings are fine)."""
+    guest may be executing or using (new mappings are fine). What turns out to need more raises usermem.Deferred."""
     level: Level
     note: str
 

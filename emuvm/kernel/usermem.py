@@ -26,8 +26,8 @@ MAX_RW_COUNT = 0x7FFF_F000
 """The most one read or write transfers (include/linux/fs.h)."""
 
 
-class GrowthDeferred(Exception):
-    """The copy needs the stack to grow, but mappings must not change now. The call is to be made again outside the hook."""
+class Deferred(Exception):
+    """The call cannot be finished inside the engine's hook, and is to be made again outside. Nothing has been done yet."""
 
 
 def _no_growth(address: int) -> bool:
@@ -43,7 +43,7 @@ class UserMemory:
         self.arch = arch
         self.grow = grow
         self.deferred = False
-        """True inside an engine hook: growing the stack raises GrowthDeferred instead."""
+        """True inside an engine hook: what needs the stack to grow, or may wait, raises Deferred instead."""
         self._readable = tuple(bool(rights & READ) for rights in arch.rights)
         order = ">" if arch.big_endian else "<"
         self._word = Struct(order + ("Q" if arch.bits == 64 else "I"))
@@ -80,7 +80,7 @@ class UserMemory:
             return self.grow(address)
         above = self.space.region_above(address) if address < self.space.end else None
         if above is not None and above.flags & 0x100:
-            raise GrowthDeferred
+            raise Deferred
         return False
 
     def _end(self, vma: Vma) -> int:

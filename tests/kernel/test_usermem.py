@@ -10,7 +10,7 @@ from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
 from emuvm.engine.memory import MemoryEngine
 from emuvm.errors import GuestError
-from emuvm.kernel.usermem import GrowthDeferred, UserMemory
+from emuvm.kernel.usermem import Deferred, UserMemory
 from emuvm.mm.linux import LinuxMm, MapRequest
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import File
@@ -136,7 +136,7 @@ def test_copies_make_the_stack_grow_but_not_inside_the_engine() -> None:
     mm.mmap(MapRequest(top - 4 * PAGE, 4 * PAGE, 3, fixed=True, growsdown=True))
     low = top - 40 * PAGE
     mem.deferred = True
-    with pytest.raises(GrowthDeferred):
+    with pytest.raises(Deferred):
         mem.write(low, b"stack")
     mem.deferred = False
     mem.write(low, b"stack")

@@ -17,7 +17,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.siginfo import SignalInfo
-from emuvm.kernel.usermem import MAX_RW_COUNT, READ, WRITE
+from emuvm.kernel.usermem import MAX_RW_COUNT, READ, WRITE, Deferred
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -40,6 +40,12 @@ def _output(proc: Process, fd: int) -> OpenFile:
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
     return file  # type: ignore[no-any-return]
+
+
+def _now(proc: Process, file: OpenFile) -> None:
+    """Inside the engine's hook only what does not wait is done: a terminal or a pipe has to be asked outside."""
+    if proc.mem.deferred and not file.prompt:
+        raise Deferred
 
 
 def _usable(proc: Process, buffers: Buffers, access: int) -> int:
@@ -149,17 +155,19 @@ def _positive(length: int, bits: int) -> None:
         raise GuestError(Errno.EINVAL, "negative length")
 
 
-@syscall("read", "fd ptr size")
+@syscall("read", "fd ptr size", pure=True)
 def read(proc: Process, fd: int, to: int, length: int) -> int:
     file = _input(proc, fd)
+    _now(proc, file)
     _positive(length, proc.arch.bits)
     proc.mem.access_ok(to, length)
     return _read_into(proc, file, _one(to, length), None)
 
 
-@syscall("write", "fd ptr size")
+@syscall("write", "fd ptr size", pure=True)
 def write(proc: Process, fd: int, at: int, length: int) -> int:
     file = _output(proc, fd)
+    _now(proc, file)
     _positive(length, proc.arch.bits)
     proc.mem.access_ok(at, length)
     return _write_from(proc, file, _one(at, length), None)
