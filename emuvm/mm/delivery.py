@@ -5,7 +5,7 @@ Owns: the order of service and of undoing. Must not know regions, nor how a chan
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
@@ -23,41 +23,53 @@ Subscribers = tuple[Subscriber, ...]
 
 
 def deliver(subscribers: Subscribers, updates: list[Update]) -> None:
-    """Each update to each subscriber, in order. If one raises, all who saw an update see its inverse, and the error goes on."""
-    # What was delivered is told by where the loops stand: a list of it would be one more allocation that can fail.
-    update: Update | None = None
-    subscriber: Subscriber | None = None
+    """Each update to each subscriber, in order. If one raises, all who saw an update see its inverse, and the error goes on.
+
+    Taking back starts where the error came from and goes to the first step. All it needs is made before anybody is told:
+    when memory has run out, it works without.
+    """
+    steps: list[tuple[Callback, Update, Update]] = []
+    for update in updates:
+        inverse = update.inverse()
+        for subscriber in subscribers:
+            steps.append((subscriber.callback, update, inverse))
+    backwards = reversed(steps)
+    step = None
     try:
-        for update in updates:
-            subscriber = None
-            for subscriber in subscribers:
-                subscriber.callback(update)
+        for step in steps:
+            step[0](step[1])
     except BaseException as error:
-        _undo(subscribers, updates, update, subscriber, error)
+        for past in backwards:
+            if past is step:
+                break
+        for callback, _update, inverse in backwards:
+            try:
+                callback(inverse)
+            except BaseException as second:
+                _note(error, inverse, second)
         raise
 
 
-def _undo(
-    subscribers: Subscribers, updates: list[Update], update: Update | None, subscriber: Subscriber | None, error: BaseException
-) -> None:
-    """Deliver the inverse of everything in front of (update, subscriber), last first."""
-    reached = False
-    for past in reversed(updates):
-        for one in reversed(subscribers):
-            if not reached:
-                reached = past is update and one is subscriber
-                continue
-            try:
-                one.callback(past.inverse())
-            except BaseException as second:
-                error.add_note(f"undoing {past.kind.value} {past.start:#x}-{past.end:#x} failed too: {second!r}")
-        reached = reached or past is update
-
-
-def attempt(call: Callable[..., None], failure: BaseException | None, *args: Any) -> BaseException | None:
-    """Call something that comes after the commit: all of them get their turn, the first failure is kept."""
+def _note(error: BaseException, inverse: Update, second: BaseException) -> None:
     try:
-        call(*args)
-    except BaseException as error:
-        return failure or error
-    return failure
+        error.add_note(f"taking back failed too, at {inverse.kind.value} {inverse.start:#x}-{inverse.end:#x}: {second!r}")
+    except BaseException:
+        # No memory for a note, or an error that cannot be shown: taking back the other steps matters more.
+        pass
+
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A function and its arguments."""
+
+
+def finish(calls: Iterator[Call]) -> None:
+    """What comes after the commit: all of them get their turn, then the first failure is raised."""
+    failure: BaseException | None = None
+    for function, args in calls:
+        try:
+            function(*args)
+        except BaseException as error:
+            if failure is None:
+                failure = error
+    if failure is not None:
+        raise failure

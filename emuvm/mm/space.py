@@ -13,7 +13,7 @@ Every changing operation is  check -> plan -> deliver -> commit:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -21,7 +21,7 @@ from emuvm.errors import BadArgument, EmulatorBug, Hole, NoSpace, Occupied, Reen
 from emuvm.mm import maps, vmamap
 from emuvm.mm.arguments import WORD, bounds, integer, word
 from emuvm.mm.cut import behaviour, clip, join, merge, pieces
-from emuvm.mm.delivery import Subscriber, Subscribers, attempt, deliver
+from emuvm.mm.delivery import Call, Subscriber, Subscribers, deliver, finish
 from emuvm.mm.gapsearch import highest_gap, lowest_gap
 from emuvm.mm.types import Callback, Kind, Update, Vma
 
@@ -279,8 +279,9 @@ class AddressSpace:
     def move(self, addr: int, length: int, to: int) -> None:
         """Move the regions of [addr, addr + length), holes included, to [to, to + length); what lies there is replaced.
 
-        Regions at the edges are cut. A mapping's base moves along, but not below 0. The ranges must not overlap. With no
-        region in the source nothing happens, also not to the target.
+        Regions at the edges are cut. A mapping's base moves along; of the mapping, what would then lie below 0 or above
+        2**64 no longer counts. The ranges must not overlap. With no region in the source nothing happens, also not to the
+        target; with one, all of the target goes, as with Linux's MREMAP_FIXED.
         """
         addr, end = self._pages(addr, length)
         to, stop = self._pages(to, length, "to")
@@ -415,22 +416,24 @@ class AddressSpace:
         new = prot_filter(old)
         return None if new is None else word(new, "prot")
 
-    def _commit(self, root: vmamap.Root, updates: list[Update], gone: list[Vma] | None = None) -> None:
-        if self._subscribers and updates:
+    def _commit(self, root: vmamap.Root, updates: list[Update], gone: Sequence[Vma] = ()) -> None:
+        # What is to be said after the commit is made ready before: when memory runs out, then before anybody was told.
+        after: list[Call] = []
+        for vma in gone:
+            if vma.backing is not None and (removed := behaviour(vma.backing).removed) is not None:
+                after.append((removed, (vma.backing,)))
+        if updates:
+            for subscriber in self._subscribers:
+                if subscriber.committed is not None:
+                    after.append((subscriber.committed, ()))
+        calls = iter(after)
+        if updates:
             deliver(self._subscribers, updates)
         self._root = root
         self._busy = False
         if self.checking:
             self.check()
-        failure: BaseException | None = None
-        for vma in gone or ():
-            if vma.backing is not None and (removed := behaviour(vma.backing).removed) is not None:
-                failure = attempt(removed, failure, vma.backing)
-        for subscriber in self._subscribers if updates else ():
-            if subscriber.committed is not None:
-                failure = attempt(subscriber.committed, failure)
-        if failure is not None:
-            raise failure
+        finish(calls)
 
     def _enter(self) -> None:
         if self._busy:
@@ -465,6 +468,8 @@ class AddressSpace:
             addr = integer(addr, "addr")
         if addr < 0:
             raise BadArgument("addr", f"{addr} is negative")
+        if type(length) is not int:
+            length = integer(length, "length")
         self._length(length)
         self._inside(addr, addr + length, "addr")
         return addr, addr + length
@@ -488,5 +493,5 @@ def _first_hole(regions: list[Vma], addr: int, end: int) -> int | None:
 
 
 def _shifted(vma: Vma, shift: int) -> Vma:
-    base = max(vma.base + shift, 0)
-    return Vma(vma.start + shift, vma.end + shift, vma.prot, vma.flags, vma.backing, base, vma.base + shift + vma.length - base)
+    base, top = max(vma.base + shift, 0), min(vma.base + vma.length + shift, WORD)
+    return Vma(vma.start + shift, vma.end + shift, vma.prot, vma.flags, vma.backing, base, top - base)

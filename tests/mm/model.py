@@ -221,8 +221,8 @@ class Model:
         inner = {at + to - start for at in self.cuts if start < at < end}
         self.wipe(start, end)
         for at, page in pages.items():
-            base = max(page.base + to - start, 0)
-            self.pages[at + to - start] = replace(page, base=base, length=page.base + to - start + page.length - base)
+            base, top = max(page.base + to - start, 0), min(page.base + page.length + to - start, 1 << 64)
+            self.pages[at + to - start] = replace(page, base=base, length=top - base)
         self.cuts |= inner
         for low, high, prot, flags, back, _base, _length in moved:
             new_low, new_high = low + to - start, high + to - start

@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("space.py", "delivery.py", "arguments.py", "cut.py", "vmamap.py", "gapsearch.py")
-TESTS = ("tests/mm/test_contract.py", "tests/mm/test_vmamap.py", "tests/mm/test_model.py")
+TESTS = ("tests/mm/test_contract.py", "tests/mm/test_vmamap.py", "tests/mm/test_model.py", "tests/mm/test_memory.py")
 SECONDS = 60
 TUNING = {"WIDTH", "_LEAN", "_STRIDE"}
 
