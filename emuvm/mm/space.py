@@ -446,7 +446,7 @@ class AddressSpace:
             length = integer(length, "length")
         if length <= 0:
             raise BadArgument("length", f"{length} is not positive")
-        if length >= WORD + 1:
+        if length > WORD:
             raise BadArgument("length", f"{length:#x} does not fit into 64 bits")
         return length + self._mask & ~self._mask
 

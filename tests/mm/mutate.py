@@ -27,6 +27,14 @@ TESTS = ("tests/mm/test_contract.py", "tests/mm/test_vmamap.py", "tests/mm/test_
 SECONDS = 60
 TUNING = {"WIDTH", "_LEAN", "_STRIDE"}
 
+EQUIVALENT = {
+    ("gapsearch.py", "bisect_left(keys, hi) + 1", "1  ->  2"): "one more gap is looked at, all of it above the limit: nothing fits there",
+    ("gapsearch.py", "k > len(keys)", "k > len(keys)  ->  k >= len(keys)"): "the same number is stored when they are equal",
+    ("gapsearch.py", "hi > root.lo", "hi > root.lo  ->  hi >= root.lo"): "with nothing below the limit nothing is found in the tree",
+    ("vmamap.py", "< _LEAN", "len(kid.items) < _LEAN  ->  len(kid.items) <= _LEAN"): "how lean a node may be is tuning",
+}
+"""Mutants that behave as the original: (file, part of the line, the change) -> why."""
+
 _COMPARE = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -127,13 +135,17 @@ def variants(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
 
 
 def mutants(name: str) -> list[Mutant]:
-    """Every mutant of a file."""
-    tree = ast.parse((ROOT / "emuvm/mm" / name).read_text(encoding="utf-8"))
+    """Every mutant of a file, without the equivalent ones."""
+    text = (ROOT / "emuvm/mm" / name).read_text(encoding="utf-8")
+    tree, lines = ast.parse(text), text.splitlines()
     found = []
     for parent, field, index, node in list(nodes(tree)):
         for changed, old in variants(node):
             ast.copy_location(changed, node)
             what = f"{old}  ->  {ast.unparse(ast.fix_missing_locations(changed))}"
+            line = lines[getattr(node, "lineno", 1) - 1]
+            if any(file == name and part in line and change == what for file, part, change in EQUIVALENT):
+                continue
             found.append(Mutant(name, getattr(node, "lineno", 0), what, tree, parent, field, index, node, changed))
     return found
 

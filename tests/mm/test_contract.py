@@ -92,9 +92,12 @@ def test_too_long_for_any_gap_is_no_space() -> None:
         with pytest.raises(NoSpace) as error:
             filled().map_any(length, 1)
         assert error.value.errno == 12
-    for length in (WORD, WORD + 1, 1 << 80):
-        with pytest.raises((NoSpace, BadArgument)):
-            filled().map_any(length, 1)
+    whole = AddressSpace(0, WORD, 1)
+    assert whole.find_free(WORD) == 0 and whole.map_any(WORD, 1) == 0 and whole.find_free(WORD) is None
+    for length in (WORD + 1, 1 << 80):
+        with pytest.raises(BadArgument) as refused:
+            whole.map_any(length, 1)
+        assert refused.value.argument == "length"
 
 
 def test_a_negative_start_is_refused_with_single_bytes_too() -> None:
@@ -575,6 +578,17 @@ def test_check_finds_what_is_wrong() -> None:
             space.check()
         root.items[0] = vma
         space.check()
+
+
+def test_checking_looks_after_every_change() -> None:
+    space = filled()
+    root = space._root
+    assert root is not None and root.leaf
+    root.items[0] = root.items[0]._replace(base=0x2_0000)
+    space.map_at(0x2_0000, PAGE, 1)
+    space.checking = True
+    with pytest.raises(EmulatorBug):
+        space.map_at(0x2_2000, PAGE, 1)
 
 
 def test_check_wants_whole_pages() -> None:

@@ -16,6 +16,13 @@ def test_mutants_differ_from_the_original_and_compile() -> None:
             compile(mutant.source(), mutant.file, "exec")
 
 
+@pytest.mark.parametrize("key", mutate.EQUIVALENT, ids="  ".join)
+def test_what_is_listed_as_equivalent_exists(key: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    without = len(mutate.mutants(key[0]))
+    monkeypatch.delitem(mutate.EQUIVALENT, key)
+    assert len(mutate.mutants(key[0])) > without, "no longer in the code"
+
+
 @pytest.mark.timeout(120)
 def test_obvious_mutants_are_killed() -> None:
     wanted = [
