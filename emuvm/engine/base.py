@@ -98,6 +98,29 @@ class Memory(Protocol):
     def discard(self, address: int, length: int) -> None:
         """MADV_DONTNEED: private anonymous pages read zero again, private file pages the file. Shared pages are left alone."""
 
+    def punch(self, address: int, length: int) -> None:
+        """MADV_REMOVE: the pages of a shared mapping read zero, for everybody who maps the object. EngineError when the host cannot."""
+
+    withheld: Callable[[int, int], list[tuple[int, int]]] | None
+    """(start, end) -> the parts of the range, ascending and clipped, that are mapped but may not be accessed (MADV_GUARD_INSTALL).
+    An access there faults as if nothing were mapped (`FaultStop.mapped` is False). None: there are none."""
+
+    def take_written(self) -> list[int]:
+        """Addresses of private pages in the order of their first write, by the guest or by `write`, since the last call.
+
+        For Linux's anon_vma: a page may come again, and only the first write to a region need be told. Cheap when nothing is new.
+        """
+
+    def residency(self, start: int, end: int) -> bytes:
+        """A byte for each page of [start, end): 1 present in memory, 2 holds a private copy (anonymous memory that was written, a
+        written private file page), 4 belongs to a file or shared object. Whole pages; 0 where nothing is or nothing was touched."""
+
+    def populate(self, start: int, end: int, *, write: bool) -> None:
+        """Touch every page of [start, end), which is mapped throughout and not behind the end of a file: MAP_POPULATE, mlock."""
+
+    def withdraw(self, start: int, end: int) -> None:
+        """Whether the pages may be accessed has changed (`withheld`): ask again at the next access."""
+
     def verify(self) -> None:
         """Raise EmulatorBug when what the engine holds differs from the space."""
 

@@ -93,6 +93,18 @@ def pipe(flags: int) -> tuple[int, int]:
 
 
 @host_call
+def memory_file(size: int, name: str = "emuvm") -> int:
+    """A file of `size` zero bytes in memory, without a name in any directory."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(fd, size)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+@host_call
 def eventfd(initial: int, flags: int) -> int:
     return os.eventfd(initial, flags | os.EFD_CLOEXEC)
 

@@ -30,7 +30,9 @@ RIGHTS = 7
 
 
 class VmFlag:
-    """Region flags used by `mm.linux` and read by engines; numbers as in include/linux/mm.h. Generic users may store anything."""
+    """Region flags used by `mm.linux` and read by engines and /proc; numbers as in include/linux/mm.h. Generic users may store
+    anything. READ, WRITE and EXEC are not here: a region's access rights are its `prot`.
+    """
 
     NONE = 0
     SHARED = 0x8
@@ -39,10 +41,26 @@ class VmFlag:
     MAYEXEC = 0x40
     MAYSHARE = 0x80
     GROWSDOWN = 0x100
+    PFNMAP = 0x400
     LOCKED = 0x2000
-    NORESERVE = 0x20_0000
+    IO = 0x4000
+    SEQ_READ = 0x8000
+    RAND_READ = 0x1_0000
+    DONTCOPY = 0x2_0000
+    DONTEXPAND = 0x4_0000
+    LOCKONFAULT = 0x8_0000
     ACCOUNT = 0x10_0000
+    NORESERVE = 0x20_0000
+    HUGETLB = 0x40_0000
+    SYNC = 0x80_0000
+    WIPEONFORK = 0x200_0000
+    DONTDUMP = 0x400_0000
+    MIXEDMAP = 0x1000_0000
+    HUGEPAGE = 0x2000_0000
     NOHUGEPAGE = 0x4000_0000
+    MERGEABLE = 0x8000_0000
+    DROPPABLE = 1 << 40
+    SEALED = 1 << 42
 
 
 @runtime_checkable
@@ -66,14 +84,31 @@ class File(NamedTuple):
     """Plain file backing: `offset` is the file position, in bytes, of the region's first byte. It moves along with splits.
 
     `file` is the file's identity; neighbours merge when it is equal and the offsets continue. Engines that can map host
-    files look at it for a `fileno()` (see `engine.base.HostFile`).
+    files look at it for a `fileno()` (see `engine.base.HostFile`). `anon` is Linux's anon_vma, see `Anon`.
     """
 
     file: Any
     offset: int = 0
+    anon: int = 0
 
     def split(self, offset: int) -> File:
-        return File(self.file, self.offset + offset)
+        return File(self.file, self.offset + offset, self.anon)
+
+
+class Anon(NamedTuple):
+    """Private anonymous memory as Linux books it. Engines treat it as plain memory; generic users pass None instead.
+
+    `offset` is vm_pgoff in bytes: the address at which the memory was first mapped, kept when touched memory moves; it moves
+    along with splits. `anon` is the anon_vma, a number that regions share which could merge after a write to each; 0 before
+    the first write. `name` is what prctl(PR_SET_VMA_ANON_NAME) gave.
+    """
+
+    offset: int
+    anon: int = 0
+    name: bytes | None = None
+
+    def split(self, offset: int) -> Anon:
+        return Anon(self.offset + offset, self.anon, self.name)
 
 
 class Vma(NamedTuple):
