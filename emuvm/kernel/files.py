@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open, Poll, Seek, convert_open
@@ -33,6 +34,12 @@ class OpenFile:
     """Reading and writing never wait."""
     discards = False
     """Writing takes everything without looking at it."""
+    is_zero = False
+    """It is /dev/zero."""
+    noexec = False
+    """It lies on a mount whose files cannot be executed, nor mapped for it."""
+    map_limit = (1 << 64) - 1
+    """The highest offset at which a mapping may end (mm/mmap.c:file_mmap_size_max)."""
 
     def __init__(self, flags: int, path: bytes) -> None:
         self.flags = flags
@@ -81,8 +88,17 @@ class OpenFile:
     def stat(self) -> Stat:
         raise GuestError(Errno.EBADF, "no status")
 
-    def mappable(self) -> MappedFile:
+    def mappable(self) -> Any:
+        """What stands in the regions that map it: one object for each open file description, as vm_file. ENODEV."""
         raise GuestError(Errno.ENODEV, "cannot be mapped")
+
+    def append_only(self) -> bool:
+        """Does the file system let the file be appended to only? Asked for descriptors open for writing."""
+        return False
+
+    def write_sealed(self) -> bool:
+        """Is it a memfd whose seals forbid new shared writable mappings?"""
+        return False
 
     def ready(self) -> int:
         """poll(2) bits of files without a host descriptor: always ready."""
@@ -105,8 +121,23 @@ class MappedFile:
     def size(self) -> int:
         return hostfd.size(self._fd)
 
+    def stat(self) -> Stat:
+        """Its status: device and inode number as in /proc/self/maps."""
+        return hostfd.stat(self._fd)
+
     def __del__(self) -> None:
         hostfd.close(self._fd)
+
+
+class ZeroDevice:
+    """/dev/zero in a region of private memory: it gives its name, the memory is plain (drivers/char/mem.c:mmap_zero)."""
+
+    def __init__(self, path: bytes, stat: Stat) -> None:
+        self.path = path
+        self._stat = stat
+
+    def stat(self) -> Stat:
+        return self._stat
 
 
 class HostOpenFile(OpenFile):
@@ -122,9 +153,10 @@ class HostOpenFile(OpenFile):
         memory_device = self._device if self._kind == Mode.S_IFCHR else 0
         self.discards = memory_device in (_NULL, _ZERO)
         self.is_null = memory_device == _NULL
+        self.is_zero = memory_device == _ZERO
         self.prompt = self._kind == Mode.S_IFREG or self.discards
         self._fills = self._kind == Mode.S_IFREG or memory_device >> 8 == 1
-        self._mapped: MappedFile | None = None
+        self._mapped: MappedFile | ZeroDevice | None = None
 
     @property
     def name(self) -> bytes:
@@ -187,11 +219,30 @@ class HostOpenFile(OpenFile):
     def stat(self) -> Stat:
         return hostfd.stat(self.host_fd)
 
-    def mappable(self) -> MappedFile:
-        if not self.is_regular:
-            raise GuestError(Errno.ENODEV, "not a regular file")
+    @cached_property
+    def map_limit(self) -> int:  # type: ignore[override]
+        return (1 << 63) - 1 if self._kind in (Mode.S_IFREG, Mode.S_IFBLK, Mode.S_IFSOCK) else (1 << 64) - 1
+
+    @cached_property
+    def _mapping(self) -> tuple[bool, int]:
+        """(noexec, errno of an attempt to map it), by the host's word: it alone knows its file systems."""
+        return hostfd.try_mapping(self.host_fd)
+
+    @property
+    def noexec(self) -> bool:  # type: ignore[override]
+        return self._mapping[0]
+
+    def append_only(self) -> bool:
+        return self.is_regular and hostfd.append_only(self.host_fd)
+
+    def mappable(self) -> MappedFile | ZeroDevice:
         if self._mapped is None:
-            self._mapped = MappedFile(hostfd.duplicate(self.host_fd), self.path or hostfd.link(self.host_fd))
+            if not (self.is_regular or self.is_zero) or self._mapping[1]:
+                raise GuestError(Errno.EIO if self._mapping[1] == Errno.EIO else Errno.ENODEV, "cannot be mapped")
+            if self.is_zero:
+                self._mapped = ZeroDevice(self.name, self.stat())
+            else:
+                self._mapped = MappedFile(hostfd.duplicate(self.host_fd), self.name)
         return self._mapped
 
     def close(self) -> None:
@@ -202,6 +253,9 @@ class HostOpenFile(OpenFile):
 
 class TextFile(OpenFile):
     """Read-only bytes that were put together when the file was opened: the guest's own /proc files."""
+
+    noexec = True
+    map_limit = (1 << 63) - 1
 
     def __init__(self, content: bytes, path: bytes, stat: Stat) -> None:
         super().__init__(Open.O_RDONLY, path)

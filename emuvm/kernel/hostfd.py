@@ -64,6 +64,7 @@ fadvise = host_call(os.posix_fadvise)
 sendfile = host_call(os.sendfile)
 copy_file_range = host_call(os.copy_file_range)
 memfd_create = host_call(os.memfd_create)
+_PROT_READ, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 4, 1, 2
 F_GETFL, F_SETFL = fcntl.F_GETFL, fcntl.F_SETFL
 
 
@@ -169,6 +170,30 @@ def link(fd: int) -> bytes:
         return os.readlink(b"/proc/self/fd/%d" % fd)
     except OSError:
         return b""
+
+
+def try_mapping(fd: int) -> tuple[bool, int]:
+    """(whether it lies on a noexec mount, errno or 0): a page of a file open for reading is mapped, and let go of."""
+    error = _map_page(fd, _PROT_READ | _PROT_EXEC, _MAP_PRIVATE)
+    if error in (Errno.EPERM, Errno.EACCES):  # the mount, or a security policy of the host about which the guest need not know
+        return error == Errno.EPERM, _map_page(fd, _PROT_READ, _MAP_PRIVATE)
+    return False, error
+
+
+def append_only(fd: int) -> bool:
+    """Whether a file open for writing has the append-only attribute: the kernel refuses to map it shared."""
+    return _map_page(fd, 0, _MAP_SHARED) == Errno.EACCES and _map_page(fd, 0, _MAP_PRIVATE) != Errno.EACCES
+
+
+def _map_page(fd: int, prot: int, flags: int) -> int:
+    """Map one page and take it away again: 0 or an errno. Nothing is read, so the file may be empty."""
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    pointer = libc.mmap(None, ctypes.c_size_t(1), prot, flags, fd, ctypes.c_int64(0))
+    if pointer == ctypes.c_void_p(-1).value:
+        return ctypes.get_errno()
+    libc.munmap(ctypes.c_void_p(pointer), ctypes.c_size_t(1))
+    return 0
 
 
 def available(fd: int) -> int:
