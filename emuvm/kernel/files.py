@@ -36,6 +36,10 @@ class OpenFile:
     """Writing takes everything without looking at it."""
     is_zero = False
     """It is /dev/zero."""
+    own = False
+    """It belongs to the program, not to the host: changing it asks nobody."""
+    guarded = False
+    """Writing may be refused by what only `admit` knows: the host must not write by itself."""
     noexec = False
     """It lies on a mount whose files cannot be executed, nor mapped for it."""
     map_limit = (1 << 64) - 1
@@ -85,12 +89,27 @@ class OpenFile:
     def truncate(self, length: int) -> None:
         raise GuestError(Errno.EINVAL, "cannot be truncated")
 
+    def check_size(self, length: int) -> None:
+        """EPERM when the file must not get this size."""
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        """fallocate(2)."""
+        raise GuestError(Errno.EOPNOTSUPP, "has no storage")
+
+    def again(self, host_fd: int, flags: int) -> OpenFile:
+        """The description of a second opening of the same file of the host."""
+        return HostOpenFile(host_fd, flags, self.path)
+
     def stat(self) -> Stat:
         raise GuestError(Errno.EBADF, "no status")
 
     def mappable(self) -> Any:
         """What stands in the regions that map it: one object for each open file description, as vm_file. ENODEV."""
         raise GuestError(Errno.ENODEV, "cannot be mapped")
+
+    def admit(self, position: int, length: int) -> int:
+        """How much of `length` bytes may be written at `position`; EPERM nothing."""
+        return length
 
     def append_only(self) -> bool:
         """Does the file system let the file be appended to only? Asked for descriptors open for writing."""
@@ -110,6 +129,9 @@ class OpenFile:
 
 class MappedFile:
     """What stands in a VMA for an open file: it outlives the descriptor. One per open file description, as vm_file."""
+
+    inode: Any = None
+    """Equal for all objects that map the same memfd."""
 
     def __init__(self, fd: int, path: bytes) -> None:
         self._fd = fd
@@ -214,7 +236,15 @@ class HostOpenFile(OpenFile):
         return hostfd.lseek(self.host_fd, offset, whence)
 
     def truncate(self, length: int) -> None:
+        self.check_size(length)
         hostfd.ftruncate(self.host_fd, length)
+
+    def check_allocate(self, mode: int, end: int) -> None:
+        """EPERM, EOPNOTSUPP when the file must not be changed so."""
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        self.check_allocate(mode, offset + length)
+        hostfd.allocate(self.host_fd, mode, offset, length)
 
     def stat(self) -> Stat:
         return hostfd.stat(self.host_fd)

@@ -54,6 +54,7 @@ pread = host_call(os.pread)
 pwrite = host_call(os.pwrite)
 lseek = host_call(os.lseek)
 ftruncate = host_call(os.ftruncate)
+change_mode = host_call(os.fchmod)
 fsync = host_call(os.fsync)
 fdatasync = host_call(os.fdatasync)
 sync = os.sync
@@ -63,7 +64,6 @@ flock = host_call(fcntl.flock)
 fadvise = host_call(os.posix_fadvise)
 sendfile = host_call(os.sendfile)
 copy_file_range = host_call(os.copy_file_range)
-memfd_create = host_call(os.memfd_create)
 _PROT_READ, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 4, 1, 2
 F_GETFL, F_SETFL = fcntl.F_GETFL, fcntl.F_SETFL
 
@@ -103,6 +103,19 @@ def memory_file(size: int, name: str = "emuvm") -> int:
         os.close(fd)
         raise
     return fd
+
+
+@host_call
+def memfd_create(name: bytes, flags: int) -> int:
+    return os.memfd_create(os.fsdecode(name), flags)
+
+
+def seal(fd: int, seals: int) -> None:
+    """F_ADD_SEALS, as far as the host takes them: it is only asked to help."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    except OSError:
+        pass
 
 
 @host_call
