@@ -246,6 +246,10 @@ class Fd:
     RWF_SYNC = 4
     RWF_NOWAIT = 8
     RWF_APPEND = 16
+    SPLICE_F_MOVE = 1
+    SPLICE_F_NONBLOCK = 2
+    SPLICE_F_MORE = 4
+    SPLICE_F_GIFT = 8
     IOV_MAX = 1024
     PATH_MAX = 4096
     NAME_MAX = 255

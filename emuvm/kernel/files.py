@@ -30,6 +30,7 @@ class OpenFile:
     host_fd = -1
     is_directory = False
     is_pipe = False
+    is_regular = False
     prompt = False
     """Reading and writing never wait."""
     discards = False
@@ -172,21 +173,18 @@ class HostOpenFile(OpenFile):
         self._kind = self._mode & Mode.S_IFMT
         self.is_directory = self._kind == Mode.S_IFDIR
         self.is_pipe = self._kind == Mode.S_IFIFO
+        self.is_regular = self._kind == Mode.S_IFREG
         memory_device = self._device if self._kind == Mode.S_IFCHR else 0
         self.discards = memory_device in (_NULL, _ZERO)
         self.is_null = memory_device == _NULL
         self.is_zero = memory_device == _ZERO
-        self.prompt = self._kind == Mode.S_IFREG or self.discards
-        self._fills = self._kind == Mode.S_IFREG or memory_device >> 8 == 1
+        self.prompt = self.is_regular or self.discards
+        self._fills = self.is_regular or memory_device >> 8 == 1
         self._mapped: MappedFile | ZeroDevice | None = None
 
     @property
     def name(self) -> bytes:
         return self.path or hostfd.link(self.host_fd)
-
-    @cached_property
-    def is_regular(self) -> bool:
-        return self._kind == Mode.S_IFREG
 
     def status(self) -> int:
         now = convert_open(hostfd.control(self.host_fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)
@@ -327,6 +325,8 @@ class FileTable:
         """The highest number ever in use."""
         self.limit = hostfd.open_limit()
         """RLIMIT_NOFILE, soft."""
+        self.size_limit: int | None = None
+        """RLIMIT_FSIZE, soft; None: unlimited."""
         for number, fd in hostfd.standard_streams():
             flags = convert_open(hostfd.control(fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)
             self._put(number, HostOpenFile(fd, flags, b""))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import mmap
 import os
 import select
 from collections.abc import Callable, Iterable
@@ -64,6 +65,7 @@ flock = host_call(fcntl.flock)
 fadvise = host_call(os.posix_fadvise)
 sendfile = host_call(os.sendfile)
 copy_file_range = host_call(os.copy_file_range)
+_PAGE = 4096
 _PROT_READ, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 4, 1, 2
 F_GETFL, F_SETFL = fcntl.F_GETFL, fcntl.F_SETFL
 
@@ -103,6 +105,56 @@ def memory_file(size: int, name: str = "emuvm") -> int:
         os.close(fd)
         raise
     return fd
+
+
+@host_call
+def preadv(fd: int, length: int, offset: int, flags: int) -> bytes:
+    """preadv2(2) into one buffer; offset -1: the file's own."""
+    buffer = bytearray(length)
+    return bytes(buffer[: os.preadv(fd, [buffer], offset, flags)])
+
+
+@host_call
+def pwritev(fd: int, data: bytes, offset: int, flags: int) -> int:
+    """pwritev2(2) from one buffer; offset -1: the file's own."""
+    return os.pwritev(fd, [data], offset, flags)
+
+
+@host_call
+def splice(source: int, sink: int, count: int, start: int | None, target: int | None, flags: int) -> int:
+    return os.splice(source, sink, count, start, target, flags)
+
+
+@host_call
+def tee(source: int, sink: int, count: int, flags: int) -> int:
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    return _result(lambda: libc.tee(source, sink, ctypes.c_size_t(count), flags))
+
+
+@host_call
+def vmsplice(fd: int, parts: list[tuple[int, bytes]], flags: int) -> int:
+    """Give pages to a pipe: each part is the offset of its first byte in a page, and its bytes."""
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    lengths = [-(-(offset + len(data)) // _PAGE) * _PAGE for offset, data in parts]
+    with mmap.mmap(-1, sum(lengths)) as pages:
+        holder = ctypes.c_char.from_buffer(pages)
+        base, at = ctypes.addressof(holder), 0
+        vectors = (ctypes.c_size_t * (2 * len(parts)))()
+        for number, ((offset, data), length) in enumerate(zip(parts, lengths, strict=True)):
+            pages[at + offset : at + offset + len(data)] = data
+            vectors[2 * number], vectors[2 * number + 1] = base + at + offset, len(data)
+            at += length
+        del holder
+        return _result(lambda: libc.vmsplice(fd, vectors, ctypes.c_size_t(len(parts)), flags))
+
+
+def _result(call: Callable[[], int]) -> int:
+    """What a library call returns; it is made again after a signal whose Python handler did not raise."""
+    while (value := call()) < 0:
+        error = ctypes.get_errno()
+        if error != Errno.EINTR:
+            raise OSError(error, os.strerror(error))
+    return value
 
 
 @host_call
@@ -227,9 +279,7 @@ def wait(wanted: Iterable[tuple[int, int]], seconds: float | None) -> dict[int, 
 def allocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2) with any mode."""
     libc: Any = ctypes.CDLL(None, use_errno=True)
-    if libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    _result(lambda: libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
 def open_limit() -> int:

@@ -70,18 +70,6 @@ class MemFile(HostOpenFile):
             raise GuestError(Errno.EPERM, "sealed against growing")
         return fits
 
-    def write(self, data: bytes) -> int:
-        if self.guarded:
-            position = hostfd.size(self.host_fd) if self.status() & Open.O_APPEND else self.seek(0, 1)
-            data = data[: self.admit(position, len(data))]
-        return super().write(data)
-
-    def pwrite(self, data: bytes, offset: int) -> int:
-        if self.guarded:
-            position = hostfd.size(self.host_fd) if self.status() & Open.O_APPEND else offset
-            data = data[: self.admit(position, len(data))]
-        return super().pwrite(data, offset)
-
     def check_size(self, length: int) -> None:
         size = hostfd.size(self.host_fd)
         seals = self.inode.seals
