@@ -128,10 +128,15 @@ class LinuxMm:
 
     def sync(self) -> None:
         """Give an anon_vma to the areas that were written to since the last call."""
+        start = end = 0
         for page in self.pages.take_written():
+            if start <= page < end:
+                continue
             vma = self.space.query(page)
-            if vma is not None and not rules.anon_of(vma):
-                self.areas.written(vma)
+            if vma is not None:
+                start, end = vma.start, vma.end
+                if not rules.anon_of(vma):
+                    self.areas.written(vma)
 
     # -- mmap -----------------------------------------------------------------------------------------------------------
 
