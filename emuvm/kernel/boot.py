@@ -9,17 +9,21 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from emuvm.abi.arch import BY_NAME, Arch
+from emuvm.abi.flags import Rlimit
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
 from emuvm.kernel.execve import install, prepare
 from emuvm.kernel.files import FileTable
 from emuvm.kernel.fs import Filesystem
+from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.process import Process
 from emuvm.kernel.report import Reporter
 from emuvm.mm.linux import INFINITY, Limits, LinuxMm
 from emuvm.mm.space import AddressSpace
 from emuvm_loaders import Image, LoadError, load
+
+_CAP_IPC_LOCK, _CAP_SYS_RAWIO = 14, 17
 
 
 class Options(NamedTuple):
@@ -34,6 +38,8 @@ class Options(NamedTuple):
     adapter: Literal["paged", "regions"] = "paged"
     memory: int = INFINITY
     """RLIMIT_DATA in bytes: private writable memory, reservations not counted."""
+    kernel: tuple[int, int] = (6, 18)
+    """The version of Linux whose rules the memory layer follows where versions differ."""
 
 
 class NotOpened(LoadError):
@@ -46,6 +52,21 @@ def architecture(image: Image) -> Arch:
     if arch is None or not arch.runnable:
         raise LoadError(f"programs for {image.arch or f'machine {image.machine}'} cannot be run")
     return arch
+
+
+def _limits(system: HostSystem, options: Options) -> Limits:
+    """What the process may map: the limits emuvm's own process has, and --mem."""
+    data, data_hard = system.limit(Rlimit.RLIMIT_DATA)
+    return Limits(
+        address_space=system.limit(Rlimit.RLIMIT_AS)[0],
+        data=min(data, options.memory),
+        data_hard=min(data_hard, options.memory),
+        stack=system.limit(Rlimit.RLIMIT_STACK)[0],
+        memlock=system.limit(Rlimit.RLIMIT_MEMLOCK)[0],
+        commit=system.total_memory,
+        overcommit=system.overcommit(),
+        ipc_lock=bool(system.capabilities >> _CAP_IPC_LOCK & 1),
+    )
 
 
 def boot(
@@ -72,8 +93,10 @@ def boot(
         arch = architecture(image)
         space = AddressSpace(0, arch.task_size, arch.page_size)
         engine = UnicornEngine(arch, space, adapter=options.adapter)
-        mm = LinuxMm(space, arch, Limits(data=options.memory))
-        proc = Process(arch, space, mm, engine, files=files, fs=fs, reporter=reporter)
+        system = HostSystem()
+        mm = LinuxMm(space, arch, _limits(system, options), kernel=options.kernel)
+        mm.raw_io = bool(system.capabilities >> _CAP_SYS_RAWIO & 1)
+        proc = Process(arch, space, mm, engine, files=files, fs=fs, system=system, reporter=reporter)
         space.checking = proc.system.switched_on("EMUVM_CHECK")
         proc.umask = fs.umask
         install(proc, prepare(proc, source, path, argv, envp, exe))

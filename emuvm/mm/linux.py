@@ -37,10 +37,13 @@ MAY_SHIFT = 4
 
 
 class Backed(NamedTuple):
-    """What a file mapping gets: the backing, and the access bits it may ever have (VM_MAY*)."""
+    """What a file mapping gets: the backing, the access bits it may ever have (VM_MAY*), and whether VM_SHARED is set: a shared mapping
+    of a file that is open for reading only has VM_MAYSHARE alone.
+    """
 
     backing: Any
     may: int = 7
+    shared: bool = True
 
 
 class MapRequest(NamedTuple):
@@ -156,12 +159,12 @@ class LinuxMm:
             flags |= VmFlag.LOCKED
         if not self.limits.lock_fits(self.totals, flags, length):
             raise GuestError(Errno.EAGAIN, "RLIMIT_MEMLOCK")
-        backing, may = request.backing, request.may
+        backing, may, shared = request.backing, request.may, bool(request.may & 2)
         if request.open_backing is not None:
-            backing, may = request.open_backing()
+            backing, may, shared = request.open_backing()
         if request.growsdown and (request.shared or backing is not None):
             raise GuestError(Errno.EINVAL, "only private anonymous memory grows down")
-        flags |= self._flags(request, may)
+        flags |= self._flags(request, may, shared)
         prot = request.prot & RIGHTS
         if self.deny_write_exec and prot & 6 == 6:
             raise GuestError(Errno.EACCES, "writable and executable")
@@ -217,12 +220,10 @@ class LinuxMm:
         if addr < self.layout.min_addr and not (self.raw_io and addr >= self.space.start):
             raise GuestError(Errno.EPERM, "below mmap_min_addr")
 
-    def _flags(self, request: MapRequest, may: int) -> int:
+    def _flags(self, request: MapRequest, may: int, shared: bool) -> int:
         flags = (may & RIGHTS) << MAY_SHIFT
         if request.shared:
-            flags |= VmFlag.MAYSHARE
-            if may & 2:
-                flags |= VmFlag.SHARED
+            flags |= VmFlag.MAYSHARE | (VmFlag.SHARED if shared else 0)
         if request.growsdown:
             flags |= VmFlag.GROWSDOWN
         if request.noreserve and self.limits.overcommit != 2:

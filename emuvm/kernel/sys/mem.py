@@ -86,7 +86,7 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
             raise GuestError(Errno.EINVAL, f"no huge pages of 2**{size} bytes")
         raise GuestError(Errno.ENOMEM if length else Errno.EINVAL, "no huge pages")
     rights = prot & 7
-    if rights & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC and (file is None or not getattr(file, "noexec", False)):
+    if rights & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC and (file is None or not file.noexec):
         rights |= 4
     kind = flags & bits.MAP_TYPE
     shared = kind in (bits.MAP_SHARED, bits.MAP_SHARED_VALIDATE)
@@ -132,17 +132,24 @@ def _shared_anonymous(proc: Process, right_kind: bool, request: MapRequest) -> B
 
 def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, flags: int, offset: int) -> int:
     """A mapping of an open file: what the file has to say comes after the address is settled."""
-    kind = flags & bits.MAP_TYPE
+    from emuvm.kernel.filemap import file_mapping
+
+    kind, mask, refusal = flags & bits.MAP_TYPE, proc.space.page_size - 1, None
+    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE):
+        refusal = GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
+    elif kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
+        refusal = GuestError(Errno.EINVAL, f"mapping type {kind}")
 
     def open_backing() -> Backed:
-        if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE):
-            raise GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
-        if kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
-            raise GuestError(Errno.EINVAL, f"mapping type {kind}")
-        return _backing(file, request.prot, request.shared, offset)
+        found = file_mapping(
+            file, request.prot, offset, request.length + mask & ~mask, shared=request.shared, refusal=refusal, growsdown=growsdown
+        )
+        return Backed(File(found.file, offset), found.may, found.shared)
 
+    growsdown = request.growsdown
     aligned = getattr(file, "places_itself", False)
-    return proc.mm.mmap(request._replace(open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned))
+    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned)
+    return proc.mm.mmap(wanted)
 
 
 def _legacy(bits: type[Map]) -> int:
@@ -152,17 +159,6 @@ def _legacy(bits: type[Map]) -> int:
         | bits.MAP_LOCKED | bits.MAP_NORESERVE | bits.MAP_POPULATE | bits.MAP_NONBLOCK | bits.MAP_STACK | bits.MAP_HUGETLB
         | bits.MAP_32BIT | bits.MAP_ABOVE4G | bits.MAP_HUGE_MASK << bits.MAP_HUGE_SHIFT
     )  # fmt: skip
-
-
-def _backing(file: Any, prot: int, shared: bool, offset: int) -> Backed:
-    """The backing of a file mapping, and the rights it may ever have (EACCES, ENODEV)."""
-    readable, writable = file.readable(), file.writable()
-    if shared and prot & 2 and not writable:
-        raise GuestError(Errno.EACCES, "a shared writable mapping needs a descriptor open for writing")
-    if not readable:
-        raise GuestError(Errno.EACCES, "a mapping needs a descriptor open for reading")
-    identity = file.mappable()
-    return Backed(File(identity, offset), 5 if shared and not writable else 7)
 
 
 @syscall("remap_file_pages", "ptr size ulong ulong ulong")
