@@ -15,8 +15,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.oracle.walks import ARCHES, ENGINES, HERE, MODES, Difference, Emulator, Outcome, Unavailable, Walk
-from tests.oracle.walks import by_the_host, compare, numbers, shrink
+from tests.oracle.walks import (
+    ARCHES,
+    ENGINES,
+    HERE,
+    MODES,
+    Difference,
+    Emulator,
+    Outcome,
+    Unavailable,
+    Walk,
+    by_the_host,
+    compare,
+    numbers,
+    shrink,
+)
 
 REGRESSIONS = HERE / "regressions"
 
