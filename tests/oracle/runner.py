@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.oracle.walks import (
     ARCHES,
     ENGINES,
     HERE,
+    JUDGE,
     MODES,
     Difference,
     Emulator,
@@ -94,10 +96,10 @@ def work(walk: Walk, options: argparse.Namespace, tally: Tally, emulators: threa
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:
-    def several(known: tuple[str, ...]) -> object:
+    def several(known: tuple[str, ...], *more: str) -> Callable[[str], list[str]]:
         def chosen(text: str) -> list[str]:
             names = text.replace(",", " ").split() or list(known)
-            if unknown := [name for name in names if name not in known]:
+            if unknown := [name for name in names if name not in known and name not in more]:
                 raise argparse.ArgumentTypeError(f"{unknown[0]}: one of {', '.join(known)}")
             return names
 
@@ -108,7 +110,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=1, help="the first seed")
     parser.add_argument("--ops", type=int, default=400, help="operations a walk")
     parser.add_argument("--modes", type=several(MODES), default=list(MODES), help="default: all")
-    parser.add_argument("--engines", type=several(ENGINES), default=list(ENGINES), help="default: both")
+    parser.add_argument("--engines", type=several(ENGINES, JUDGE), default=list(ENGINES), help="default: both; host compares it with itself")
     parser.add_argument("--arch", type=several(ARCHES), default=["x86_64"], help="default: x86_64; arm64 is judged by the same host")
     parser.add_argument("--kept", type=numbers, help="do only these operations, as 0-4,9")
     parser.add_argument("--jobs", type=int, default=1)

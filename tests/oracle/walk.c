@@ -6,8 +6,8 @@
    on its number alone. The transcript is the same on every run of one kernel, and the same on every kernel that behaves alike. */
 #include "walk_ops_use.h"
 
-enum { IN_PLACE = 1, FREE = 2, FILE = 4, FAULTS = 8, SHM = 16, LIMITS = 32, GROW = 64, LOCKS = 128, ADVICE = 256, COPIES = 512, MIXED = 1024,
-       ALL = 2047 };
+enum { IN_PLACE = 1, FREE = 2, FILE = 4, FAULTS = 8, SHM = 16, LIMITS = 32, GROW = 64, LOCKS = 128, ADVICE = 256, COPIES = 512,
+       MIXED = 1024, ALL = 2047 };
 static const char *const MODES[] = {"fixed", "free", "files", "faults", "shm", "limits", "grow", "locks", "advice", "copies", "mixed"};
 
 /* How often each operation is done in a mode: `some` in its modes, `more` in those that are about it. */
@@ -121,6 +121,8 @@ static void prepare(word mode, word seed)
     if (mode & (GROW | LIMITS | LOCKS | MIXED))
         add_window('h', break_at_start, 64);
     catch_faults();
+    if (mode & (IN_PLACE | FREE | FAULTS | MIXED))
+        set_process(seed);
     open_files();
     if (mode & (LOCKS | LIMITS) && seed % 4 < 2)
         give_up_locking();

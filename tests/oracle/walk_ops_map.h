@@ -234,11 +234,13 @@ static void op_remap_file_pages(void)
 
 static void op_advise(void)
 {
-    /* Not: 14, 25 (huge pages come when the kernel likes), 100, 101 (take memory away from the machine). */
-    static const int ADVICE[] = {0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19, 20, 21, 22, 23, 23, 24,
+    /* Not: 100 and 101, which take memory away from the machine. */
+    static const int ADVICE[] = {0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 23, 24, 25,
                                  102, 102, 103, 5, 104, -1};
     word at = some_address(), size = some_length(at);
     int advice = ONE_OF(ADVICE);
+    if ((style.long_ranges || style.placed_by_kernel) && (advice == 14 || advice == 25))
+        advice = 15; /* where a huge page has room, one comes when the kernel likes */
     say_range("madvise", at, size);
     say_field(" advice ", advice);
     say_result(S3(SYS_madvise, at, size, advice));
@@ -359,6 +361,21 @@ static void op_limit(void)
     say_result(sys(SYS_prlimit64, 0, LIMITS[which].number, (long)value, 0, 0, 0));
     say_result(sys(SYS_prlimit64, 0, LIMITS[which].number, 0, (long)before, 0, 0));
     say(before[0] == value[0] && before[1] == value[1] ? " kept" : " differs");
+}
+
+/* Settings of the process that hold for the whole walk: rights that imply each other, or exclude each other. */
+static void set_process(word seed)
+{
+    enum { READ_IMPLIES_EXEC = 0x0400000, SET_MDWE = 65 };
+    if (seed % 16 == 5) {
+        say("personality READ_IMPLIES_EXEC");
+        say_result(S1(SYS_personality, READ_IMPLIES_EXEC));
+        say_char('\n');
+    } else if (seed % 16 == 9) {
+        say("prctl SET_MDWE");
+        say_result(sys(SYS_prctl, SET_MDWE, 1, 0, 0, 0, 0));
+        say_char('\n');
+    }
 }
 
 /* Gives up CAP_IPC_LOCK, so that limits of locked memory hold. */

@@ -85,22 +85,27 @@ static void op_plant(void)
     touched("plant", at, worked, (long)value);
 }
 
-/* Calls the start of a page, if there is a planted function or nothing that can be read: anything else is no code of ours. */
+/* Calls the start of a page, if there is a planted function or nothing that can be read: anything else is no code of ours. What
+   process_vm_readv cannot copy the CPU may be able to read all the same: pages that may only be executed. */
 static void op_execute(void)
 {
-    word at = some_page();
-    long got = 0, copied = copy_page(at);
-    int planted = 0;
+    word at = some_page(), code[2] = {0, 0};
+    long got = 0;
+    int readable = copy_page(at) == PAGE, planted = 0;
+    if (readable) {
+        code[0] = ((word *)page_copy)[0];
+        code[1] = ((word *)page_copy)[1];
+    } else {
+        readable = TRY(&code[0], (word)probe_load8(at)) && TRY(&code[1], (word)probe_load8(at + 8));
+    }
     for (word value = 40; value < 44; value++)
-        planted |= ((word *)page_copy)[0] == code_first(value) && ((word *)page_copy)[1] == code_second();
-    if (copied == PAGE && !planted) {
+        planted |= code[0] == code_first(value) && code[1] == code_second();
+    if (readable && !planted) {
         say("execute ");
         say_place(at);
         say(": no code");
         return;
     }
-    if (copied > 0 && copied < PAGE)
-        return;
     int worked = TRY(&got, probe_call(at));
     touched("execute", at, worked, got);
 }
@@ -200,7 +205,8 @@ static void op_truncate(void)
 static void op_hole(void)
 {
     /* KEEP_SIZE and PUNCH_HOLE; ZERO_RANGE is not for every file system. */
-    word from = pick(12) * PAGE + (chance(3) ? pick(PAGE) : 0), size = 1 + pick(3 * PAGE), mode = ONE_OF(((const word[]){3, 3, 3, 0, 1, 2}));
+    static const word FALLOCATE[] = {3, 3, 3, 0, 1, 2};
+    word from = pick(12) * PAGE + (chance(3) ? pick(PAGE) : 0), size = 1 + pick(3 * PAGE), mode = ONE_OF(FALLOCATE);
     int file = some_file();
     say_field("fallocate mode ", (long)mode);
     say_field(" from ", (long)from);
@@ -386,7 +392,8 @@ static void op_shm_get(void)
 
 static void op_shm_attach(void)
 {
-    static const int FLAGS[] = {0, SHM_REMAP, SHM_REMAP, SHM_REMAP, SHM_RDONLY | SHM_REMAP, SHM_RND, SHM_RND | SHM_REMAP, SHM_EXEC | SHM_REMAP};
+    static const int FLAGS[] = {0, SHM_REMAP, SHM_REMAP, SHM_REMAP, SHM_RDONLY | SHM_REMAP, SHM_RND, SHM_RND | SHM_REMAP,
+                                SHM_EXEC | SHM_REMAP};
     word which = pick(5), at = some_address(), flags = (word)ONE_OF(FLAGS), odd = pick(24);
     if (odd == 0)
         at = 0;
