@@ -110,7 +110,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--start", type=int, default=1, help="the first seed")
     parser.add_argument("--ops", type=int, default=400, help="operations a walk")
     parser.add_argument("--modes", type=several(MODES), default=list(MODES), help="default: all")
-    parser.add_argument("--engines", type=several(ENGINES, JUDGE), default=list(ENGINES), help="default: both; host compares it with itself")
+    parser.add_argument("--engines", type=several(ENGINES, JUDGE), default=list(ENGINES), help="default: both; host: the host again")
     parser.add_argument("--arch", type=several(ARCHES), default=["x86_64"], help="default: x86_64; arm64 is judged by the same host")
     parser.add_argument("--kept", type=numbers, help="do only these operations, as 0-4,9")
     parser.add_argument("--jobs", type=int, default=1)
