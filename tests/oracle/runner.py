@@ -30,7 +30,9 @@ from tests.oracle.walks import (
     by_the_host,
     compare,
     numbers,
+    only,
     shrink,
+    without,
 )
 
 REGRESSIONS = HERE / "regressions"
@@ -46,8 +48,12 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def one_walk(walk: Walk, arch: str, engine: str, emulator: Emulator) -> tuple[Outcome, Outcome, Difference | None]:
+def one_walk(
+    walk: Walk, arch: str, engine: str, emulator: Emulator, ignored: frozenset[str] = frozenset()
+) -> tuple[Outcome, Outcome, Difference | None]:
     host, ours = by_the_host(walk), emulator.run(walk, arch, engine)
+    if ignored:
+        host, ours = without(host, ignored | {"same"}), without(ours, ignored | {"same"})
     return host, ours, compare(host, ours)
 
 
@@ -68,9 +74,11 @@ def work(walk: Walk, options: argparse.Namespace, tally: Tally, emulators: threa
     """One walk on every engine and architecture asked for."""
     if not hasattr(emulators, "mine"):
         emulators.mine = Emulator()
+    if options.only:
+        walk = only(walk, options.only)
     for arch in options.arch:
         for engine in options.engines:
-            host, ours, difference = one_walk(walk, arch, engine, emulators.mine)
+            host, ours, difference = one_walk(walk, arch, engine, emulators.mine, options.ignore)
             where = f"{walk.mode} seed {walk.seed} on {arch} {engine}"
             text = ""
             if difference is not None:
@@ -79,7 +87,7 @@ def work(walk: Walk, options: argparse.Namespace, tally: Tally, emulators: threa
                     seen = tally.differences[difference.name]
                 if not options.no_shrink and seen < options.each:
                     shrunk, smallest = shrink(
-                        walk, difference, lambda tried: one_walk(tried, arch, engine, emulators.mine)[2]  # noqa: B023
+                        walk, difference, lambda tried: one_walk(tried, arch, engine, emulators.mine, options.ignore)[2]  # noqa: B023
                     )
                 if seen < options.each:
                     text = f"\n== {difference.name}: {where}\n   walk {' '.join(shrunk.words())}\n{smallest.text(16)}"
@@ -96,6 +104,9 @@ def work(walk: Walk, options: argparse.Namespace, tally: Tally, emulators: threa
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:
+    def names(text: str) -> frozenset[str]:
+        return frozenset(text.split(","))
+
     def several(known: tuple[str, ...], *more: str) -> Callable[[str], list[str]]:
         def chosen(text: str) -> list[str]:
             names = text.replace(",", " ").split() or list(known)
@@ -113,6 +124,8 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--engines", type=several(ENGINES, JUDGE), default=list(ENGINES), help="default: both; host: the host again")
     parser.add_argument("--arch", type=several(ARCHES), default=["x86_64"], help="default: x86_64; arm64 is judged by the same host")
     parser.add_argument("--kept", type=numbers, help="do only these operations, as 0-4,9")
+    parser.add_argument("--only", type=names, help="operations to do: their names as in the transcripts, separated by commas")
+    parser.add_argument("--ignore", type=names, default=frozenset(), help="parts of the state not to compare: totals,smaps,...")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--each", type=int, default=1, help="how many differences of a kind are shrunk and shown")
     parser.add_argument("--no-shrink", action="store_true")
