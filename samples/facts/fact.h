@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define PG 4096L
+#define FAULT -5000
 #define KEEP __attribute__((unused)) static
 #define NONE PROT_NONE
 #define R PROT_READ
@@ -80,6 +81,7 @@ KEEP const char *ename(long number) { return number ? strerrorname_np((int)numbe
 
 /* A result: an errno name, a place in the area as @page, a small number, or "elsewhere". */
 KEEP const char *said(long r) {
+    if (r == FAULT) return "fault";
     if (r < 0 && r > -4096) return ename(-r);
     if (A && r >= (long)A - 2048 * PG && r <= (long)A + (N + 2048) * PG) {
         long off = r - (long)A;
@@ -114,7 +116,7 @@ KEEP char *hex(char *at, unsigned long *value) {
     }
 }
 
-/* The mappings that overlap n pages from `base`, e.g. "rw-p 0+2 | r--s 2+1 @5 data". */
+/* The mappings that overlap n pages from `base`, e.g. "rw-p 0+2 | r--s 2+1 @5 data". One that begins lower is told as beginning at base. */
 KEEP const char *shape_of(char *base, long n) {
     char *start = text(""), *out = start, *end = start + 4000;
     if (slurp("/proc/self/maps") < 0) return "no maps";
@@ -133,8 +135,10 @@ KEEP const char *shape_of(char *base, long n) {
         while (*at == ' ') at++;
         if (from < (unsigned long)(base + n * PG) && to > (unsigned long)base && end - out > 200) {
             char *slash = strrchr(at, '/');
+            if (from < (unsigned long)base) off += (unsigned long)base - from, from = (unsigned long)base;
             out += sprintf(out, "%s%.4s %ld+%ld", out == start ? "" : " | ", perm, ((long)from - (long)base) / PG, (long)(to - from) / PG);
-            if (ino || *at) out += sprintf(out, " @%ld %.80s", off / PG, slash ? slash + 1 : at);
+            if (*at == '[') out += sprintf(out, " %s", at);
+            else if (ino || *at) out += sprintf(out, " @%ld %.80s", off / PG, slash ? slash + 1 : at);
         }
         at = next + 1;
     }
@@ -219,6 +223,16 @@ KEEP long lock(double k, double n) { return sc(SYS_mlock, P(k), (long)(n * PG));
 KEEP long unlock(double k, double n) { return sc(SYS_munlock, P(k), (long)(n * PG)); }
 KEEP long seal(double k, double n) { return sc(SYS_mseal, P(k), (long)(n * PG), 0); }
 
+/* mincore of n pages: its result and the bits. */
+KEEP const char *resident(double k, long n) {
+    unsigned char bits[64];
+    memset(bits, 7, sizeof bits);
+    char *out = text("%s ", said(sc(SYS_mincore, P(k), n * PG, bits))), *at = out + strlen(out);
+    for (long i = 0; i < n; i++) *at++ = bits[i] == 7 ? '-' : (char)('0' + bits[i]);
+    *at = 0;
+    return out;
+}
+
 /* ------------------------------------------------------------------ accesses that may fault */
 KEEP sigjmp_buf fault_jump;
 KEEP volatile int fault_sig, fault_code;
@@ -253,20 +267,21 @@ KEEP const char *fault_text(void) {
 #define LOAD(at) ((void)*(volatile char *)(at))
 #define STORE(at) (*(volatile char *)(at) = 1)
 #define T(section, code) line(section, #code, ATTEMPT(code))
-/* Byte at page k (or plus some bytes), -1 when it faults. */
+/* The byte at page k, FAULT when it cannot be read; got() is it in words. */
 KEEP int get_at(volatile char *at) {
     catch_faults();
-    if (sigsetjmp(fault_jump, 0)) return -1;
+    if (sigsetjmp(fault_jump, 0)) return FAULT;
     return *at & 255;
 }
 KEEP int put_at(volatile char *at, int value) {
     catch_faults();
-    if (sigsetjmp(fault_jump, 0)) return -1;
+    if (sigsetjmp(fault_jump, 0)) return FAULT;
     *at = (char)value;
     return 0;
 }
 #define get(k) get_at(P(k))
 #define put(k, value) put_at(P(k), value)
+#define got(k) said(get(k))
 #define touch(k) put_at(P(k), 1)
 
 /* ------------------------------------------------------------------ files, capabilities, limits */

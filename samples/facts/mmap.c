@@ -224,20 +224,19 @@ static void fixed(void) {
 static void populate(void) {
     area(16);
     fd = file("data", 2);
-    unsigned char vec[8];
     C("1.1", mapx(0, 4, RW, PRIV | ANON | MAP_POPULATE));
-    V("1.1", "resident", "%s %s", said(sc(SYS_mincore, P(0), 4 * PG, vec)), text("%d%d%d%d", vec[0], vec[1], vec[2], vec[3]));
+    V("1.1", "resident", "%s", resident(0, 4));
     C("1.1", mapx(0, 4, RW, PRIV | ANON | MAP_POPULATE | MAP_NONBLOCK));
-    V("1.1", "resident", "%s %s", said(sc(SYS_mincore, P(0), 4 * PG, vec)), text("%d%d%d%d", vec[0], vec[1], vec[2], vec[3]));
+    V("1.1", "resident", "%s", resident(0, 4));
     C("1.1", mapx(0, 4, NONE, PRIV | ANON | MAP_POPULATE));
-    V("1.1", "resident", "%s %s", said(sc(SYS_mincore, P(0), 4 * PG, vec)), text("%d%d%d%d", vec[0], vec[1], vec[2], vec[3]));
+    V("1.1", "resident", "%s", resident(0, 4));
     C("1.1", mapx(0, 4, R, PRIV | ANON | MAP_POPULATE));
-    V("1.1", "resident", "%s %s", said(sc(SYS_mincore, P(0), 4 * PG, vec)), text("%d%d%d%d", vec[0], vec[1], vec[2], vec[3]));
+    V("1.1", "resident", "%s", resident(0, 4));
     C("1.1", mapf(0, 4, RW, PRIV | MAP_POPULATE, fd, 0));
     C("1.1", mapf(0, 4, RW, SHAR | MAP_POPULATE, fd, 0));
     C("1.1", mapf(0, 4, R, SHAR | MAP_POPULATE, fd, 7));
     C("1.1", mapx(0, 4, RW, PRIV | ANON | MAP_LOCKED));
-    V("1.1", "resident", "%s %s", said(sc(SYS_mincore, P(0), 4 * PG, vec)), text("%d%d%d%d", vec[0], vec[1], vec[2], vec[3]));
+    V("1.1", "resident", "%s", resident(0, 4));
     V("1.1", "flags", "%s", vmflags(0));
     C("1.1", mapx(0, 4, NONE, PRIV | ANON | MAP_LOCKED));
     C("1.1", mapf(0, 4, R, SHAR | MAP_LOCKED, fd, 0));
