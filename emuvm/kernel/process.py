@@ -83,6 +83,7 @@ class Process:
         self.space = space
         self.mm = mm
         self.engine = engine
+        mm.attach_pages(engine.memory)
         self.mem = UserMemory(space, engine.memory, arch, mm.grow_stack)
         self.files: Any = files
         self.fs: Any = fs
