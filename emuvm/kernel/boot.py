@@ -34,6 +34,8 @@ class Options(NamedTuple):
     adapter: Literal["paged", "regions"] = "paged"
     memory: int = INFINITY
     """RLIMIT_DATA in bytes: private writable memory, reservations not counted."""
+    kernel: str = ""
+    """Linux version whose rules the memory calls follow: '6.1', 'host' for the host's. '': emuvm's default."""
 
 
 class NotOpened(LoadError):
@@ -54,8 +56,10 @@ def boot(
     envp: Sequence[bytes],
     options: Options = Options(),  # noqa: B008 - immutable
     write: Callable[[str], object] | None = None,
+    begin: Callable[[Process], object] | None = None,
 ) -> Process:
-    """A process that is about to run `program`, a guest path. Close it when done. `write` takes the notices.
+    """A process that is about to run `program`, a guest path. Close it when done. `write` takes the notices. `begin` is
+    called with the process while its address space is still empty: the moment to subscribe.
 
     NotOpened: no such program. LoadError: none that can be run (errno as execve). GuestError: E2BIG.
     """
@@ -76,6 +80,8 @@ def boot(
         proc = Process(arch, space, mm, engine, files=files, fs=fs, reporter=reporter)
         space.checking = proc.system.switched_on("EMUVM_CHECK")
         proc.umask = fs.umask
+        if begin is not None:
+            begin(proc)
         install(proc, prepare(proc, source, path, argv, envp, exe))
     except BaseException:
         if engine is not None:
