@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 Bound = Callable[[tuple[int, ...]], int]
+Watcher = Callable[[str, Bound], Bound]
+"""(name, what makes the call) -> what makes it and is watched; a call without a name in the table is 'number 1234'."""
 
 
 class TimeLimit(Exception):
@@ -37,6 +39,7 @@ class Dispatcher:
         self._fast: dict[int, Bound | None] = {}
         self._slow: dict[int, Bound] = {}
         self._last: tuple[int, tuple[int, ...]] = (-1, ())
+        self._watchers: list[Watcher] = []
         self.unknown: dict[str, int] = {}
         """Calls answered with ENOSYS for want of a handler, by name, with how often."""
 
@@ -56,8 +59,14 @@ class Dispatcher:
             return None
         return result if result >= 0 else result & self._word
 
+    def watch(self, watcher: Watcher) -> None:
+        """Have every call, known or not, made through what `watcher` makes of it, and none inside the engine's hook."""
+        self._watchers.append(watcher)
+        self._fast.clear()
+        self._slow.clear()
+
     def _bind_fast(self, number: int) -> Bound | None:
-        if self._proc.arch.error_flag:
+        if self._proc.arch.error_flag or self._watchers:
             return None
         spec = registry.find(self._names.get(number, ""))
         if spec is None or not spec.pure:
@@ -104,9 +113,14 @@ class Dispatcher:
         name = self._names.get(number, f"number {number}")
         spec = registry.find(name)
         if spec is None:
-            return lambda args: self._missing(name)
-        bound = registry.bind(spec, self._proc, self._proc.arch.bits, self._proc.mem)
+            return self._watched(name, lambda args: self._missing(name))
+        bound = self._watched(name, registry.bind(spec, self._proc, self._proc.arch.bits, self._proc.mem))
         self._slow[number] = bound
+        return bound
+
+    def _watched(self, name: str, bound: Bound) -> Bound:
+        for watcher in self._watchers:
+            bound = watcher(name, bound)
         return bound
 
     def _missing(self, name: str) -> int:

@@ -9,7 +9,7 @@ says so.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emuvm.abi.arch import Arch
 from emuvm.abi.sigframes import Sigaction, StackT
@@ -28,6 +28,9 @@ from emuvm.mm.maps import line
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import File, Vma, VmFlag
 from emuvm_loaders import printable
+
+if TYPE_CHECKING:
+    from emuvm.kernel.tracing import Tracer
 
 
 class ExitStatus(NamedTuple):
@@ -122,6 +125,7 @@ class Process:
         """The Plan of the image that runs."""
         self.replaced = False
         """The running call was an execve that succeeded: its result is not stored."""
+        self.tracer: Tracer | None = None
         self.dispatcher = Dispatcher(self)
         engine.fast_call = self.dispatcher.fast
 
@@ -199,6 +203,8 @@ class Process:
         if default_action(signal) is Action.STOP and (always or handler == SIG_DFL):
             self.reporter.once(f"stop{signal}", f"{Signal(signal).name} does not stop the program: emuvm has no job control")
             return
+        if self.tracer is not None and signal != Signal.SIGKILL:
+            self.tracer.signal(info)
         self.ended = ExitStatus(0, signal)
         undelivered = not always and handler not in (SIG_DFL, SIG_IGN)
         self.reporter.death(self, info, undelivered)

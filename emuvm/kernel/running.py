@@ -5,7 +5,7 @@ Owns: PATH search, the environment, the time limit, closing. Must not know how o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,8 @@ class Refused(Exception):
 
 
 @contextmanager
-def started(wanted: Request) -> Iterator[Process]:
-    """The process, ready to run; closed at the end. Refused."""
+def started(wanted: Request, begin: Callable[[Process], object] | None = None) -> Iterator[Process]:
+    """The process, ready to run; closed at the end. Refused. `begin`: as for `boot`; who traces hooks on there."""
     env = environment(wanted.environment)
     options = Options(
         root=wanted.root,
@@ -41,8 +41,9 @@ def started(wanted: Request) -> Iterator[Process]:
         allow_all=wanted.allow_all,
         adapter="regions" if wanted.engine == "regions" else "paged",
         memory=INFINITY if wanted.memory is None else wanted.memory,
+        kernel=wanted.kernel,
     )
-    proc = _boot(wanted, env, options)
+    proc = _boot(wanted, env, options, begin)
     watchers: list[Interrupter | TimeLimiter] = []
     try:
         watchers.append(Interrupter(proc))
@@ -52,15 +53,17 @@ def started(wanted: Request) -> Iterator[Process]:
     finally:
         for watcher in reversed(watchers):
             watcher.cancel()
+        if proc.tracer is not None and proc.ended is not None:
+            proc.tracer.exited(proc.ended)
         proc.close()
 
 
-def _boot(wanted: Request, env: list[bytes], options: Options) -> Process:
+def _boot(wanted: Request, env: list[bytes], options: Options, begin: Callable[[Process], object] | None) -> Process:
     argv = [text.encode(errors="surrogateescape") for text in (wanted.program, *wanted.args)]
     missing: NotOpened | None = None
     for path in _candidates(wanted.program, env):
         try:
-            return boot(path, argv, env, options, write_stderr)
+            return boot(path, argv, env, options, write_stderr, begin)
         except NotOpened as error:
             if error.errno not in (_ENOENT, _ENOTDIR):
                 raise Refused(path, error.reason, missing=False) from error

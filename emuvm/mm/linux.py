@@ -24,7 +24,7 @@ from emuvm.mm.guards import Guards
 from emuvm.mm.layout import GUARD_PAGES, Layout, next_region, place, start_gap
 from emuvm.mm.limits import INFINITY, Limits
 from emuvm.mm.pages import NoPages, Pages
-from emuvm.mm.rules import LOCKS, Kernel
+from emuvm.mm.rules import KERNEL, LOCKS, Kernel
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.totals import Totals
 from emuvm.mm.types import RIGHTS, Anon, File, Vma, VmFlag
@@ -90,7 +90,7 @@ class LinuxMm:
         layout: Layout | None = None,
         *,
         pages: Pages | None = None,
-        kernel: Kernel = (6, 18),
+        kernel: Kernel = KERNEL,
     ) -> None:
         self.space = space
         self.arch = arch
