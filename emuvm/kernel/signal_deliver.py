@@ -52,6 +52,8 @@ class Delivery:
             info = self.take(~state.mask)
             if info is None:
                 break
+            if proc.tracer is not None and info.signal != Signal.SIGKILL:
+                proc.tracer.signal(info)
             action = state.actions.get(info.signal)
             if info.signal == Signal.SIGKILL or action is None or action.handler == SIG_DFL:
                 self._default(info)
