@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 
 def memory(proc: Process, stop: FaultStop) -> None:
-    """Grow the stack, or send SIGSEGV or SIGBUS."""
+    """Grow the stack, make a vsyscall, or send SIGSEGV or SIGBUS."""
     address = stop.address
+    if stop.access is Access.EXEC and not stop.mapped:
+        from emuvm.kernel import vsyscall
+
+        if vsyscall.called(proc):
+            return
     if not stop.mapped and address < proc.arch.task_size and proc.mm.grow_stack(address):
         return
     proc.kill(explain(proc, stop), forced=True)
