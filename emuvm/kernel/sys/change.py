@@ -200,7 +200,8 @@ def _change_open(proc: Process, fd: int, change: Callable[[int], None]) -> int:
     file: OpenFile = proc.files.opened(fd)
     if file.host_fd < 0:
         raise GuestError(Errno.EPERM, "/proc/self cannot be changed")
-    proc.fs.changing(file.host_fd, file.name)
+    if not file.own:
+        proc.fs.changing(file.host_fd, file.name)
     change(file.host_fd)
     return 0
 

@@ -15,7 +15,6 @@ from emuvm.abi.flags import Access, At, Mode, Open, convert_open, open_for
 from emuvm.abi.structs import Stat, Statfs, dirent64_size, pack_dirent64, pack_stat, pack_statfs, pack_statx
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, hostfs, procfs
-from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.fs import Hidden
 from emuvm.kernel.registry import syscall
 
@@ -105,11 +104,13 @@ def _open_again(proc: Process, name: bytes, flags: int) -> OpenFile:
     if flags & Open.O_DIRECTORY and not file.is_directory:
         raise GuestError(Errno.ENOTDIR, "not a directory")
     wants_write = flags & Open.O_ACCMODE != Open.O_RDONLY or flags & Open.O_TRUNC
-    if wants_write and not file.writable() and not proc.fs.may_change(file.host_fd):
+    if wants_write and not (file.writable() or file.own or proc.fs.may_change(file.host_fd)):
         proc.fs.refused(file.name)
+    if flags & Open.O_TRUNC:
+        file.check_size(0)
     kept = flags & (Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_TRUNC)
     fd = hostfs.reopen(file.host_fd, convert_open(kept, Open, hostfd.HOST_OPEN))
-    return HostOpenFile(fd, kept & ~Open.O_TRUNC | Open.O_LARGEFILE, file.path)
+    return file.again(fd, kept & ~Open.O_TRUNC | Open.O_LARGEFILE)
 
 
 def _open(proc: Process, dirfd: int, path: bytes, flags: int, mode: int) -> int:
