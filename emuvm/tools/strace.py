@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import ExitStatus, Process
 
 _SENT = (signals.Code.SI_USER, signals.Code.SI_TKILL)
+_FAULTS = (signals.Signal.SIGILL, signals.Signal.SIGTRAP, signals.Signal.SIGBUS, signals.Signal.SIGFPE, signals.Signal.SIGSEGV)
+"""Their siginfo has an address whenever the kernel sends them."""
 
 
 class Strace:
@@ -107,7 +109,7 @@ class Strace:
 
     def _siginfo(self, info: SignalInfo) -> str:
         rest: dict[str, int] = {}
-        if info.address is not None or info.code in range(1, signals.Code.SI_KERNEL):
+        if info.address is not None or (info.code > 0 and info.signal in _FAULTS):
             rest["address"] = info.address or 0
         elif info.code in _SENT or info.code == signals.Code.SI_QUEUE:
             pid, uid = getattr(info, "pid", None), getattr(info, "uid", None)

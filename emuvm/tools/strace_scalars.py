@@ -12,9 +12,23 @@ from emuvm.abi.flags import At, Mode, Open
 from emuvm.abi.flags_mm import Map, Memory
 from emuvm.abi.structs import decode_dev
 from emuvm.tools.strace_call import (
-    PATH_SHOWN, Call, Decoder, decoder, flags, hexed, maker, mode, one, pointer, s32, s64, u32, wanted,
+    PATH_SHOWN,
+    Call,
+    Decoder,
+    decoder,
+    flags,
+    hexed,
+    maker,
+    mode,
+    one,
+    pointer,
+    s32,
+    s64,
+    u32,
+    wanted,
 )  # fmt: skip
 from emuvm.tools.strace_text import quote, quote_hex
+
 
 @decoder("d", "int", "fd")
 def integer(call: Call, value: int) -> str:
@@ -39,6 +53,11 @@ def ulong(call: Call, value: int) -> str:
 @decoder("x", "flags")
 def hexadecimal(call: Call, value: int) -> str:
     return hexed(u32(value))
+
+
+@decoder("x0")
+def hexadecimal_with_prefix(call: Call, value: int) -> str:
+    return f"{u32(value):#x}"
 
 
 @decoder("X")

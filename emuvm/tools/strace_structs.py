@@ -50,8 +50,8 @@ def statfs(call: Call, value: int) -> str:
         return pointer(value)
     kind, bsize, blocks, bfree, bavail, files, ffree, first, second, namelen, frsize, bits = found
     return (
-        f"{{f_type={one(kind, call.names('super'))}, f_bsize={bsize}, f_blocks={blocks}, f_bfree={bfree}, f_bavail={bavail}, f_files={files}, "
-        f"f_ffree={ffree}, f_fsid={{val=[{hexed(first)}, {hexed(second)}]}}, f_namelen={namelen}, f_frsize={frsize}, "
+        f"{{f_type={one(kind, call.names('super'))}, f_bsize={bsize}, f_blocks={blocks}, f_bfree={bfree}, f_bavail={bavail}, "
+        f"f_files={files}, f_ffree={ffree}, f_fsid={{val=[{hexed(first)}, {hexed(second)}]}}, f_namelen={namelen}, f_frsize={frsize}, "
         f"f_flags={flags(bits, call.names('statfs'))}}}"
     )
 
@@ -288,8 +288,7 @@ def sigaction(call: Call, value: int) -> str:
     handler = {signals.SIG_DFL: "SIG_DFL", signals.SIG_IGN: "SIG_IGN"}.get(action.handler, f"{action.handler:#x}")
     if action.handler == (1 << call.arch.bits) - 1:
         handler = "SIG_ERR"
-    field = "sa_sigaction" if action.flags & signals.SA_SIGINFO and handler.startswith("0x") else "sa_handler"
-    text = f"{{{field}={handler}, sa_mask={signal_set(action.mask)}, sa_flags={flags(action.flags, call.names('sa'))}"
+    text = f"{{sa_handler={handler}, sa_mask={signal_set(action.mask)}, sa_flags={flags(action.flags, call.names('sa'))}"
     return f"{text}, sa_restorer={pointer(action.restorer)}}}" if action.flags & signals.SA_RESTORER else text + "}"
 
 
@@ -349,3 +348,28 @@ def siginfo_text(number: int, code: int, rest: dict[str, int]) -> str:
     if "address" in rest:
         parts.append(f"si_addr={pointer(rest['address'])}")
     return f"{{{', '.join(parts)}}}"
+
+
+@maker("cloneargs")
+def clone_arguments(index: str) -> Decoder:
+    """struct clone_args, of which that argument tells the size: what counts in its first version."""
+
+    def show(call: Call, value: int) -> str:
+        found = call.unpack(value, "8Q") if call.args[int(index)] >= 64 else None
+        if found is None:
+            return pointer(value)
+        bits, pidfd, child_tid, parent_tid, exit_signal, start, size, tls = found
+        known = dict(call.names("clone").entries)
+        parts = [f"flags={flags(bits, call.names('clone'))}"]
+        if bits & known["CLONE_PIDFD"]:
+            parts.append(f"pidfd={pointer(pidfd)}")
+        if bits & (known["CLONE_CHILD_SETTID"] | known["CLONE_CHILD_CLEARTID"]):
+            parts.append(f"child_tid={pointer(child_tid)}")
+        if bits & known["CLONE_PARENT_SETTID"]:
+            parts.append(f"parent_tid={pointer(parent_tid)}")
+        parts += [f"exit_signal={signal(exit_signal)}", f"stack={pointer(start)}", f"stack_size={hexed(size)}"]
+        if bits & known["CLONE_SETTLS"]:
+            parts.append(f"tls={pointer(tls)}")
+        return f"{{{', '.join(parts)}}}"
+
+    return show
