@@ -7,7 +7,7 @@ The engine runs, we act between runs: `Engine.run()` returns a Stop, the kernel 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -144,6 +144,21 @@ class Engine(Protocol):
         """Read a register by its ABI name in lower case ('rax', 'x0', 'pc', 'fs_base', ...); also 'pc' and 'sp' everywhere."""
 
     def set(self, register: str, value: int) -> None: ...
+
+    def get_many(self, registers: tuple[str, ...]) -> list[int]:
+        """The same for several general registers at once. Pass the same tuple each time: its look-up is kept."""
+
+    def set_many(self, registers: tuple[str, ...], values: Sequence[int]) -> None:
+        """Store several general registers at once, in order. Values are taken modulo 2**64."""
+
+    def fpu_state(self) -> bytes:
+        """Floating point and vector registers, as Linux puts them into a signal frame.
+
+        x86-64: 512 bytes as FXSAVE64 stores them. arm64: 528 bytes, struct fpsimd_context with its head.
+        """
+
+    def set_fpu_state(self, state: bytes) -> None:
+        """Load what `fpu_state` gave: the first 512 or 528 bytes of `state`; the head, MXCSR_MASK and reserved bytes are not looked at."""
 
     def reset(self) -> None:
         """All registers as in a new engine."""

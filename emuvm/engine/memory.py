@@ -6,7 +6,7 @@ Unicorn nor the host's memory. Files behind shared mappings are read when mapped
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -196,6 +196,7 @@ class MemoryEngine:
         self.registers: dict[str, int] = {}
         self.script: list[Stop | Callable[[], Stop]] = []
         self._stop = False
+        self._fpu = bytes(528 if arch.name == "arm64" else 512)
 
     def run(self) -> Stop:
         """The next stop of the script; a callable is called for it."""
@@ -216,8 +217,25 @@ class MemoryEngine:
     def set(self, register: str, value: int) -> None:
         self.registers[self._name(register)] = value & (1 << self.arch.bits) - 1
 
+    def get_many(self, registers: tuple[str, ...]) -> list[int]:
+        return [self.get(name) for name in registers]
+
+    def set_many(self, registers: tuple[str, ...], values: Sequence[int]) -> None:
+        for name, value in zip(registers, values, strict=True):
+            self.set(name, value)
+
+    def fpu_state(self) -> bytes:
+        """Zeros until somebody sets it."""
+        return self._fpu
+
+    def set_fpu_state(self, state: bytes) -> None:
+        if len(state) < len(self._fpu):
+            raise EngineError(f"a state of {len(state)} bytes is too short")
+        self._fpu = bytes(state[: len(self._fpu)])
+
     def reset(self) -> None:
         self.registers.clear()
+        self._fpu = bytes(len(self._fpu))
 
     def set_result(self, value: int) -> None:
         self.set(self.arch.syscall_result, value)

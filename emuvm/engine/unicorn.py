@@ -13,7 +13,7 @@ mov to control registers) are not refused. Nothing of the host is within their r
 from __future__ import annotations
 
 from _thread import allocate_lock, get_ident, start_new_thread
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from unicorn.unicorn_const import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK, UC_HOOK_INSN, UC_HOOK_INTR
@@ -25,6 +25,7 @@ from emuvm.errors import EngineError
 
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch
+    from emuvm.engine.unicorn_fpu import Fpu
     from emuvm.engine.unicorn_paged import PagedMemory
     from emuvm.engine.unicorn_regions import RegionsMemory
     from emuvm.mm.space import AddressSpace
@@ -65,6 +66,8 @@ class UnicornEngine:
         machine.prepare(self.uc, machine)
         self._fresh = self.uc.context_save()
         self._numbers: dict[str, Registers] = {}
+        self._sets: dict[tuple[str, ...], tuple[Registers, Registers]] = {}
+        self._fpu: Fpu | None = None
         self._event: Stop | None = None
         self._error: BaseException | None = None
         self._runner = 0
@@ -256,6 +259,34 @@ class UnicornEngine:
         """Write a register; the value is taken modulo 2**64."""
         self._registers(register).write(value & _WORD)
 
+    def get_many(self, registers: tuple[str, ...]) -> list[int]:
+        """Several general registers by one call."""
+        return (self._sets.get(registers) or self._set_of(registers))[0].read()
+
+    def set_many(self, registers: tuple[str, ...], values: Sequence[int]) -> None:
+        """Store several general registers by one call, in order; values are taken modulo 2**64."""
+        (self._sets.get(registers) or self._set_of(registers))[1].write(*values)
+
+    def _set_of(self, names: tuple[str, ...]) -> tuple[Registers, Registers]:
+        """(for reading, for writing): not one, so that no wide value stays above a narrow register."""
+        numbers = [self._machine.number(self._real(name)) for name in names]
+        found = self._sets[names] = Registers(self._raw, numbers), Registers(self._raw, numbers)
+        return found
+
+    def fpu_state(self) -> bytes:
+        """Floating point and vector registers: see engine.base."""
+        return (self._fpu or self._open_fpu()).read()
+
+    def set_fpu_state(self, state: bytes) -> None:
+        """Load what `fpu_state` gave."""
+        (self._fpu or self._open_fpu()).write(state)
+
+    def _open_fpu(self) -> Fpu:
+        from emuvm.engine.unicorn_fpu import FPUS
+
+        self._fpu = FPUS[self.arch.name](self._raw, self._machine.number)
+        return self._fpu
+
     def set_result(self, value: int) -> None:
         """Store a system call's raw result (negative: -errno)."""
         self._result.write(value & _WORD)
@@ -267,11 +298,13 @@ class UnicornEngine:
     def _registers(self, name: str) -> Registers:
         found = self._numbers.get(name)
         if found is None:
-            real = {"pc": self.arch.pc, "sp": self.arch.sp}.get(name, name)
-            found = self._numbers[name] = Registers(self._raw, [self._machine.number(real)])
+            found = self._numbers[name] = Registers(self._raw, [self._machine.number(self._real(name))])
         # Unicorn stores narrow registers with their own width.
         found.values[0] = 0
         return found
+
+    def _real(self, name: str) -> str:
+        return {"pc": self.arch.pc, "sp": self.arch.sp}.get(name, name)
 
     def close(self) -> None:
         """Free the engine and the guest's memory. The space stays, unmirrored."""

@@ -111,6 +111,28 @@ class Registers:
         return self.values[:]
 
     def write(self, *values: int) -> None:
-        """Store all of them. Values must fit into 64 bits."""
+        """Store all of them; ctypes takes values modulo 2**64."""
         self.values[:] = values  # type: ignore[call-overload]  # a tuple does, and a list costs more
         self._write(*self._args)
+
+
+class State:
+    """A fixed set of registers of any width, each at its place in a block of bytes, read or written by one call."""
+
+    def __init__(self, raw: Raw, length: int, places: list[tuple[int, int]]) -> None:
+        """`places`: (Unicorn's number, offset in the block), in the order in which they are written."""
+        count = len(places)
+        self.block = (ctypes.c_uint8 * length)()
+        base = ctypes.addressof(self.block)
+        ids = (ctypes.c_int * count)(*(number for number, _ in places))
+        pointers = (ctypes.c_void_p * count)(*(base + offset for _, offset in places))
+        self._kept = (ids, pointers)
+        self._args = (raw.handle, ctypes.byref(ids), ctypes.byref(pointers), ctypes.c_int(count))
+
+    def read(self) -> None:
+        """Fill the block; bytes of no register keep their value."""
+        _lib.uc_reg_read_batch(*self._args)
+
+    def write(self) -> None:
+        """Load the registers from the block."""
+        _lib.uc_reg_write_batch(*self._args)

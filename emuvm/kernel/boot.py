@@ -5,21 +5,27 @@ Owns: which parts a process is made of, and the options of a run. Must not know 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 from emuvm.abi.arch import BY_NAME, Arch
+from emuvm.abi.flags import Rlimit
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
 from emuvm.kernel.execve import install, prepare
 from emuvm.kernel.files import FileTable
 from emuvm.kernel.fs import Filesystem
+from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.process import Process
 from emuvm.kernel.report import Reporter
 from emuvm.mm.linux import INFINITY, Limits, LinuxMm
+from emuvm.mm.rules import KERNEL, Kernel
 from emuvm.mm.space import AddressSpace
 from emuvm_loaders import Image, LoadError, load
+
+_CAP_IPC_LOCK, _CAP_SYS_RAWIO = 14, 17
 
 
 class Options(NamedTuple):
@@ -50,6 +56,28 @@ def architecture(image: Image) -> Arch:
     return arch
 
 
+def _kernel(system: HostSystem, wanted: str) -> Kernel:
+    """The version a name stands for: '6.12', 'host', or '' for the newest whose rules are known."""
+    text = system.uname()[2] if wanted == "host" else wanted
+    numbers = [int(digits) for digits in re.findall(r"\d+", text)[:2]]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else KERNEL
+
+
+def _limits(system: HostSystem, options: Options) -> Limits:
+    """What the process may map: the limits emuvm's own process has, and --mem."""
+    data, data_hard = system.limit(Rlimit.RLIMIT_DATA)
+    return Limits(
+        address_space=system.limit(Rlimit.RLIMIT_AS)[0],
+        data=min(data, options.memory),
+        data_hard=min(data_hard, options.memory),
+        stack=system.limit(Rlimit.RLIMIT_STACK)[0],
+        memlock=system.limit(Rlimit.RLIMIT_MEMLOCK)[0],
+        commit=system.total_memory,
+        overcommit=system.overcommit(),
+        ipc_lock=bool(system.capabilities >> _CAP_IPC_LOCK & 1),
+    )
+
+
 def boot(
     program: str,
     argv: Sequence[bytes],
@@ -76,8 +104,10 @@ def boot(
         arch = architecture(image)
         space = AddressSpace(0, arch.task_size, arch.page_size)
         engine = UnicornEngine(arch, space, adapter=options.adapter)
-        mm = LinuxMm(space, arch, Limits(data=options.memory))
-        proc = Process(arch, space, mm, engine, files=files, fs=fs, reporter=reporter)
+        system = HostSystem()
+        mm = LinuxMm(space, arch, _limits(system, options), kernel=_kernel(system, options.kernel))
+        mm.raw_io = bool(system.capabilities >> _CAP_SYS_RAWIO & 1)
+        proc = Process(arch, space, mm, engine, files=files, fs=fs, system=system, reporter=reporter)
         space.checking = proc.system.switched_on("EMUVM_CHECK")
         proc.umask = fs.umask
         if begin is not None:

@@ -128,6 +128,11 @@ class Dispatcher:
         self._proc.reporter.once(name, f"system call {name} is not implemented: the program gets ENOSYS")
         return -Errno.ENOSYS
 
+    @property
+    def last_call(self) -> tuple[int, tuple[int, ...]]:
+        """(number, raw arguments) of the last call that was begun; -1 before the first."""
+        return self._last
+
     def describe_last(self) -> str:
         """The last call that was begun, for messages: 'write(0x1, 0x7ffe..., 0x5)'."""
         number, args = self._last

@@ -73,6 +73,7 @@ def install(proc: Process, new: Prepared) -> None:
     again = proc.plan is not None
     if again:
         proc.space.clear()
+        mm.def_flags = 0
     top = arch.stack_top
     mm.mmap(
         MapRequest(new.stack.vma_start, top - new.stack.vma_start, new.plan.stack_prot, fixed=True, growsdown=True)

@@ -86,6 +86,7 @@ class Process:
         self.space = space
         self.mm = mm
         self.engine = engine
+        mm.attach_pages(engine.memory)
         self.mem = UserMemory(space, engine.memory, arch, mm.grow_stack)
         self.files: Any = files
         self.fs: Any = fs
@@ -112,6 +113,12 @@ class Process:
         self.no_new_privs = False
         self.dumpable = 1
         self.rlimits: dict[int, tuple[int, int]] = {}
+        self.oom_score_adj = 0
+        self.coredump_filter = 0x33
+        self.timer_slack = 50_000
+        """Nanoseconds, as prctl(PR_SET_TIMERSLACK) sets it."""
+        self.peak_rss = 0
+        """The most memory seen in use, in bytes (/proc/self/status: VmHWM)."""
         self.stack_info: Any = None
         """The InitialStack: where arguments, environment and auxv lie."""
         self.plan: Any = None
