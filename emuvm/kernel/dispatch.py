@@ -4,6 +4,7 @@ Owns: the table number -> bound handler of one process (filled when a call is fi
 engine's hook, what happens to unknown calls. Must not know any single call.
 
     GuestError  -> -errno      TimeLimit -> passed on       anything else -> EmulatorBug, with the call and the map
+    Interrupted -> no result: the signal that is due decides whether the call is made again
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.numbers import table
 from emuvm.errors import EmulatorBug, GuestError
 from emuvm.kernel import registry
+from emuvm.kernel.signal_restart import Interrupted
 from emuvm.kernel.usermem import Deferred
 
 if TYPE_CHECKING:
@@ -87,7 +89,10 @@ class Dispatcher:
         return careful
 
     def call(self, number: int, args: tuple[int, ...]) -> None:
-        """Serve one SyscallStop: the result goes into the engine, unless the call ended or replaced the program."""
+        """Serve one SyscallStop: the result goes into the engine, unless the call ended or replaced the program.
+
+        Signals that are due then are taken.
+        """
         proc = self._proc
         self._last = (number, args)
         bound = self._slow.get(number)
@@ -98,6 +103,10 @@ class Dispatcher:
             result = bound(args)
         except GuestError as error:
             result = -error.errno
+        except Interrupted as interrupted:
+            proc.in_call = False
+            proc.deliver(interrupted)
+            return
         except (EmulatorBug, TimeLimit, KeyboardInterrupt, MemoryError):
             raise
         except Exception as error:
@@ -108,6 +117,8 @@ class Dispatcher:
             proc.replaced = False
         elif proc.ended is None:
             proc.engine.set_result(result)
+        if proc.signals.due and proc.ended is None:
+            proc.deliver()
 
     def _bind(self, number: int) -> Bound:
         name = self._names.get(number, f"number {number}")

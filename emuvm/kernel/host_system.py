@@ -74,8 +74,26 @@ class HostSystem:
         """Seconds, for deadlines."""
         return time.monotonic()
 
+    def monotonic_ns(self) -> int:
+        """The same in nanoseconds."""
+        return time.monotonic_ns()
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def stop(self, number: int) -> None:
+        """Stop emuvm's own process as this signal would, until somebody continues it."""
+        import signal
+
+        before = None
+        if number != signal.SIGSTOP:
+            try:
+                before = signal.signal(number, signal.SIG_DFL)
+            except ValueError:
+                number = signal.SIGSTOP
+        os.kill(self.pid, number)
+        if before is not None:
+            signal.signal(number, before)
 
     def cpu_times(self) -> tuple[int, int]:
         """(user, system) time of this process."""

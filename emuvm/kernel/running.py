@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.boot import NotOpened, Options, boot
-from emuvm.kernel.host_run import Interrupter, TimeLimiter, environment, write_stderr
+from emuvm.kernel.host_run import TimeLimiter, environment, write_stderr
+from emuvm.kernel.host_signals import HostSignals
 from emuvm.kernel.request import Request
 from emuvm.mm.linux import INFINITY
 from emuvm_loaders import LoadError, printable
@@ -44,9 +45,10 @@ def started(wanted: Request, begin: Callable[[Process], object] | None = None) -
         kernel=wanted.kernel,
     )
     proc = _boot(wanted, env, options, begin)
-    watchers: list[Interrupter | TimeLimiter] = []
+    watchers: list[HostSignals | TimeLimiter] = []
     try:
-        watchers.append(Interrupter(proc))
+        proc.host_signals = HostSignals(proc)
+        watchers.append(proc.host_signals)
         if wanted.timeout is not None:
             watchers.append(TimeLimiter(proc, wanted.timeout))
         yield proc
