@@ -5,7 +5,10 @@ Owns: these decoders. Must not know which call uses what. See `strace_call` for 
 
 from __future__ import annotations
 
+from struct import unpack_from
+
 from emuvm.abi import signals
+from emuvm.abi.arch import Arch
 from emuvm.abi.controls import Clock
 from emuvm.abi.flags import Mode
 from emuvm.abi.flags_mm import family
@@ -264,6 +267,9 @@ def shmid(call: Call, value: int) -> str:
     return f"{{shm_perm={{uid={uid}, gid={gid}, mode={mode(bits)}, key={hexed(key & 0xFFFF_FFFF)}, cuid={cuid}, cgid={cgid}}}, {shown}}}"
 
 
+FAULTS = (signals.Signal.SIGILL, signals.Signal.SIGTRAP, signals.Signal.SIGBUS, signals.Signal.SIGFPE, signals.Signal.SIGSEGV)
+"""Their siginfo has an address whenever the kernel sends them."""
+
 # -- signals --------------------------------------------------------------------------------------------------------------
 
 
@@ -313,23 +319,29 @@ def sigevent(call: Call, value: int) -> str:
 
 @decoder("siginfo")
 def siginfo(call: Call, value: int) -> str:
-    wide = call.arch.bits == 64
-    order = (0, 2) if family(call.arch.name) != "mips" else (0, 1)
-    found = call.unpack(value, "iii4xiIW" if wide else "iiiiIW")
-    if found is None:
+    head = call.unpack(value, "iii")
+    size = 16 if call.arch.bits == 64 else 12
+    rest = call.read(value + size, 32)
+    if head is None or rest is None:
         return pointer(value)
-    number, code, pid, uid = found[order[0]], found[order[1]], found[3], found[4]
-    rest = {"pid": pid, "uid": uid}
-    if number == signals.Signal.SIGCHLD and code in range(1, 7):
-        words = call.unpack(value + (16 if wide else 12), "iIi4xww" if wide else "iIiww")
-        status, utime, stime = words[2:] if words is not None else (0, 0, 0)
-        rest |= {"status": status, "utime": utime, "stime": stime}
-    elif code in (signals.Code.SI_QUEUE, signals.Code.SI_MESGQ):
-        rest |= {"value": found[5]}
-    elif 0 < code < signals.Code.SI_KERNEL:
-        words = call.unpack(value + (16 if wide else 12), "W")
-        rest = {"address": words[0] if words is not None else 0}
-    return siginfo_text(number, code, rest)
+    code = head[1 if family(call.arch.name) == "mips" else 2]
+    return siginfo_text(head[0], code, siginfo_members(call.arch, head[0], code, rest))
+
+
+def siginfo_members(arch: Arch, number: int, code: int, rest: bytes) -> dict[str, int]:
+    """What counts of the union behind siginfo_t's head, by name; see `siginfo_text`."""
+    wide, order = arch.bits == 64, ">" if arch.big_endian else "<"
+    first, second, word = unpack_from(order + ("iIQ" if wide else "iII"), rest)
+    if code == signals.Code.SI_TIMER:
+        return {"timer": first, "overrun": s32(second), "value": word}
+    if number == signals.Signal.SIGCHLD and code > 0:
+        status, utime, stime = unpack_from(order + ("i4xqq" if wide else "iii"), rest, 8)
+        return {"pid": first, "uid": second, "status": status, "utime": utime, "stime": stime}
+    if 0 < code < signals.Code.SI_KERNEL or (code > 0 and number in FAULTS):
+        return {"address": unpack_from(order + ("Q" if wide else "I"), rest)[0]}
+    if code in (signals.Code.SI_USER, signals.Code.SI_TKILL):
+        return {"pid": first, "uid": second}
+    return {"pid": first, "uid": second, "value": word} if code < 0 else {}
 
 
 def siginfo_text(number: int, code: int, rest: dict[str, int]) -> str:
