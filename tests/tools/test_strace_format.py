@@ -11,6 +11,7 @@ import pytest
 from emuvm.abi.arch import ARM64, X86_64
 from emuvm.abi.names import kinds, names
 from emuvm.abi.numbers import numbers
+from emuvm.engine.memory import MemoryEngine
 from emuvm.kernel import registry
 from emuvm.kernel.files import FileTable
 from emuvm.kernel.fs import Filesystem
@@ -19,7 +20,6 @@ from emuvm.kernel.report import Reporter
 from emuvm.kernel.siginfo import SignalInfo
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.space import AddressSpace
-from emuvm.engine.memory import MemoryEngine
 from emuvm.tools.strace import Strace
 from emuvm.tools.strace_call import find, flags, one
 from emuvm.tools.strace_filter import Filter
