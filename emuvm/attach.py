@@ -21,15 +21,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 from emuvm.abi.arch import BY_NAME, X86_64, Arch
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags_mm import Memory, map_for, prot_for
+from emuvm.abi.flags_mm import map_for, prot_for
 from emuvm.abi.numbers import table
 from emuvm.engine import unicorn_adopt
 from emuvm.engine.base import FaultStop
 from emuvm.engine.portable import PortablePages
 from emuvm.engine.unicorn_regions import RegionsMemory
 from emuvm.errors import BadArgument, EmuvmError, EngineError, GuestError
+from emuvm.mm.advice import madvise as advise
 from emuvm.mm.layout import Layout
 from emuvm.mm.linux import Limits, LinuxMm, MapRequest
+from emuvm.mm.remap import Remap, mremap
 from emuvm.mm.space import AddressSpace, Holes, ProtFilter, Snapshot
 from emuvm.mm.types import File, Update, Vma, VmFlag
 
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
 _ANY = int(VmFlag.MAYREAD | VmFlag.MAYWRITE | VmFlag.MAYEXEC)
 _NAME = "_emuvm_attached"
 _KEPT = "_emuvm_pages"
-_IGNORED_ADVICE = frozenset((0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 17, 20, 21))
-"""Advice without a visible effect here: NORMAL to WILLNEED, fork, merge, huge page, dump and reclaim advice."""
 
 
 class AttachError(EmuvmError):
@@ -152,6 +152,7 @@ class Attached:
             try:
                 self.adopt()
                 self.mm = LinuxMm(space, arch, limits, Layout.of(arch, space))
+                self.mm.attach_pages(self.memory)
                 self.mm.set_brk(self._heap_start() if brk is None else brk)
             except BaseException:
                 self.memory.close()
@@ -302,21 +303,18 @@ class Attached:
         self.mm.mprotect(addr, length, prot)
 
     def mremap(self, old: int, old_length: int, new_length: int, **options: Any) -> int:
-        """mremap(2); options: maymove, fixed (the new address), dontunmap."""
-        return self.mm.mremap(old, old_length, new_length, **options)
+        """mremap(2); options: maymove, fixed (the new address), dontunmap, hint (with dontunmap, a wish for the new address)."""
+        fixed = options.pop("fixed", None)
+        to = options.pop("hint", 0) if fixed is None else fixed
+        return mremap(self.mm, Remap(old, old_length, new_length, fixed=fixed is not None, to=to, **options))
 
     def brk(self, value: int = 0) -> int:
         """brk(2), as the system call: the break afterwards."""
         return self.mm.brk(value)
 
     def madvise(self, addr: int, length: int, advice: int) -> None:
-        """madvise(2): DONTNEED drops contents, advice without visible effect is accepted, the rest is EINVAL."""
-        if advice == Memory.MADV_DONTNEED:
-            self.mm.discard(addr, length, self.memory.discard)
-        elif advice not in _IGNORED_ADVICE:
-            raise GuestError(Errno.EINVAL, f"advice {advice}")
-        elif self.mm.walk(addr, self.mm.advice_end(addr, length)):
-            raise GuestError(Errno.ENOMEM, "part of the range is not mapped")
+        """madvise(2)."""
+        advise(self.mm, addr, length, advice)
 
     # -- serving system calls ---------------------------------------------------------------------------------------------
 
@@ -387,9 +385,8 @@ class Attached:
     def _sys_mremap(self, old: int, old_length: int, new_length: int, flags: int, to: int, *rest: int) -> int:
         if flags & ~7:
             raise GuestError(Errno.EINVAL, "unknown flags")
-        fixed = to if flags & Memory.MREMAP_FIXED else None
-        maymove, dontunmap = bool(flags & Memory.MREMAP_MAYMOVE), bool(flags & Memory.MREMAP_DONTUNMAP)
-        return self.mm.mremap(old, old_length, new_length, maymove=maymove, fixed=fixed, dontunmap=dontunmap, hint=to if dontunmap else 0)
+        maymove, fixed, dontunmap = (bool(flags & bit) for bit in (1, 2, 4))
+        return mremap(self.mm, Remap(old, old_length, new_length, maymove, fixed, dontunmap, to))
 
     def _sys_brk(self, value: int, *rest: int) -> int:
         return self.brk(value)

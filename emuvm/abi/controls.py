@@ -234,6 +234,11 @@ class Fd:
     MFD_CLOEXEC = 1
     MFD_ALLOW_SEALING = 2
     MFD_HUGETLB = 4
+    MFD_NOEXEC_SEAL = 8
+    MFD_EXEC = 0x10
+    MFD_HUGE_MASK = 0x3F << 26
+    FALLOC_FL_KEEP_SIZE = 1
+    FALLOC_FL_PUNCH_HOLE = 2
     CLOSE_RANGE_UNSHARE = 2
     CLOSE_RANGE_CLOEXEC = 4
     RWF_HIPRI = 1
@@ -241,9 +246,25 @@ class Fd:
     RWF_SYNC = 4
     RWF_NOWAIT = 8
     RWF_APPEND = 16
+    SPLICE_F_MOVE = 1
+    SPLICE_F_NONBLOCK = 2
+    SPLICE_F_MORE = 4
+    SPLICE_F_GIFT = 8
     IOV_MAX = 1024
     PATH_MAX = 4096
     NAME_MAX = 255
+
+
+class Seal:
+    """fcntl(F_ADD_SEALS) bits."""
+
+    F_SEAL_SEAL = 1
+    F_SEAL_SHRINK = 2
+    F_SEAL_GROW = 4
+    F_SEAL_WRITE = 8
+    F_SEAL_FUTURE_WRITE = 0x10
+    F_SEAL_EXEC = 0x20
+    F_ALL_SEALS = 0x3F
 
 
 class Process:

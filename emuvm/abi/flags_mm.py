@@ -152,6 +152,8 @@ class Memory:
     MREMAP_MAYMOVE = 1
     MREMAP_FIXED = 2
     MREMAP_DONTUNMAP = 4
+    MAP_DROPPABLE = 8
+    """A mapping type (Linux 6.11)."""
     MS_ASYNC = 1
     MS_INVALIDATE = 2
     MS_SYNC = 4

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open, Poll, Seek, convert_open
@@ -29,10 +30,21 @@ class OpenFile:
     host_fd = -1
     is_directory = False
     is_pipe = False
+    is_regular = False
     prompt = False
     """Reading and writing never wait."""
     discards = False
     """Writing takes everything without looking at it."""
+    is_zero = False
+    """It is /dev/zero."""
+    own = False
+    """It belongs to the program, not to the host: changing it asks nobody."""
+    guarded = False
+    """Writing may be refused by what only `admit` knows: the host must not write by itself."""
+    noexec = False
+    """It lies on a mount whose files cannot be executed, nor mapped for it."""
+    map_limit = (1 << 64) - 1
+    """The highest offset at which a mapping may end (mm/mmap.c:file_mmap_size_max)."""
 
     def __init__(self, flags: int, path: bytes) -> None:
         self.flags = flags
@@ -78,11 +90,35 @@ class OpenFile:
     def truncate(self, length: int) -> None:
         raise GuestError(Errno.EINVAL, "cannot be truncated")
 
+    def check_size(self, length: int) -> None:
+        """EPERM when the file must not get this size."""
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        """fallocate(2)."""
+        raise GuestError(Errno.EOPNOTSUPP, "has no storage")
+
+    def again(self, host_fd: int, flags: int) -> OpenFile:
+        """The description of a second opening of the same file of the host."""
+        return HostOpenFile(host_fd, flags, self.path)
+
     def stat(self) -> Stat:
         raise GuestError(Errno.EBADF, "no status")
 
-    def mappable(self) -> MappedFile:
+    def mappable(self) -> Any:
+        """What stands in the regions that map it: one object for each open file description, as vm_file. ENODEV."""
         raise GuestError(Errno.ENODEV, "cannot be mapped")
+
+    def admit(self, position: int, length: int) -> int:
+        """How much of `length` bytes may be written at `position`; EPERM nothing."""
+        return length
+
+    def append_only(self) -> bool:
+        """Does the file system let the file be appended to only? Asked for descriptors open for writing."""
+        return False
+
+    def write_sealed(self) -> bool:
+        """Is it a memfd whose seals forbid new shared writable mappings?"""
+        return False
 
     def ready(self) -> int:
         """poll(2) bits of files without a host descriptor: always ready."""
@@ -95,6 +131,9 @@ class OpenFile:
 class MappedFile:
     """What stands in a VMA for an open file: it outlives the descriptor. One per open file description, as vm_file."""
 
+    inode: Any = None
+    """Equal for all objects that map the same memfd."""
+
     def __init__(self, fd: int, path: bytes) -> None:
         self._fd = fd
         self.path = path
@@ -105,8 +144,23 @@ class MappedFile:
     def size(self) -> int:
         return hostfd.size(self._fd)
 
+    def stat(self) -> Stat:
+        """Its status: device and inode number as in /proc/self/maps."""
+        return hostfd.stat(self._fd)
+
     def __del__(self) -> None:
         hostfd.close(self._fd)
+
+
+class ZeroDevice:
+    """/dev/zero in a region of private memory: it gives its name, the memory is plain (drivers/char/mem.c:mmap_zero)."""
+
+    def __init__(self, path: bytes, stat: Stat) -> None:
+        self.path = path
+        self._stat = stat
+
+    def stat(self) -> Stat:
+        return self._stat
 
 
 class HostOpenFile(OpenFile):
@@ -119,20 +173,18 @@ class HostOpenFile(OpenFile):
         self._kind = self._mode & Mode.S_IFMT
         self.is_directory = self._kind == Mode.S_IFDIR
         self.is_pipe = self._kind == Mode.S_IFIFO
+        self.is_regular = self._kind == Mode.S_IFREG
         memory_device = self._device if self._kind == Mode.S_IFCHR else 0
         self.discards = memory_device in (_NULL, _ZERO)
         self.is_null = memory_device == _NULL
-        self.prompt = self._kind == Mode.S_IFREG or self.discards
-        self._fills = self._kind == Mode.S_IFREG or memory_device >> 8 == 1
-        self._mapped: MappedFile | None = None
+        self.is_zero = memory_device == _ZERO
+        self.prompt = self.is_regular or self.discards
+        self._fills = self.is_regular or memory_device >> 8 == 1
+        self._mapped: MappedFile | ZeroDevice | None = None
 
     @property
     def name(self) -> bytes:
         return self.path or hostfd.link(self.host_fd)
-
-    @cached_property
-    def is_regular(self) -> bool:
-        return self._kind == Mode.S_IFREG
 
     def status(self) -> int:
         now = convert_open(hostfd.control(self.host_fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)
@@ -182,16 +234,43 @@ class HostOpenFile(OpenFile):
         return hostfd.lseek(self.host_fd, offset, whence)
 
     def truncate(self, length: int) -> None:
+        self.check_size(length)
         hostfd.ftruncate(self.host_fd, length)
+
+    def check_allocate(self, mode: int, end: int) -> None:
+        """EPERM, EOPNOTSUPP when the file must not be changed so."""
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        self.check_allocate(mode, offset + length)
+        hostfd.allocate(self.host_fd, mode, offset, length)
 
     def stat(self) -> Stat:
         return hostfd.stat(self.host_fd)
 
-    def mappable(self) -> MappedFile:
-        if not self.is_regular:
-            raise GuestError(Errno.ENODEV, "not a regular file")
+    @cached_property
+    def map_limit(self) -> int:  # type: ignore[override]
+        return (1 << 63) - 1 if self._kind in (Mode.S_IFREG, Mode.S_IFBLK, Mode.S_IFSOCK) else (1 << 64) - 1
+
+    @cached_property
+    def _mapping(self) -> tuple[bool, int]:
+        """(noexec, errno of an attempt to map it), by the host's word: it alone knows its file systems."""
+        return hostfd.try_mapping(self.host_fd)
+
+    @property
+    def noexec(self) -> bool:  # type: ignore[override]
+        return self._mapping[0]
+
+    def append_only(self) -> bool:
+        return self.is_regular and hostfd.append_only(self.host_fd)
+
+    def mappable(self) -> MappedFile | ZeroDevice:
         if self._mapped is None:
-            self._mapped = MappedFile(hostfd.duplicate(self.host_fd), self.path or hostfd.link(self.host_fd))
+            if not (self.is_regular or self.is_zero) or self._mapping[1]:
+                raise GuestError(Errno.EIO if self._mapping[1] == Errno.EIO else Errno.ENODEV, "cannot be mapped")
+            if self.is_zero:
+                self._mapped = ZeroDevice(self.name, self.stat())
+            else:
+                self._mapped = MappedFile(hostfd.duplicate(self.host_fd), self.name)
         return self._mapped
 
     def close(self) -> None:
@@ -202,6 +281,9 @@ class HostOpenFile(OpenFile):
 
 class TextFile(OpenFile):
     """Read-only bytes that were put together when the file was opened: the guest's own /proc files."""
+
+    noexec = True
+    map_limit = (1 << 63) - 1
 
     def __init__(self, content: bytes, path: bytes, stat: Stat) -> None:
         super().__init__(Open.O_RDONLY, path)
@@ -243,6 +325,8 @@ class FileTable:
         """The highest number ever in use."""
         self.limit = hostfd.open_limit()
         """RLIMIT_NOFILE, soft."""
+        self.size_limit: int | None = None
+        """RLIMIT_FSIZE, soft; None: unlimited."""
         for number, fd in hostfd.standard_streams():
             flags = convert_open(hostfd.control(fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)
             self._put(number, HostOpenFile(fd, flags, b""))

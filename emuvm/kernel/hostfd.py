@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import mmap
 import os
 import select
 from collections.abc import Callable, Iterable
@@ -54,6 +55,7 @@ pread = host_call(os.pread)
 pwrite = host_call(os.pwrite)
 lseek = host_call(os.lseek)
 ftruncate = host_call(os.ftruncate)
+change_mode = host_call(os.fchmod)
 fsync = host_call(os.fsync)
 fdatasync = host_call(os.fdatasync)
 sync = os.sync
@@ -63,7 +65,8 @@ flock = host_call(fcntl.flock)
 fadvise = host_call(os.posix_fadvise)
 sendfile = host_call(os.sendfile)
 copy_file_range = host_call(os.copy_file_range)
-memfd_create = host_call(os.memfd_create)
+_PAGE = 4096
+_PROT_READ, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 4, 1, 2
 F_GETFL, F_SETFL = fcntl.F_GETFL, fcntl.F_SETFL
 
 
@@ -92,6 +95,26 @@ def pipe(flags: int) -> tuple[int, int]:
     return os.pipe2(flags | os.O_CLOEXEC)
 
 
+NONBLOCK = os.O_NONBLOCK
+
+
+def nudge(fd: int) -> None:
+    """Write a byte to a pipe that does not block; when it is full that has been done often enough."""
+    try:
+        os.write(fd, b"\1")
+    except OSError:
+        pass
+
+
+def drain(fd: int) -> None:
+    """Empty a pipe that does not block."""
+    try:
+        while len(os.read(fd, 4096)) == 4096:
+            pass
+    except OSError:
+        pass
+
+
 @host_call
 def memory_file(size: int, name: str = "emuvm") -> int:
     """A file of `size` zero bytes in memory, without a name in any directory."""
@@ -102,6 +125,69 @@ def memory_file(size: int, name: str = "emuvm") -> int:
         os.close(fd)
         raise
     return fd
+
+
+@host_call
+def preadv(fd: int, length: int, offset: int, flags: int) -> bytes:
+    """preadv2(2) into one buffer; offset -1: the file's own."""
+    buffer = bytearray(length)
+    return bytes(buffer[: os.preadv(fd, [buffer], offset, flags)])
+
+
+@host_call
+def pwritev(fd: int, data: bytes, offset: int, flags: int) -> int:
+    """pwritev2(2) from one buffer; offset -1: the file's own."""
+    return os.pwritev(fd, [data], offset, flags)
+
+
+@host_call
+def splice(source: int, sink: int, count: int, start: int | None, target: int | None, flags: int) -> int:
+    return os.splice(source, sink, count, start, target, flags)
+
+
+@host_call
+def tee(source: int, sink: int, count: int, flags: int) -> int:
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    return _result(lambda: libc.tee(source, sink, ctypes.c_size_t(count), flags))
+
+
+@host_call
+def vmsplice(fd: int, parts: list[tuple[int, bytes]], flags: int) -> int:
+    """Give pages to a pipe: each part is the offset of its first byte in a page, and its bytes."""
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    lengths = [-(-(offset + len(data)) // _PAGE) * _PAGE for offset, data in parts]
+    with mmap.mmap(-1, sum(lengths)) as pages:
+        holder = ctypes.c_char.from_buffer(pages)
+        base, at = ctypes.addressof(holder), 0
+        vectors = (ctypes.c_size_t * (2 * len(parts)))()
+        for number, ((offset, data), length) in enumerate(zip(parts, lengths, strict=True)):
+            pages[at + offset : at + offset + len(data)] = data
+            vectors[2 * number], vectors[2 * number + 1] = base + at + offset, len(data)
+            at += length
+        del holder
+        return _result(lambda: libc.vmsplice(fd, vectors, ctypes.c_size_t(len(parts)), flags))
+
+
+def _result(call: Callable[[], int]) -> int:
+    """What a library call returns; it is made again after a signal whose Python handler did not raise."""
+    while (value := call()) < 0:
+        error = ctypes.get_errno()
+        if error != Errno.EINTR:
+            raise OSError(error, os.strerror(error))
+    return value
+
+
+@host_call
+def memfd_create(name: bytes, flags: int) -> int:
+    return os.memfd_create(os.fsdecode(name), flags)
+
+
+def seal(fd: int, seals: int) -> None:
+    """F_ADD_SEALS, as far as the host takes them: it is only asked to help."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    except OSError:
+        pass
 
 
 @host_call
@@ -171,6 +257,30 @@ def link(fd: int) -> bytes:
         return b""
 
 
+def try_mapping(fd: int) -> tuple[bool, int]:
+    """(whether it lies on a noexec mount, errno or 0): a page of a file open for reading is mapped, and let go of."""
+    error = _map_page(fd, _PROT_READ | _PROT_EXEC, _MAP_PRIVATE)
+    if error in (Errno.EPERM, Errno.EACCES):  # the mount, or a security policy of the host about which the guest need not know
+        return error == Errno.EPERM, _map_page(fd, _PROT_READ, _MAP_PRIVATE)
+    return False, error
+
+
+def append_only(fd: int) -> bool:
+    """Whether a file open for writing has the append-only attribute: the kernel refuses to map it shared."""
+    return _map_page(fd, 0, _MAP_SHARED) == Errno.EACCES and _map_page(fd, 0, _MAP_PRIVATE) != Errno.EACCES
+
+
+def _map_page(fd: int, prot: int, flags: int) -> int:
+    """Map one page and take it away again: 0 or an errno. Nothing is read, so the file may be empty."""
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    pointer = libc.mmap(None, ctypes.c_size_t(1), prot, flags, fd, ctypes.c_int64(0))
+    if pointer == ctypes.c_void_p(-1).value:
+        return ctypes.get_errno()
+    libc.munmap(ctypes.c_void_p(pointer), ctypes.c_size_t(1))
+    return 0
+
+
 def available(fd: int) -> int:
     """Bytes that can be read from a pipe or terminal at once."""
     return int.from_bytes(ioctl(fd, 0x541B, bytes(4)), "little")
@@ -185,13 +295,20 @@ def wait(wanted: Iterable[tuple[int, int]], seconds: float | None) -> dict[int, 
     return dict(poll.poll(None if seconds is None else max(0.0, seconds * 1000)))
 
 
+def readable(fd: int, seconds: float) -> bool:
+    """Wait for one descriptor, to the microsecond; -1: only wait."""
+    fds = [fd] if fd >= 0 else []
+    try:
+        return bool(select.select(fds, [], [], seconds)[0])
+    except ValueError:  # a number that select has no room for
+        return bool(wait([(fd, select.POLLIN)], seconds))
+
+
 @host_call
 def allocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2) with any mode."""
     libc: Any = ctypes.CDLL(None, use_errno=True)
-    if libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)):
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    _result(lambda: libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
 def open_limit() -> int:

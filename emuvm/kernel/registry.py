@@ -32,7 +32,7 @@ _F = TypeVar("_F", bound=Handler)
 KINDS = frozenset("fd int uint flags mode long off ulong size ptr str path path?".split())
 PATH_MAX = 4096
 
-FAMILIES = ("proc", "mem", "io", "misc", "fs", "file", "ioctl", "sig", "time", "poll", "change")
+FAMILIES = ("proc", "mem", "io", "misc", "fs", "file", "ioctl", "sig", "time", "poll", "change", "splice")
 """Modules of emuvm.kernel.sys, those that every program needs first; each registers its calls when it is imported."""
 
 

@@ -3,7 +3,7 @@
 Owns: access checks page by page, partial copies, strings, iovecs, small integers. Must not know system calls. Every
 method raises GuestError(EFAULT) where the guest may not access the memory; a copy that fails has stored nothing.
 Addresses are guest addresses, lengths bytes. Rights are the mapping's (arch/*/mm: protection_map); pages of a file mapping
-that lie behind the end of the file are not accessible; stacks grow. Source: LINUX uaccess, lib/iov_iter.c.
+that lie behind the end of the file are not accessible, nor are guarded ones; stacks grow. Source: LINUX uaccess, lib/iov_iter.c.
 """
 
 from __future__ import annotations
@@ -70,10 +70,21 @@ class UserMemory:
             if not (self._readable[vma.prot & 7] if access == READ else vma.prot & WRITE):
                 break
             end = self._end(vma)
+            held = self._withheld(addr + done, min(end, addr + length))
+            if held is not None:
+                return max(done, held - addr)
             if end <= addr + done:
                 break
             done = end - addr
         return min(done, length)
+
+    def _withheld(self, start: int, end: int) -> int | None:
+        """Where in the range memory begins that is mapped, but guarded: nobody may access it."""
+        ask = getattr(self.memory, "withheld", None)
+        if ask is None or start >= end:
+            return None
+        found = ask(start, end)
+        return found[0][0] if found else None
 
     def _grown(self, address: int) -> bool:
         if not self.deferred:
@@ -86,7 +97,7 @@ class UserMemory:
     def _end(self, vma: Vma) -> int:
         """Where the region stops being accessible: its end, or the last page that holds bytes of its file."""
         backing = vma.backing
-        if not isinstance(backing, File) or not hasattr(backing.file, "size"):
+        if type(backing) is not File or not hasattr(backing.file, "size"):
             return vma.end
         present: int = backing.file.size() - backing.offset
         return min(vma.end, vma.start + (present + self._page - 1) // self._page * self._page)
@@ -104,7 +115,13 @@ class UserMemory:
         if not length:
             return b""
         vma = self.space.query(addr)
-        if vma is None or addr + length > vma.end or vma.backing is not None or not self._readable[vma.prot & 7]:
+        if (
+            vma is None
+            or addr + length > vma.end
+            or type(vma.backing) is File
+            or not self._readable[vma.prot & 7]
+            or getattr(self.memory, "withheld", None) is not None
+        ):
             self.check(addr, length, READ)
         return self.memory.read(addr, length)
 
@@ -113,7 +130,13 @@ class UserMemory:
         if not data:
             return
         vma = self.space.query(addr)
-        if vma is None or addr + len(data) > vma.end or vma.backing is not None or not vma.prot & WRITE:
+        if (
+            vma is None
+            or addr + len(data) > vma.end
+            or type(vma.backing) is File
+            or not vma.prot & WRITE
+            or getattr(self.memory, "withheld", None) is not None
+        ):
             self.check(addr, len(data), WRITE)
         self.memory.write(addr, data)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
-from emuvm.mm.types import File, Vma
+from emuvm.mm.types import Anon, File, Vma
 
 
 class Behaviour(NamedTuple):
@@ -70,7 +70,10 @@ def join(left: Vma, right: Vma) -> Vma | None:
         if one is not two:
             return None
     elif type(one) is File:
-        if type(two) is not File or one.file != two.file or one.offset + (left.end - left.start) != two.offset:
+        if type(two) is not File or one.file != two.file or one.anon != two.anon or one.offset + (left.end - left.start) != two.offset:
+            return None
+    elif type(one) is Anon:
+        if type(two) is not Anon or two != one.split(left.end - left.start):
             return None
     else:
         joins = behaviour(one).joins

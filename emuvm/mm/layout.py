@@ -57,24 +57,54 @@ def next_region(space: AddressSpace, addr: int) -> Vma | None:
     return found
 
 
-def place(space: AddressSpace, layout: Layout, length: int, hint: int = 0, *, anonymous: bool = True, low_2g: bool = False) -> int:
-    """A free address for `length` bytes (whole pages). Raises NoSpace (ENOMEM). `hint` is already rounded down to a page."""
+def place(
+    space: AddressSpace,
+    layout: Layout,
+    length: int,
+    hint: int = 0,
+    *,
+    anonymous: bool = True,
+    low_2g: bool = False,
+    kernel: tuple[int, int] = (6, 18),
+    align_at: int = 0,
+    in_file: bool = False,
+    low: int = 0,
+) -> int:
+    """A free address for `length` bytes (whole pages). Raises NoSpace (ENOMEM). `hint` is already rounded down to a page.
+
+    `anonymous`: the mapping may be aligned to large pages; for a file (`in_file`) so that position `align_at` of the file would be.
+    """
     page = space.page_size
     if length > layout.task_size:
         raise NoSpace(f"{length:#x} bytes are more than the address space")
     if hint and _hint_fits(space, layout, hint, length, (1 << 31) if low_2g else layout.task_size):
         return hint
+    found: int | None
     if low_2g:
         found = _bottom_up(space, length, 1 << 30, 1 << 31)
-    elif layout.align_huge and anonymous and not hint and length >= HUGE and length % HUGE == 0:
-        found = _search(space, layout, length + HUGE)
-        # A found address that is aligned already moves up a whole huge page, as in mm/huge_memory.c:__thp_get_unmapped_area.
-        found = _search(space, layout, length) if found is None else (found + HUGE) & -HUGE
+    elif layout.align_huge and anonymous and _wants_huge(length, hint, kernel, align_at, in_file):
+        found = _search(space, layout, length + HUGE, low)
+        if found is not None:
+            shift = align_at - found & HUGE - 1
+            # A found address that is aligned already moves up a whole huge page, as in mm/huge_memory.c:__thp_get_unmapped_area.
+            found += shift or HUGE
+        else:
+            found = _search(space, layout, length, low)
     else:
-        found = _search(space, layout, length)
+        found = _search(space, layout, length, low)
     if found is None:
         raise NoSpace(f"no gap of {length // page} pages")
     return found
+
+
+def _wants_huge(length: int, hint: int, kernel: tuple[int, int], align_at: int, in_file: bool) -> bool:
+    """Is a mapping aligned to large pages? Files by position at all times, anonymous memory since Linux 6.7."""
+    if in_file:
+        first = align_at + HUGE - 1 & -HUGE
+        return align_at + length - first >= HUGE
+    if hint or kernel < (6, 7) or length < HUGE:
+        return False
+    return kernel < (6, 12) or length % HUGE == 0
 
 
 def _hint_fits(space: AddressSpace, layout: Layout, hint: int, length: int, end: int) -> bool:
@@ -84,8 +114,8 @@ def _hint_fits(space: AddressSpace, layout: Layout, hint: int, length: int, end:
     return above is None or hint + length <= start_gap(above, space.page_size)
 
 
-def _search(space: AddressSpace, layout: Layout, length: int) -> int | None:
-    found = _top_down(space, length, layout.min_addr, layout.mmap_base)
+def _search(space: AddressSpace, layout: Layout, length: int, low: int = 0) -> int | None:
+    found = _top_down(space, length, max(layout.min_addr, low), layout.mmap_base)
     return found if found is not None else _bottom_up(space, length, layout.unmapped_base, layout.task_size)
 
 

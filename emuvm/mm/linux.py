@@ -1,8 +1,12 @@
-"""The memory system calls, as Linux does them, on an AddressSpace.
+"""One process's memory as Linux keeps it: mmap, munmap, mprotect, the heap, stacks that grow.
 
-Owns: argument checks in the kernel's order with its errno, partial effects where Linux has them, limits, the heap and
-stack growth. Must not know raw flag bits (handlers decode them), engines, files. Failures are GuestErrors; unless the
-docstring says otherwise nothing was changed then. Kernel references are to 6.12.
+Owns: argument checks in the kernel's order with its errno, partial effects where Linux has them, the heap. `remap` and `advice` hold
+the other calls. Must not know raw flag bits (handlers decode them), engines, files. Failures are GuestErrors; unless the docstring
+says otherwise nothing was changed then. Kernel references are to 6.18.
+
+    LinuxMm      arguments, limits, order of checks
+      Areas      cutting and merging (mm/vma.c)            Limits  what may be mapped            Layout, place  where
+        AddressSpace                                       Pages   contents and presence, somebody else's
 """
 
 from __future__ import annotations
@@ -14,37 +18,40 @@ from emuvm.abi.arch import Arch
 from emuvm.abi.errno import Errno
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError, NoSpace
+from emuvm.mm import rules
+from emuvm.mm.areas import Areas
+from emuvm.mm.guards import Guards
 from emuvm.mm.layout import GUARD_PAGES, Layout, next_region, place, start_gap
+from emuvm.mm.limits import INFINITY, Limits
+from emuvm.mm.pages import NoPages, Pages
+from emuvm.mm.rules import KERNEL, LOCKS, Kernel
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.totals import Totals
-from emuvm.mm.types import RIGHTS, File, Vma, VmFlag
+from emuvm.mm.types import RIGHTS, Anon, File, Vma, VmFlag
 
-INFINITY = (1 << 64) - 1
-"""RLIM_INFINITY."""
+__all__ = ["INFINITY", "Backed", "Limits", "LinuxMm", "MapRequest"]
 
-_MAY = VmFlag.MAYREAD | VmFlag.MAYWRITE | VmFlag.MAYEXEC
-_MAY_SHIFT = 4
+MAY = int(VmFlag.MAYREAD | VmFlag.MAYWRITE | VmFlag.MAYEXEC)
+MAY_SHIFT = 4
 """MAYREAD, MAYWRITE, MAYEXEC are the access bits shifted up by this."""
 
 
-class Limits:
-    """Resource limits in bytes, read at every call, so that setrlimit has effect at once. INFINITY: none.
-
-    `commit`: the overcommit heuristic; one request for more writable private memory fails (mm/util.c:__vm_enough_memory).
+class Backed(NamedTuple):
+    """What a file mapping gets: the backing, the access bits it may ever have (VM_MAY*), and whether VM_SHARED is set: a shared mapping
+    of a file that is open for reading only has VM_MAYSHARE alone.
     """
 
-    def __init__(
-        self, address_space: int = INFINITY, data: int = INFINITY, stack: int = 8 << 20, max_map_count: int = 65530, commit: int = INFINITY
-    ) -> None:
-        self.address_space = address_space
-        self.data = data
-        self.stack = stack
-        self.max_map_count = max_map_count
-        self.commit = commit
+    backing: Any
+    may: int = 7
+    shared: bool = True
 
 
 class MapRequest(NamedTuple):
-    """What an mmap call asks for, decoded. `may` are the access bits that the file allows for ever (VM_MAY*)."""
+    """What an mmap call asks for, decoded. `backing` None is anonymous memory.
+
+    `open_backing` is called when all that precedes the file's own checks is settled; it makes the backing or raises what the file
+    has against it. `offset` is the file position for the address search and the overflow test. `vm_flags` are further region flags.
+    """
 
     addr: int
     length: int
@@ -58,48 +65,138 @@ class MapRequest(NamedTuple):
     stack: bool = False
     low_2g: bool = False
     may: int = 7
+    locked: bool = False
+    populate: bool = False
+    above_4g: bool = False
+    open_backing: Callable[[], Backed] | None = None
+    offset: int = 0
+    file_aligned: bool = False
+    """The file system aligns large mappings to large pages (thp_get_unmapped_area)."""
+    has_file: bool = False
+    vm_flags: int = 0
 
 
 class LinuxMm:
-    """One process's memory map. `space` holds the regions; `start_brk` and `brk` bound the heap."""
+    """One process's memory map. `space` holds the regions; `start_brk` and `brk_now` bound the heap.
 
-    def __init__(self, space: AddressSpace, arch: Arch, limits: Limits | None = None, layout: Layout | None = None) -> None:
+    `pages` is asked for contents (engine.base.Memory). `kernel`: the version of Linux whose rules hold.
+    """
+
+    def __init__(
+        self,
+        space: AddressSpace,
+        arch: Arch,
+        limits: Limits | None = None,
+        layout: Layout | None = None,
+        *,
+        pages: Pages | None = None,
+        kernel: Kernel = KERNEL,
+    ) -> None:
         self.space = space
         self.arch = arch
         self.limits = limits if limits is not None else Limits()
         self.layout = layout if layout is not None else Layout.of(arch, space)
+        self.kernel = kernel
         self.totals = Totals(space)
+        self.areas = Areas(space, kernel, lambda: self.limits.max_map_count)
+        self.pages: Pages = pages if pages is not None else NoPages()
+        self.guards = Guards(space)
         self.start_brk = self.brk_now = 0
         self.data_bytes = 0
         """Bytes of the image's data segment, which RLIMIT_DATA counts together with the heap."""
+        self.def_flags = 0
+        """Flags of every new mapping (mlockall(MCL_FUTURE))."""
+        self.anon_names = False
+        """CONFIG_ANON_VMA_NAME."""
+        self.deny_write_exec = False
+        """PR_SET_MDWE."""
+        self.raw_io = False
+        """CAP_SYS_RAWIO: addresses below mmap_min_addr may be asked for."""
         self._mask = space.page_size - 1
 
-    # -- mmap, munmap, mprotect -----------------------------------------------------------------------------------------
+    @property
+    def ipc_lock(self) -> bool:
+        """CAP_IPC_LOCK."""
+        return self.limits.ipc_lock
+
+    def attach_pages(self, pages: Pages) -> None:
+        """From now on ask `pages` for contents, and tell it which pages are withheld."""
+        self.pages = pages
+        if self.guards:
+            pages.withheld = self.guards.within
+        self.guards.attached = pages
+
+    def sync(self) -> None:
+        """Give an anon_vma to the areas that were written to since the last call."""
+        start = end = 0
+        for page in self.pages.take_written():
+            if start <= page < end:
+                continue
+            vma = self.space.query(page)
+            if vma is not None:
+                start, end = vma.start, vma.end
+                if not rules.anon_of(vma):
+                    self.areas.written(vma)
+
+    # -- mmap -----------------------------------------------------------------------------------------------------------
 
     def mmap(self, request: MapRequest) -> int:
-        """Map memory; the address (mm/mmap.c:do_mmap).
+        """Map memory; the address (mm/mmap.c:do_mmap, mm/vma.c:mmap_region).
 
-        EINVAL zero length, misaligned fixed address; ENOMEM no room, beyond the address space, a limit; EPERM below
-        mmap_min_addr; EEXIST with replace=False. The caller has checked what concerns the file.
+        EINVAL zero length, misaligned fixed address; ENOMEM no room, beyond the address space, a limit; EOVERFLOW; EPERM below
+        mmap_min_addr, MAP_LOCKED without the right, over sealed memory; EEXIST with replace=False; EAGAIN RLIMIT_MEMLOCK.
         """
         if request.length == 0:
             raise GuestError(Errno.EINVAL, "length is zero")
         length = request.length + self._mask & ~self._mask
         if length > INFINITY:
             raise GuestError(Errno.ENOMEM, "length rounds up to nothing")
-        offset = request.backing.offset if isinstance(request.backing, File) else 0
+        offset = request.backing.offset if type(request.backing) is File else request.offset
         if offset + length > INFINITY:
             raise GuestError(Errno.EOVERFLOW, "offset + length wraps")
         if len(self.space) > self.limits.max_map_count:
             raise GuestError(Errno.ENOMEM, "max_map_count")
-        addr = self._address(request, length)
-        if request.growsdown and (request.shared or request.backing is not None):
+        addr = self._address(request, length, offset)
+        flags = request.vm_flags | self.def_flags
+        if request.locked:
+            if not self.limits.may_lock():
+                raise GuestError(Errno.EPERM, "MAP_LOCKED, and RLIMIT_MEMLOCK is zero")
+            flags |= VmFlag.LOCKED
+        if not self.limits.lock_fits(self.totals, flags, length):
+            raise GuestError(Errno.EAGAIN, "RLIMIT_MEMLOCK")
+        backing, may, shared = request.backing, request.may, bool(request.may & 2)
+        if request.open_backing is not None:
+            backing, may, shared = request.open_backing()
+        if request.growsdown and (request.shared or backing is not None):
             raise GuestError(Errno.EINVAL, "only private anonymous memory grows down")
-        flags = self._flags(request)
-        self._may_map(addr, length, request.prot & RIGHTS, flags, replacing=request.fixed)
-        return self.space.map_at(addr, length, request.prot & RIGHTS, flags, backing=request.backing)
+        flags |= self._flags(request, may, shared)
+        prot = request.prot & RIGHTS
+        if self.deny_write_exec and prot & 6 == 6:
+            raise GuestError(Errno.EACCES, "writable and executable")
+        self.sync()
+        self._map(addr, length, prot, flags, backing, request)
+        if flags & VmFlag.LOCKED or request.populate:
+            self.populate(addr, addr + length)
+        return addr
 
-    def _address(self, request: MapRequest, length: int) -> int:
+    def _map(self, addr: int, length: int, prot: int, flags: int, backing: Any, request: MapRequest) -> None:
+        """The second half of mmap: mm/vma.c:__mmap_prepare, then the change."""
+        replaced, accounted = 0, 0
+        if request.fixed and request.replace:
+            self.areas.may_remove(addr, addr + length)
+            for vma in self.space.regions(addr, length):
+                part = min(vma.end, addr + length) - max(vma.start, addr)
+                replaced += part
+                accounted += part if vma.flags & VmFlag.ACCOUNT else 0
+        self.limits.expand(self.totals, length - replaced, prot, flags)
+        if prot & 2 and not flags & (VmFlag.SHARED | VmFlag.NORESERVE):
+            self.limits.enough_memory(length - accounted)
+            flags |= VmFlag.ACCOUNT
+        if backing is None:
+            backing = Anon(addr)
+        self.areas.insert(Vma(addr, addr + length, prot, flags, backing, addr, length))
+
+    def _address(self, request: MapRequest, length: int, offset: int) -> int:
         layout, addr = self.layout, request.addr
         if length > layout.task_size:
             raise GuestError(Errno.ENOMEM, "longer than the address space")
@@ -107,65 +204,65 @@ class LinuxMm:
             hint = addr & ~self._mask
             if hint and hint < layout.min_addr:
                 hint = layout.min_addr
-            private = request.backing is None and not request.shared
-            return place(self.space, layout, length, hint, anonymous=private, low_2g=request.low_2g)
-        if addr > layout.task_size - length:
-            raise GuestError(Errno.ENOMEM, "beyond the address space")
-        if addr & self._mask:
-            raise GuestError(Errno.EINVAL, "fixed address is not page aligned")
-        if addr < layout.min_addr:
-            raise GuestError(Errno.EPERM, "below mmap_min_addr")
+            aligned = -1 if request.shared or request.has_file or request.backing is not None else 0
+            if request.file_aligned:
+                aligned = offset
+            return place(
+                self.space, layout, length, hint, anonymous=aligned >= 0, low_2g=request.low_2g, kernel=self.kernel,
+                align_at=max(aligned, 0), in_file=request.file_aligned, low=1 << 32 if request.above_4g else 0,
+            )  # fmt: skip
+        self.check_fixed(addr, length)
         if not request.replace and self.space.overlaps(addr, length):
             raise GuestError(Errno.EEXIST, "the range is not free")
         return addr
 
-    @staticmethod
-    def _flags(request: MapRequest) -> int:
-        flags = (request.may & RIGHTS) << _MAY_SHIFT
+    def check_fixed(self, addr: int, length: int) -> None:
+        """get_unmapped_area for MAP_FIXED: ENOMEM, EINVAL, EPERM in this order."""
+        if addr > self.layout.task_size - length:
+            raise GuestError(Errno.ENOMEM, "beyond the address space")
+        if addr & self._mask:
+            raise GuestError(Errno.EINVAL, "fixed address is not page aligned")
+        if addr < self.layout.min_addr and not (self.raw_io and addr >= self.space.start):
+            raise GuestError(Errno.EPERM, "below mmap_min_addr")
+
+    def _flags(self, request: MapRequest, may: int, shared: bool) -> int:
+        flags = (may & RIGHTS) << MAY_SHIFT
         if request.shared:
-            flags |= VmFlag.MAYSHARE
-            if request.may & 2:
-                flags |= VmFlag.SHARED
+            flags |= VmFlag.MAYSHARE | (VmFlag.SHARED if shared else 0)
         if request.growsdown:
             flags |= VmFlag.GROWSDOWN
-        if request.noreserve:
+        if request.noreserve and self.limits.overcommit != 2:
             flags |= VmFlag.NORESERVE
-        if request.stack:
+        if request.stack and self.kernel >= (6, 7):
             flags |= VmFlag.NOHUGEPAGE
         return int(flags)
 
-    def _may_map(self, addr: int, length: int, prot: int, flags: int, *, replacing: bool) -> None:
-        """may_expand_vm with credit for what is replaced, then the overcommit test (mm/mmap.c:mmap_region)."""
-        credit = sum(min(v.end, addr + length) - max(v.start, addr) for v in self.space.regions(addr, length)) if replacing else 0
-        self._may_expand(length - credit, prot, flags)
-        if prot & 2 and not flags & (VmFlag.SHARED | VmFlag.NORESERVE) and length > self.limits.commit:
-            raise GuestError(Errno.ENOMEM, "overcommit")
-
-    def _may_expand(self, grow: int, prot: int, flags: int) -> None:
-        if grow > 0 and self.totals.total + grow > self.limits.address_space:
-            raise GuestError(Errno.ENOMEM, "RLIMIT_AS")
-        if Totals.is_data(prot, flags) and self.totals.data + grow > self.limits.data:
-            raise GuestError(Errno.ENOMEM, "RLIMIT_DATA")
+    # -- munmap, mprotect -------------------------------------------------------------------------------------------------
 
     def munmap(self, addr: int, length: int) -> None:
         """Remove what lies in the range; holes are fine (mm/vma.c:do_vmi_munmap). EINVAL for the arguments.
 
-        ENOMEM when that would cut one region in two at the limit of regions.
+        ENOMEM when that would cut one region in two at the limit of regions; EPERM sealed.
         """
         task_size = self.layout.task_size
         if addr & self._mask or addr > task_size or length > task_size - addr or length == 0:
             raise GuestError(Errno.EINVAL, "misaligned, empty or outside user space")
         end = addr + (length + self._mask & ~self._mask)
-        if len(self.space) >= self.limits.max_map_count:
-            vma = self.space.query(addr)
-            if vma is not None and vma.start < addr and end < vma.end:
-                raise GuestError(Errno.ENOMEM, "max_map_count")
-        self.space.unmap(addr, end - addr)
+        self.unmap(addr, min(end, self.space.end))
 
-    def mprotect(self, addr: int, length: int, prot: int, *, growsdown: bool = False) -> None:
+    def unmap(self, start: int, end: int) -> None:
+        """munmap without its argument checks."""
+        if start >= end:
+            return
+        self.sync()
+        self.areas.may_remove(start, end)
+        self.areas.remove(start, end)
+
+    def mprotect(self, addr: int, length: int, prot: int, *, growsdown: bool = False, implied_exec: bool = False) -> None:
         """Change access rights (mm/mprotect.c:do_mprotect_pkey). What precedes the failing region stays changed.
 
-        EINVAL misaligned; ENOMEM at the first hole, or a limit; EACCES where the mapping does not allow the right.
+        EINVAL misaligned; ENOMEM at the first hole, or a limit; EACCES where the mapping does not allow the right; EPERM sealed.
+        `implied_exec`: the personality READ_IMPLIES_EXEC holds and reading is asked for.
         """
         if addr & self._mask:
             raise GuestError(Errno.EINVAL, "address is not page aligned")
@@ -177,21 +274,27 @@ class LinuxMm:
         end = min(end, self.space.end)
         if addr >= end:
             raise GuestError(Errno.ENOMEM, "nothing is mapped there")
+        self.sync()
         if growsdown:
             addr = self._stack_start(addr, end)
-        error: GuestError | None = None
-        stop = addr
-        for vma in self.space.regions(addr, end - addr):
-            error = self._may_protect(vma, stop, end, prot)
-            if error is not None:
-                break
-            stop = min(vma.end, end)
-        if error is None and stop < end:
-            error = GuestError(Errno.ENOMEM, f"nothing is mapped at {stop:#x}")
-        if stop > addr:
-            self.space.protect(addr, stop - addr, prot & RIGHTS)
-        if error is not None:
-            raise error
+        became_writable: list[tuple[int, int]] = []
+
+        def change(vma: Vma) -> Vma | None:
+            wanted = prot & RIGHTS
+            if implied_exec and vma.flags & VmFlag.MAYEXEC:
+                wanted |= 4
+            new = self._protected(vma, wanted)
+            if new is not None and wanted & 2 and vma.flags & (VmFlag.SHARED | VmFlag.LOCKED) == VmFlag.LOCKED and not vma.prot & 2:
+                became_writable.append((vma.start, vma.end))
+            return new
+
+        walk = self.areas.modify(addr, end, change)
+        for lo, hi in became_writable:
+            self.populate(lo, hi)
+        if walk.error is not None:
+            raise walk.error
+        if walk.hole:
+            raise GuestError(Errno.ENOMEM, f"nothing is mapped at {walk.place:#x}")
 
     def _stack_start(self, addr: int, end: int) -> int:
         vma = next_region(self.space, addr)
@@ -201,117 +304,28 @@ class LinuxMm:
             raise GuestError(Errno.EINVAL, "PROT_GROWSDOWN on memory that does not grow down")
         return vma.start
 
-    def _may_protect(self, vma: Vma, place: int, end: int, prot: int) -> GuestError | None:
-        if vma.start > place:
-            return GuestError(Errno.ENOMEM, f"nothing is mapped at {place:#x}")
-        if prot & RIGHTS & ~(vma.flags >> _MAY_SHIFT):
-            return GuestError(Errno.EACCES, "the mapping does not allow that right")
-        if vma.prot & RIGHTS == prot & RIGHTS:
+    def _protected(self, vma: Vma, prot: int) -> Vma | None:
+        """One area's turn in mprotect (mprotect_fixup)."""
+        flags = vma.flags
+        if prot & ~(flags >> MAY_SHIFT) & RIGHTS:
+            raise GuestError(Errno.EACCES, "the mapping does not allow that right")
+        if self.deny_write_exec and prot & 4 and (prot & 2 or not vma.prot & 4):
+            raise GuestError(Errno.EACCES, "writable and executable")
+        if flags & VmFlag.SEALED:
+            raise GuestError(Errno.EPERM, "sealed")
+        if vma.prot == prot:
             return None
-        size = min(vma.end, end) - max(vma.start, place)
-        was_data = Totals.is_data(vma.prot, vma.flags)
-        if Totals.is_data(prot, vma.flags) and not was_data and self.totals.data + size > self.limits.data:
-            return GuestError(Errno.ENOMEM, "RLIMIT_DATA")
-        if prot & 2 and not vma.prot & 2 and not vma.flags & (VmFlag.SHARED | VmFlag.NORESERVE) and size > self.limits.commit:
-            return GuestError(Errno.ENOMEM, "overcommit")
-        cuts = (vma.start < place) + (end < vma.end)
-        if cuts and len(self.space) + cuts > self.limits.max_map_count:
-            return GuestError(Errno.ENOMEM, "max_map_count")
-        return None
-
-    # -- mremap -------------------------------------------------------------------------------------------------------
-
-    def mremap(
-        self,
-        old: int,
-        old_length: int,
-        new_length: int,
-        *,
-        maymove: bool = False,
-        fixed: int | None = None,
-        dontunmap: bool = False,
-        hint: int = 0,
-    ) -> int:
-        """Grow, shrink or move a mapping; its address then (mm/mremap.c:do_mremap).
-
-        `fixed` is the new address of MREMAP_FIXED; `hint` the wish of MREMAP_DONTUNMAP without it. EINVAL arguments;
-        EFAULT nothing mapped, or the old range is not inside one region; ENOMEM no room. With `fixed` the target range
-        is unmapped first, and stays so when a later step fails, as in Linux.
-        """
-        mask, task_size = self._mask, self.layout.task_size
-        old_length = old_length + mask & ~mask
-        new_length = new_length + mask & ~mask
-        if old & mask or new_length == 0 or new_length > task_size:
-            raise GuestError(Errno.EINVAL, "misaligned, empty or too long")
-        moving = fixed is not None or dontunmap
-        if moving:
-            target = fixed if fixed is not None else hint
-            if target > task_size - new_length or target & mask or not maymove or (dontunmap and old_length != new_length):
-                raise GuestError(Errno.EINVAL, "new address, or flags that do not go together")
-            if fixed is not None and fixed < old + old_length and old < fixed + new_length:
-                raise GuestError(Errno.EINVAL, "the ranges overlap")
-        vma = self.space.query(old)
-        if vma is None:
-            raise GuestError(Errno.EFAULT, "nothing is mapped at the old address")
-        if not moving:
-            if old_length == new_length:
-                return old
-            if 0 < new_length < old_length:
-                self.space.unmap(old + new_length, old_length - new_length)
-                return old
-        self._may_remap(vma, old, old_length, new_length)
-        if fixed is not None:
-            self.space.unmap(fixed, new_length)
-            if old_length > new_length:
-                self.space.unmap(old + new_length, old_length - new_length)
-                old_length = new_length
-            return self._move(vma, old, old_length, new_length, fixed, dontunmap)
-        if not moving and old_length and self._grow_in_place(vma, old, old_length, new_length):
-            return old
-        if not maymove:
-            raise GuestError(Errno.ENOMEM, "no room to grow in place")
-        to = place(self.space, self.layout, new_length, hint, anonymous=False)
-        return self._move(vma, old, old_length, new_length, to, dontunmap)
-
-    def _may_remap(self, vma: Vma, old: int, old_length: int, new_length: int) -> None:
-        if old_length == 0 and not vma.flags & VmFlag.SHARED:
-            raise GuestError(Errno.EINVAL, "old length zero duplicates shared mappings only")
-        if old + old_length > vma.end:
-            raise GuestError(Errno.EFAULT, "the old range crosses the end of its region")
-        if new_length > old_length:
-            self._may_expand(new_length - old_length, vma.prot, vma.flags)
-            if vma.prot & 2 and not vma.flags & (VmFlag.SHARED | VmFlag.NORESERVE) and new_length - old_length > self.limits.commit:
-                raise GuestError(Errno.ENOMEM, "overcommit")
-
-    def _grow_in_place(self, vma: Vma, old: int, old_length: int, new_length: int) -> bool:
-        tail = old + old_length
-        if tail != vma.end or old + new_length > self.layout.task_size or self.space.overlaps(tail, new_length - old_length):
-            return False
-        self._map_like(vma, tail, new_length - old_length, tail - vma.start)
-        return True
-
-    def _map_like(self, vma: Vma, addr: int, length: int, offset: int) -> None:
-        """Map memory that continues `vma` from `offset` bytes in."""
-        backing = vma.backing.split(offset) if isinstance(vma.backing, File) else vma.backing
-        self.space.map_at(addr, length, vma.prot, vma.flags, backing=backing)
-
-    def _move(self, vma: Vma, old: int, old_length: int, new_length: int, to: int, dontunmap: bool) -> int:
-        inside = old - vma.start
-        if old_length == 0:
-            self._map_like(vma, to, new_length, inside)
-            return to
-        if new_length > old_length:
-            # The tail first: if moving fails then, taking it away again leaves everything as it was.
-            self._map_like(vma, to + old_length, new_length - old_length, inside + old_length)
-        try:
-            self.space.move(old, old_length, to)
-        except BaseException:
-            if new_length > old_length:
-                self.space.unmap(to + old_length, new_length - old_length)
-            raise
-        if dontunmap:
-            self._map_like(vma, old, old_length, inside)
-        return to
+        size = vma.end - vma.start
+        if prot & 2:
+            limits, totals = self.limits, self.totals
+            if not limits.may_expand(totals, size, prot, flags) and limits.may_expand(totals, size, vma.prot, flags):
+                raise GuestError(Errno.ENOMEM, "RLIMIT_DATA")
+            if not vma.prot & 2 and not flags & (VmFlag.ACCOUNT | VmFlag.HUGETLB | VmFlag.SHARED | VmFlag.NORESERVE):
+                limits.enough_memory(size)
+                flags |= VmFlag.ACCOUNT
+        elif flags & VmFlag.ACCOUNT and rules.anonymous(vma) and not rules.anon_of(vma):
+            flags &= ~VmFlag.ACCOUNT
+        return rules.with_flags(vma, prot, flags)
 
     # -- heap and stack -----------------------------------------------------------------------------------------------
 
@@ -328,70 +342,95 @@ class LinuxMm:
             if new < old:
                 if not self.space.overlaps(new, old - new):
                     return self.brk_now
-                self.space.unmap(new, old - new)
+                self.unmap(new, old)
             elif new > old:
                 self._grow_heap(old, new)
         except GuestError:
             return self.brk_now
         self.brk_now = value
+        if new > old and self.def_flags & VmFlag.LOCKED:
+            self.populate(old, new)
         return value
 
     def _grow_heap(self, old: int, new: int) -> None:
-        if new > self.layout.task_size or old < self.layout.min_addr:
-            raise NoSpace("heap outside the address space")
+        self.check_fixed(old, new - old)
+        if not self.limits.lock_fits(self.totals, self.def_flags, new - old):
+            raise NoSpace("RLIMIT_MEMLOCK")
         above = next_region(self.space, old)
         if above is not None and new + self.space.page_size > start_gap(above, self.space.page_size):
             raise NoSpace("the heap meets another mapping")
+        prot = 7 if self.arch.data_executable else 3
+        flags = MAY | VmFlag.ACCOUNT | self.def_flags
+        self.limits.expand(self.totals, new - old, prot, flags)
         if len(self.space) > self.limits.max_map_count:
             raise NoSpace("max_map_count")
-        self._may_map(old, new - old, 3, int(_MAY), replacing=False)
-        self.space.map_at(old, new - old, 3, int(_MAY), replace=False)
+        self.limits.enough_memory(new - old)
+        self.sync()
+        # Only the heap itself is extended: an area that ends where the heap begins is none of it (vma_prev_limit).
+        area = Vma(old, new, prot, flags, Anon(old), old, new - old)
+        self.areas.insert(area, below=old > self.start_brk, above=False)
 
     def grow_stack(self, addr: int) -> bool:
-        """Extend the growing region above `addr` down to its page, if Linux would (mm/mmap.c:expand_downwards)."""
+        """Extend the growing region above `addr` down to its page, if Linux would (mm/vma.c:expand_downwards)."""
         page = addr & ~self._mask
         if not self.layout.min_addr <= page < self.space.end or self.space.query(page) is not None:
             return False
         vma = self.space.region_above(page)
-        if vma is None or not vma.flags & VmFlag.GROWSDOWN or vma.end - page > self.limits.stack:
+        if vma is None or not vma.flags & VmFlag.GROWSDOWN:
             return False
-        gap = GUARD_PAGES * self.space.page_size
-        low = max(page - gap, self.space.start)
-        for below in self.space.regions(low, page - low) if page > low else ():
-            if below.prot & RIGHTS and not below.flags & VmFlag.GROWSDOWN:
-                return False
+        low = max(page - GUARD_PAGES * self.space.page_size, self.space.start)
+        near = self.space.regions(low, page - low) if page > low else ()
+        # Only the area right below counts, whatever lies below that one.
+        if near and near[-1].prot & RIGHTS and not near[-1].flags & VmFlag.GROWSDOWN and page - near[-1].end < page - low:
+            return False
+        self.sync()
+        self.areas.written(vma)
+        vma = self.space.region_above(page)
+        assert vma is not None
+        grow = vma.start - page
+        if not self.limits.may_expand(self.totals, grow, vma.prot, vma.flags) or vma.end - page > self.limits.stack:
+            return False
+        if not self.limits.lock_fits(self.totals, vma.flags, grow) or rules.offset_of(vma) < grow:
+            return False
         try:
-            self._may_expand(vma.start - page, vma.prot, vma.flags)
-            self.space.map_at(page, vma.start - page, vma.prot, vma.flags, backing=vma.backing, replace=False)
+            self.limits.enough_memory(grow)
+            self.areas.grow_down(vma, page)
         except GuestError:
             return False
         return True
 
-    # -- advice -------------------------------------------------------------------------------------------------------
+    # -- presence ---------------------------------------------------------------------------------------------------------
 
-    def discard(self, addr: int, length: int, drop: Callable[[int, int], None]) -> None:
-        """MADV_DONTNEED: drop(address, length) for every mapped piece; ENOMEM at the end if there were holes."""
-        end = self.advice_end(addr, length)
-        holes = self.walk(addr, end)
-        for vma in self.space.regions(addr, end - addr) if end > addr else ():
-            if vma.flags & VmFlag.LOCKED:
-                raise GuestError(Errno.EINVAL, "the memory is locked")
-            start, stop = max(vma.start, addr), min(vma.end, end)
-            drop(start, stop - start)
-        if holes:
-            raise GuestError(Errno.ENOMEM, "part of the range is not mapped")
+    def populate(self, start: int, end: int) -> None:
+        """mm_populate with errors ignored: touch what can be touched of the mapped parts of [start, end)."""
+        for vma in self.space.regions(start, end - start):
+            self.touch(vma, max(vma.start, start), min(vma.end, end))
 
-    def advice_end(self, addr: int, length: int) -> int:
-        """The end of an madvise range after its argument checks (mm/madvise.c:is_valid_madvise): EINVAL."""
-        rounded = length + self._mask & ~self._mask
-        if addr & self._mask or rounded > INFINITY or addr + rounded > INFINITY:
-            raise GuestError(Errno.EINVAL, "misaligned or wrapping range")
-        return addr + rounded
+    def touch(self, vma: Vma, start: int, end: int) -> bool:
+        """populate_vma_page_range: written where a private area is writable, else read; False when a page is not accessible."""
+        if vma.flags & (VmFlag.IO | VmFlag.PFNMAP | VmFlag.LOCKONFAULT):
+            return True
+        if not vma.prot & RIGHTS:
+            return False
+        stop = min(end, self.end_of_file(vma))
+        guarded = self.guards.first(start, stop)
+        if guarded is not None:
+            stop = guarded
+        if start < stop:
+            self.pages.populate(start, stop, write=bool(vma.prot & 2) and not vma.flags & VmFlag.SHARED)
+        return stop >= end
 
-    def walk(self, addr: int, end: int) -> bool:
-        """Has [addr, end) holes? An empty range has none."""
-        for vma in self.space.regions(addr, min(end, self.space.end) - addr) if addr < min(end, self.space.end) else ():
-            if vma.start > addr:
-                return True
-            addr = vma.end
-        return addr < end
+    def end_of_file(self, vma: Vma) -> int:
+        """The address behind the last page of a region that holds bytes of its file."""
+        backing = vma.backing
+        if type(backing) is not File or not hasattr(backing.file, "size"):
+            return vma.end
+        left = backing.file.size() - backing.offset
+        return vma.start if left <= 0 else min(vma.end, vma.start + (left + self._mask & ~self._mask))
+
+
+def lock_flags(mm: LinuxMm, flags: int) -> None:
+    """What every later mapping gets of VM_LOCKED and VM_LOCKONFAULT (apply_mlockall_flags)."""
+    mm.def_flags = mm.def_flags & ~LOCKS | flags
+
+

@@ -75,6 +75,8 @@ class AddressSpace:
 
     checking = False
     """When true, `check()` runs after every change (EMUVM_CHECK=1 sets it)."""
+    merging = True
+    """False: whoever owns the space decides which neighbours become one (mm.linux), and `check()` does not mind."""
 
     def __init__(self, start: int, length: int, page_size: int = 4096, *, context: Any = None) -> None:
         page_size = integer(page_size, "page_size")
@@ -183,7 +185,7 @@ class AddressSpace:
                 assert self.start <= vma.start and vma.end <= self.end, f"{vma} outside the space"
                 assert not (vma.start | vma.end) & self._mask, f"{vma} not in whole pages"
                 assert vma.base <= vma.start and vma.end <= vma.base + vma.length, f"{vma} outside its mapping"
-                assert before is None or join(before, vma) is None, f"{before} and {vma} should be one"
+                assert not self.merging or before is None or join(before, vma) is None, f"{before} and {vma} should be one"
                 before = vma
         except AssertionError as error:
             raise EmulatorBug(f"address space: {error}") from error
@@ -326,6 +328,22 @@ class AddressSpace:
             if new is not None:
                 others.append(Update(Kind.MAP, new.start, new.end, None, new, self.context))
         self._commit(snap._root, unmaps + others, [u.old for u in unmaps if u.old is not None])
+
+    @_changing
+    def rewrite(self, edits: list[tuple[int, int, list[Vma]]], updates: list[Update]) -> None:
+        """For owners who cut and merge by rules of their own (mm.linux): one change made of edits (lo, hi, regions), in order.
+
+        By each, what starts in [lo, hi) gives way to `regions`, which are ascending and fit there. `updates` say what that means
+        for subscribers. Only `check()` looks at either.
+        """
+        root = self._root
+        for lo, hi, regions in edits:
+            root = vmamap.replace(root, lo, hi, regions)
+        self._commit(root, updates, [u.old for u in updates if u.kind is Kind.UNMAP and u.old is not None])
+
+    def around(self, addr: int, end: int) -> list[Vma]:
+        """The regions that overlap or touch [addr, end), whole, ascending."""
+        return vmamap.overlapping(self._root, addr - 1, end + 1)
 
     def subscribe(self, callback: Callback, *, committed: Callable[[], None] | None = None) -> Callable[[], None]:
         """Have `callback(update)` called for every update, before the change is visible; the function that ends it.

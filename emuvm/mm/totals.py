@@ -6,36 +6,47 @@ Owns: the counters that limits and /proc need (mm/mmap.c:vm_stat_account). Must 
 from __future__ import annotations
 
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import Kind, Update, Vma, VmFlag
+from emuvm.mm.types import Update, Vma, VmFlag
 
+_STACK = int(VmFlag.GROWSDOWN)
 _NOT_DATA = int(VmFlag.SHARED | VmFlag.GROWSDOWN)
+_LOCKED = int(VmFlag.LOCKED)
 
 
 class Totals:
-    """Bytes mapped: `total` (all regions), `data` (private writable, stack excluded)."""
+    """Bytes mapped: `total` (all regions), `data` (private writable, stacks excluded), `stack` (growing down), `exec` (executable,
+    neither writable nor a stack), `locked` (VM_LOCKED).
+    """
 
     def __init__(self, space: AddressSpace) -> None:
         self.total = 0
         self.data = 0
+        self.stack = 0
+        self.exec = 0
+        self.locked = 0
+        self.peak = 0
+        """The most `total` has been."""
         for vma in space:
             self._count(vma, 1)
         space.subscribe(self._update)
 
-    @staticmethod
-    def is_data(prot: int, flags: int) -> bool:
-        """Does such a region count against RLIMIT_DATA (mm/internal.h:is_data_mapping)?"""
-        return bool(prot & 2) and not flags & _NOT_DATA
-
     def _count(self, vma: Vma, sign: int) -> None:
         size = (vma.end - vma.start) * sign
+        prot, flags = vma.prot, vma.flags
         self.total += size
-        if vma.prot & 2 and not vma.flags & _NOT_DATA:
+        if flags & _STACK:
+            self.stack += size
+        elif prot & 6 == 4:
+            self.exec += size
+        if prot & 2 and not flags & _NOT_DATA:
             self.data += size
+        if flags & _LOCKED:
+            self.locked += size
+        if self.total > self.peak:
+            self.peak = self.total
 
     def _update(self, update: Update) -> None:
         # An undone update arrives as its inverse, so counting what comes and goes is enough.
-        if update.kind is Kind.MOVE:
-            return
         if update.old is not None:
             self._count(update.old, -1)
         if update.new is not None:

@@ -10,11 +10,12 @@ from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
 from emuvm.engine.memory import MemoryEngine
 from emuvm.errors import GuestError
-from emuvm.kernel.usermem import Deferred, UserMemory
+from emuvm.kernel.usermem import READ, WRITE, Deferred, UserMemory
 from emuvm.mm.linux import LinuxMm, MapRequest
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import File
+from emuvm.mm.types import Anon, File
 from emuvm_loaders import FileSource
+from tests.kernel.guest import Guest
 
 PAGE = 4096
 BASE = 0x100000
@@ -144,3 +145,27 @@ def test_copies_make_the_stack_grow_but_not_inside_the_engine() -> None:
     vma = mem.space.query(low)
     assert vma is not None and vma.end == top
     assert errno_of(mem.read, top - (9 << 20), 1) == Errno.EFAULT, "beyond the stack limit"
+
+
+def test_guarded_pages_are_not_accessible() -> None:
+    guest = Guest()
+    guest.engine.memory.withheld = lambda start, end: (  # type: ignore[attr-defined]
+        [(max(start, BASE + 0x2000), min(end, BASE + 0x3000))] if start < BASE + 0x3000 and end > BASE + 0x2000 else []
+    )
+    mem = guest.proc.mem
+    assert mem.accessible(BASE, 0x4000, READ) == 0x2000
+    assert mem.accessible(BASE + 0x2800, 0x1000, WRITE) == 0
+    assert mem.accessible(BASE + 0x3000, 0x1000, WRITE) == 0x1000
+    assert mem.write_some(BASE + 0x1FF0, bytes(0x20)) == 0x10
+    for copy in (lambda: mem.read(BASE + 0x2000, 4), lambda: mem.write(BASE + 0x1FFE, b"1234"), lambda: mem.read_word(BASE + 0x1FFC)):
+        with pytest.raises(GuestError) as caught:
+            copy()
+        assert caught.value.errno == Errno.EFAULT
+    assert mem.read(BASE + 0x1FF0, 0x10) == bytes(0x10)
+
+
+def test_private_memory_with_a_history_is_plain_memory() -> None:
+    guest = Guest()
+    guest.space.map_at(BASE + 0x8000, 0x1000, 3, backing=Anon(BASE + 0x8000))
+    guest.proc.mem.write(BASE + 0x8FF0, b"0123456789abcdef")
+    assert guest.proc.mem.read(BASE + 0x8FF8, 8) == b"89abcdef"

@@ -16,7 +16,9 @@ from emuvm.abi.structs import Flock, pack_flock, unpack_flock
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
+from emuvm.kernel.memfd import MemFile, create
 from emuvm.kernel.registry import syscall
+from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -148,6 +150,8 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
         return 0
     if command in _LOCKS:
         return _lock(proc, file, command, argument)
+    if command in (names.F_ADD_SEALS, names.F_GET_SEALS) and isinstance(file, MemFile):
+        return _seals(proc, file, command == names.F_ADD_SEALS, argument & 0xFFFF_FFFF)
     if command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ, names.F_ADD_SEALS, names.F_GET_SEALS):
         if file.host_fd < 0:
             raise GuestError(Errno.EINVAL, f"command {command}")
@@ -157,6 +161,19 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
     if command == names.F_GETLEASE:
         return names.F_UNLCK
     raise GuestError(Errno.EINVAL, f"fcntl command {command}")
+
+
+def _seals(proc: Process, file: MemFile, adding: bool, seals: int) -> int:
+    if not adding:
+        return file.inode.seals
+    file.add_seals(seals, any(_writes(vma, file.inode) for vma in proc.space))
+    return 0
+
+
+def _writes(vma: Vma, inode: object) -> bool:
+    """Does the region keep its memfd from being sealed? Shared, and writable or to be made so (i_mmap_writable)."""
+    wanted = VmFlag.SHARED | VmFlag.MAYWRITE
+    return vma.flags & wanted == wanted and isinstance(vma.backing, File) and getattr(vma.backing.file, "inode", None) is inode
 
 
 def _dupfd(proc: Process, file: OpenFile, lowest: int, cloexec: bool) -> int:
@@ -209,7 +226,7 @@ def fallocate(proc: Process, fd: int, mode: int, offset: int, length: int) -> in
         raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}")
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
-    hostfd.allocate(file.host_fd, mode, offset, length)
+    file.allocate(mode, offset, length)
     return 0
 
 
@@ -256,13 +273,16 @@ def readahead(proc: Process, fd: int, offset: int, length: int) -> int:
     return fadvise64(proc, fd, offset, length, 3)
 
 
+_MFD = Fd.MFD_CLOEXEC | Fd.MFD_ALLOW_SEALING | Fd.MFD_HUGETLB | Fd.MFD_NOEXEC_SEAL | Fd.MFD_EXEC
+_MFD_NAME = 249
+
+
 @syscall("memfd_create", "ptr uint")
 def memfd_create(proc: Process, at: int, flags: int) -> int:
-    if flags & ~(Fd.MFD_CLOEXEC | Fd.MFD_ALLOW_SEALING):
+    both = Fd.MFD_EXEC | Fd.MFD_NOEXEC_SEAL
+    if flags & ~(_MFD | (Fd.MFD_HUGE_MASK if flags & Fd.MFD_HUGETLB else 0)) or flags & both == both:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    name = proc.mem.read_cstr(at, 250, Errno.EINVAL)
-    fd = hostfd.memfd_create(name.decode("utf-8", "surrogateescape"), flags | Fd.MFD_CLOEXEC)
-    file = HostOpenFile(fd, Open.O_RDWR | Open.O_LARGEFILE, b"/memfd:" + name + b" (deleted)")
+    file = create(proc.mem.read_cstr(at, _MFD_NAME + 1, Errno.EINVAL), flags)
     number: int = proc.files.add(file, bool(flags & Fd.MFD_CLOEXEC))
     return number
 

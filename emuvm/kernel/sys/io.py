@@ -1,12 +1,13 @@
-"""Moving data: read and write in all their forms, sendfile and its kin.
+"""Moving data between files and memory: read and write in all their forms.
 
 Must not know what kinds of files there are beyond what `OpenFile` tells. How much of a buffer can be used is settled before
-anything leaves or enters a file, so that no byte is lost: a short count instead. Sources: fs/read_write.c, fs/pipe.c,
-fs/splice.c; user copies as LINUX describes them in lib/iov_iter.c.
+anything leaves or enters a file, so that no byte is lost: a short count instead. Sources: fs/read_write.c, fs/pipe.c;
+user copies as LINUX describes them in lib/iov_iter.c.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from emuvm.abi.controls import Fd
@@ -17,6 +18,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.siginfo import SignalInfo
+from emuvm.kernel.signal_restart import Interrupted
 from emuvm.kernel.usermem import MAX_RW_COUNT, READ, WRITE, Deferred
 
 if TYPE_CHECKING:
@@ -24,18 +26,17 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 _PIPE_PAGE = 4096
-_COPY = 1 << 20
 Buffers = list[tuple[int, int]]
 
 
-def _input(proc: Process, fd: int) -> OpenFile:
+def source(proc: Process, fd: int) -> OpenFile:
     file = proc.files.opened(fd)
     if not file.readable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for reading")
     return file  # type: ignore[no-any-return]
 
 
-def _output(proc: Process, fd: int) -> OpenFile:
+def sink(proc: Process, fd: int) -> OpenFile:
     file = proc.files.opened(fd)
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
@@ -84,8 +85,8 @@ def _gather(proc: Process, buffers: Buffers, count: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None) -> int:
-    """Read once into the buffers; the count. `offset` None: from the file's own."""
+def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None, flags: int = 0) -> int:
+    """Read once into the buffers; the count. `offset` None: from the file's own. `flags` are RWF_ bits."""
     wanted = sum(length for _, length in buffers)
     if file.is_directory:
         raise GuestError(Errno.EISDIR, "a directory")
@@ -94,7 +95,11 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
         usable = _limited(proc, file, usable, offset)
     if not usable and wanted:
         return 0
-    data = file.read(usable) if offset is None else file.pread(usable, offset)
+    _ready(proc, file, Poll.POLLIN)
+    if flags:
+        data = hostfd.preadv(file.host_fd, usable, -1 if offset is None else offset, flags)
+    else:
+        data = file.read(usable) if offset is None else file.pread(usable, offset)
     return _scatter(proc, buffers, data)
 
 
@@ -102,6 +107,7 @@ def _limited(proc: Process, file: OpenFile, usable: int, offset: int | None) -> 
     """How much may leave a file when the buffer has bad pages behind `usable` bytes; 0 when the file is at its end, else EFAULT."""
     if file.is_pipe and offset is None:
         if not file.status() & Open.O_NONBLOCK:
+            _ready(proc, file, Poll.POLLIN)
             hostfd.wait([(file.host_fd, Poll.POLLIN)], None)
         present = hostfd.available(file.host_fd)
         if not present:
@@ -121,13 +127,41 @@ def _limited(proc: Process, file: OpenFile, usable: int, offset: int | None) -> 
     return usable
 
 
-def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None) -> int:
-    """Write once from the buffers; the count."""
+def room(proc: Process, file: OpenFile, length: int, offset: int | None, append: bool = False) -> int:
+    """How much of `length` bytes may be written, at `offset` or where the file stands: RLIMIT_FSIZE and seals.
+
+    EFBIG with SIGXFSZ, EPERM: nothing.
+    """
+    limit = proc.files.size_limit
+    if not length or not file.is_regular or (limit is None and not file.guarded):
+        return length
+    if append or file.status() & Open.O_APPEND:
+        position = file.stat().size
+    else:
+        position = file.seek(0, 1) if offset is None else offset
+    if limit is not None:
+        if position >= limit:
+            raise too_big(proc)
+        length = min(length, limit - position)
+    return file.admit(position, length)
+
+
+def too_big(proc: Process) -> GuestError:
+    """What a file beyond RLIMIT_FSIZE earns."""
+    proc.kill(SignalInfo(Signal.SIGXFSZ, 0), thread=True)
+    return GuestError(Errno.EFBIG, "beyond RLIMIT_FSIZE")
+
+
+def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None, flags: int = 0) -> int:
+    """Write once from the buffers; the count. `flags` are RWF_ bits."""
     wanted = sum(length for _, length in buffers)
     if file.discards:
         for address, length in buffers:
             proc.mem.access_ok(address, length)
         return wanted
+    if file.guarded or proc.files.size_limit is not None:
+        wanted = room(proc, file, wanted, offset, bool(flags & Fd.RWF_APPEND))
+        buffers = _first(buffers, wanted)
     usable = _usable(proc, buffers, READ)
     if usable < wanted:
         if file.is_pipe:
@@ -136,14 +170,53 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         if not usable:
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
     data = _gather(proc, buffers, usable) if usable else b""
+    if flags:
+        return hostfd.pwritev(file.host_fd, data, -1 if offset is None else offset, flags)
     if offset is not None:
         return file.pwrite(data, offset)
     try:
-        return file.write(data)
+        return file.write(data) if file.prompt or proc.wake is None else _write_in_parts(proc, file, data)
     except GuestError as error:
         if error.errno == Errno.EPIPE:
-            proc.kill(SignalInfo(Signal.SIGPIPE, 0))
+            proc.kill(SignalInfo(Signal.SIGPIPE, 0), thread=True)
         raise
+
+
+def _first(buffers: Buffers, count: int) -> Buffers:
+    """The buffers cut to `count` bytes."""
+    cut = []
+    for address, length in buffers:
+        cut.append((address, min(length, count)))
+        count -= cut[-1][1]
+    return cut
+
+
+def _ready(proc: Process, file: OpenFile, events: int) -> None:
+    """Where a host's call may wait, wait so that signals end it: Interrupted."""
+    if not file.prompt and proc.wake is not None and file.host_fd >= 0 and not file.status() & Open.O_NONBLOCK:
+        from emuvm.kernel.waiting import ready
+
+        ready(proc, file.host_fd, events)
+
+
+def _write_in_parts(proc: Process, file: OpenFile, data: bytes) -> int:
+    """To what may be full: a pipe that is ready takes a page without waiting. A signal ends it with what is written so far."""
+    if file.status() & Open.O_NONBLOCK:
+        return file.write(data)
+    done = 0
+    while True:
+        try:
+            _ready(proc, file, Poll.POLLOUT)
+            count = file.write(data[done : done + _PIPE_PAGE])
+        except (Interrupted, GuestError) as error:
+            if not done:
+                raise
+            if isinstance(error, GuestError) and error.errno == Errno.EPIPE:
+                proc.kill(SignalInfo(Signal.SIGPIPE, 0), thread=True)
+            return done
+        done += count
+        if done >= len(data) or not count:
+            return done
 
 
 def _one(address: int, length: int) -> Buffers:
@@ -157,7 +230,7 @@ def _positive(length: int, bits: int) -> None:
 
 @syscall("read", "fd ptr size", pure=True)
 def read(proc: Process, fd: int, to: int, length: int) -> int:
-    file = _input(proc, fd)
+    file = source(proc, fd)
     _now(proc, file)
     _positive(length, proc.arch.bits)
     proc.mem.access_ok(to, length)
@@ -166,7 +239,7 @@ def read(proc: Process, fd: int, to: int, length: int) -> int:
 
 @syscall("write", "fd ptr size", pure=True)
 def write(proc: Process, fd: int, at: int, length: int) -> int:
-    file = _output(proc, fd)
+    file = sink(proc, fd)
     _now(proc, file)
     _positive(length, proc.arch.bits)
     proc.mem.access_ok(at, length)
@@ -179,7 +252,7 @@ def pread64(proc: Process, fd: int, to: int, length: int, offset: int) -> int:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     file = proc.files.opened(fd)
     _seekable(file)
-    file = _input(proc, fd)
+    file = source(proc, fd)
     _positive(length, proc.arch.bits)
     proc.mem.access_ok(to, length)
     return _read_into(proc, file, _one(to, length), offset)
@@ -190,7 +263,7 @@ def pwrite64(proc: Process, fd: int, at: int, length: int, offset: int) -> int:
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
-    file = _output(proc, fd)
+    file = sink(proc, fd)
     _positive(length, proc.arch.bits)
     proc.mem.access_ok(at, length)
     return _write_from(proc, file, _one(at, length), offset)
@@ -204,13 +277,13 @@ def _seekable(file: OpenFile) -> None:
 
 @syscall("readv", "fd ptr ulong")
 def readv(proc: Process, fd: int, vector: int, count: int) -> int:
-    file = _input(proc, fd)
+    file = source(proc, fd)
     return _read_into(proc, file, proc.mem.read_iovec(vector, count), None)
 
 
 @syscall("writev", "fd ptr ulong")
 def writev(proc: Process, fd: int, vector: int, count: int) -> int:
-    file = _output(proc, fd)
+    file = sink(proc, fd)
     return _write_from(proc, file, proc.mem.read_iovec(vector, count), None)
 
 
@@ -233,117 +306,49 @@ def _preadv(proc: Process, fd: int, vector: int, count: int, offset: int) -> int
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
-    return _read_into(proc, _input(proc, fd), proc.mem.read_iovec(vector, count), offset)
+    return _read_into(proc, source(proc, fd), proc.mem.read_iovec(vector, count), offset)
 
 
 def _pwritev(proc: Process, fd: int, vector: int, count: int, offset: int) -> int:
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
-    return _write_from(proc, _output(proc, fd), proc.mem.read_iovec(vector, count), offset)
+    return _write_from(proc, sink(proc, fd), proc.mem.read_iovec(vector, count), offset)
 
 
-_RWF = Fd.RWF_HIPRI | Fd.RWF_DSYNC | Fd.RWF_SYNC | Fd.RWF_NOWAIT | Fd.RWF_APPEND
-
-
-def _hints(flags: int) -> None:
-    if flags & ~_RWF or flags & (Fd.RWF_NOWAIT | Fd.RWF_APPEND):
-        raise GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
-
-
-@syscall("preadv2", "fd ptr ulong long long int", level="partial", note="RWF_NOWAIT gets EOPNOTSUPP")
+@syscall("preadv2", "fd ptr ulong long long int")
 def preadv2(proc: Process, fd: int, vector: int, count: int, low: int, high: int, flags: int) -> int:
-    _hints(flags)
     offset = _offset(proc, low, high)
-    return readv(proc, fd, vector, count) if offset == -1 else _preadv(proc, fd, vector, count, offset)
+    if not flags:
+        return readv(proc, fd, vector, count) if offset == -1 else _preadv(proc, fd, vector, count, offset)
+    return _with_flags(proc, fd, vector, count, offset, flags, _read_into, source)
 
 
-@syscall("pwritev2", "fd ptr ulong long long int", level="partial", note="RWF_NOWAIT and RWF_APPEND get EOPNOTSUPP")
+@syscall("pwritev2", "fd ptr ulong long long int")
 def pwritev2(proc: Process, fd: int, vector: int, count: int, low: int, high: int, flags: int) -> int:
-    _hints(flags)
     offset = _offset(proc, low, high)
-    done = writev(proc, fd, vector, count) if offset == -1 else _pwritev(proc, fd, vector, count, offset)
-    if flags & (Fd.RWF_SYNC | Fd.RWF_DSYNC):
-        hostfd.fsync(proc.files.opened(fd).host_fd)
+    if not flags:
+        return writev(proc, fd, vector, count) if offset == -1 else _pwritev(proc, fd, vector, count, offset)
+    return _with_flags(proc, fd, vector, count, offset, flags, _write_from, sink)
+
+
+def _with_flags(
+    proc: Process, fd: int, vector: int, count: int, offset: int, flags: int, move: Any, which: Callable[[Process, int], OpenFile]
+) -> int:
+    """RWF_ flags: what they mean for a file, and whether they exist, is for the host to say."""
+    if offset < -1:
+        raise GuestError(Errno.EINVAL, f"offset {offset}")
+    if offset >= 0:
+        _seekable(proc.files.opened(fd))
+    file = which(proc, fd)
+    buffers = proc.mem.read_iovec(vector, count)
+    if file.host_fd < 0:
+        raise GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
+    done: int = move(proc, file, buffers, None if offset == -1 else offset, flags)
     return done
 
 
-# -- from file to file ----------------------------------------------------------------------------------------------------
-
-
-def _copy_loop(proc: Process, source: OpenFile, sink: OpenFile, start: int | None, count: int) -> int:
-    """Through a buffer of our own, for files that the host cannot copy between."""
-    done = 0
-    while done < count:
-        step = min(_COPY, count - done)
-        data = source.read(step) if start is None else source.pread(step, start + done)
-        if not data:
-            break
-        try:
-            written = sink.write(data)
-        except GuestError:
-            if start is None:
-                source.seek(-len(data), 1)
-            if done:
-                break
-            raise
-        done += written
-        if written < len(data):
-            if start is None:
-                source.seek(written - len(data), 1)
-            break
-    return done
-
-
-@syscall("sendfile", "fd fd ptr size")
-@syscall("sendfile64", "fd fd ptr size")
-def sendfile(proc: Process, to: int, source: int, position: int, count: int) -> int:
-    start = None
-    if position:
-        start = _signed(proc.mem.read_u64(position))
-        if start < 0:
-            raise GuestError(Errno.EINVAL, f"offset {start}")
-    reader = _input(proc, source)
-    if start is not None:
-        _seekable(reader)
-    writer = _output(proc, to)
-    count = min(count, MAX_RW_COUNT)
-    try:
-        if reader.host_fd < 0:
-            done = _copy_loop(proc, reader, writer, start, count)
-        else:
-            done = hostfd.sendfile(writer.host_fd, reader.host_fd, start, count)
-    except GuestError as error:
-        if error.errno == Errno.EPIPE:
-            proc.kill(SignalInfo(Signal.SIGPIPE, 0))
-        raise
-    if start is not None:
-        proc.mem.write_u64(position, start + done)
-    return done
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
-
-
-def _position(proc: Process, at: int) -> int | None:
-    return _signed(proc.mem.read_u64(at)) if at else None
-
-
-@syscall("copy_file_range", "fd ptr fd ptr size uint")
-def copy_file_range(proc: Process, source: int, source_at: int, to: int, to_at: int, count: int, flags: int) -> int:
-    if flags:
-        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    reader, writer = _input(proc, source), _output(proc, to)
-    start, target = _position(proc, source_at), _position(proc, to_at)
-    if reader.host_fd < 0 or writer.host_fd < 0:
-        raise GuestError(Errno.EXDEV, "not between files of one file system")
-    done = hostfd.copy_file_range(reader.host_fd, writer.host_fd, min(count, MAX_RW_COUNT), start, target)
-    if start is not None:
-        proc.mem.write_u64(source_at, start + done)
-    if target is not None:
-        proc.mem.write_u64(to_at, target + done)
-    return done
+# -- sockets ---------------------------------------------------------------------------------------------------------------
 
 
 @syscall("socket", "int int int", level="accepted", note="there is no network: EAFNOSUPPORT")

@@ -1,28 +1,52 @@
-"""The memory system calls: raw bits in, `mm.linux` requests out.
+"""The memory system calls: raw bits in, `mm` requests out.
 
-Owns: decoding of MAP_, PROT_, MREMAP_, MADV_ and MS_ bits, and the checks that concern the mapped file. Must not know how
-mappings are made. Order of the checks: mm/mmap.c, mm/mprotect.c, mm/madvise.c, mm/msync.c, mm/mlock.c, Linux 6.12.
+Owns: decoding of MAP_, PROT_, MREMAP_, MADV_ and MS_ bits, and what becomes of a host that refuses. Must not know how mappings are
+made, nor what a file allows (`kernel.filemap`). Order of the checks: mm/mmap.c, mm/mprotect.c, mm/msync.c, Linux 6.18.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from emuvm.abi.controls import Prctl
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags_mm import Map, Memory, Prot, map_for, mcl_for, prot_for
-from emuvm.errors import GuestError
+from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
-from emuvm.mm.linux import MapRequest
-from emuvm.mm.types import File
+from emuvm.mm.linux import Backed, MapRequest
+from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
+_F = TypeVar("_F", bound=Callable[..., int])
 _bits: dict[str, tuple[type[Map], type[Prot]]] = {}
-_QUIET_ADVICE = frozenset((0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21))
-"""Advice that changes nothing a program could see here; WIPEONFORK will matter with fork."""
-_POPULATE = {Memory.MADV_POPULATE_READ: 1, Memory.MADV_POPULATE_WRITE: 2}
+_TAGGED = frozenset(("arm64",))
+"""Architectures whose kernel strips the top byte off the addresses of all calls but mmap."""
+
+
+def _untagged(proc: Process, addr: int) -> int:
+    """untagged_addr: sign-extends from bit 55 on arm64, which is what user addresses need."""
+    if proc.arch.name in _TAGGED and not addr >> 55 & 1:
+        return addr & (1 << 56) - 1
+    return addr
+
+
+def enomem(handler: _F) -> _F:
+    """A host or an engine that refuses is a kernel without memory: nothing has changed, and the guest is told ENOMEM."""
+
+    @wraps(handler)
+    def call(*args: Any) -> int:
+        try:
+            return handler(*args)
+        except EngineError as error:
+            raise GuestError(Errno.ENOMEM, str(error)) from error
+        except MemoryError as error:
+            raise GuestError(Errno.ENOMEM, "no memory for the change") from error
+
+    return call  # type: ignore[return-value]
 
 
 def _constants(proc: Process) -> tuple[type[Map], type[Prot]]:
@@ -33,13 +57,11 @@ def _constants(proc: Process) -> tuple[type[Map], type[Prot]]:
     return found
 
 
-def _prot(proc: Process, prot: int) -> int:
-    """The access bits; READ brings EXEC under the READ_IMPLIES_EXEC personality."""
-    rights = prot & 7
-    return rights | 4 if rights & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC else rights
+# -- mmap -------------------------------------------------------------------------------------------------------------------
 
 
-@syscall("mmap", "ptr size ulong ulong fd off", note="MAP_HUGETLB is ENOMEM; MAP_POPULATE is accepted", level="partial", pure=True)
+@syscall("mmap", "ptr size ulong ulong fd off", note="MAP_HUGETLB is ENOMEM: there are no huge pages", pure=True)
+@enomem
 def mmap(proc: Process, addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
     bits, _ = _constants(proc)
     if offset & proc.space.page_size - 1:
@@ -48,92 +70,176 @@ def mmap(proc: Process, addr: int, length: int, prot: int, flags: int, fd: int, 
 
 
 @syscall("mmap2", "ptr size ulong ulong fd ulong")
+@enomem
 def mmap2(proc: Process, addr: int, length: int, prot: int, flags: int, fd: int, pages: int) -> int:
     bits, _ = _constants(proc)
     return _mmap(proc, bits, addr, length, prot, flags, fd, pages << 12)
 
 
 def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
+    file = None if flags & bits.MAP_ANONYMOUS else proc.files.opened(fd)
+    if flags & bits.MAP_HUGETLB:
+        if file is not None:
+            raise GuestError(Errno.EINVAL, "MAP_HUGETLB is for files of hugetlbfs")
+        size = flags >> bits.MAP_HUGE_SHIFT & bits.MAP_HUGE_MASK
+        if size and size not in (21, 30):
+            raise GuestError(Errno.EINVAL, f"no huge pages of 2**{size} bytes")
+        raise GuestError(Errno.ENOMEM if length else Errno.EINVAL, "no huge pages")
+    rights = prot & 7
+    if rights & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC and (file is None or not file.noexec):
+        rights |= 4
     kind = flags & bits.MAP_TYPE
-    backing, may = None, 7
-    file = None if flags & bits.MAP_ANONYMOUS else _file(proc, fd)
-    if kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
-        raise GuestError(Errno.EINVAL, f"mapping type {kind}")
-    shared = kind != bits.MAP_PRIVATE
-    if flags & bits.MAP_HUGETLB and file is None:
-        raise GuestError(Errno.ENOMEM, "no huge pages")
-    if file is not None:
-        backing, may = _backing(file, prot, shared, offset)
+    shared = kind in (bits.MAP_SHARED, bits.MAP_SHARED_VALIDATE)
+    growsdown = bool(flags & bits.MAP_GROWSDOWN)
     request = MapRequest(
         addr=addr,
         length=length,
-        prot=_prot(proc, prot),
-        backing=backing,
+        prot=rights,
         shared=shared,
         fixed=bool(flags & (bits.MAP_FIXED | bits.MAP_FIXED_NOREPLACE)),
         replace=not flags & bits.MAP_FIXED_NOREPLACE,
-        growsdown=bool(flags & bits.MAP_GROWSDOWN),
+        growsdown=growsdown,
         noreserve=bool(flags & bits.MAP_NORESERVE),
         stack=bool(flags & bits.MAP_STACK),
         low_2g=bool(flags & bits.MAP_32BIT),
-        may=may,
+        above_4g=bool(flags & bits.MAP_ABOVE4G),
+        locked=bool(flags & bits.MAP_LOCKED),
+        populate=flags & (bits.MAP_POPULATE | bits.MAP_NONBLOCK) == bits.MAP_POPULATE,
     )
-    return proc.mm.mmap(request)
+    if file is not None:
+        return _map_file(proc, bits, file, request, flags, offset)
+    if kind == bits.MAP_PRIVATE:
+        return proc.mm.mmap(request)
+    if kind == Memory.MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
+        if flags & bits.MAP_LOCKED or growsdown:
+            raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
+        extra = VmFlag.DROPPABLE | VmFlag.NORESERVE | VmFlag.WIPEONFORK | VmFlag.DONTDUMP
+        return proc.mm.mmap(request._replace(vm_flags=extra))
+    return proc.mm.mmap(request._replace(open_backing=lambda: _shared_anonymous(proc, kind == bits.MAP_SHARED, request)))
 
 
-def _file(proc: Process, fd: int) -> Any:
-    """The open file behind a descriptor (EBADF)."""
-    return proc.files.opened(fd)
+def _shared_anonymous(proc: Process, right_kind: bool, request: MapRequest) -> Backed:
+    """The object behind a shared anonymous mapping: each gets its own."""
+    if not right_kind or request.growsdown:
+        raise GuestError(Errno.EINVAL, "mapping type, or a shared mapping that grows")
+    if not request.noreserve:
+        proc.mm.limits.enough_memory(request.length)
+    from emuvm.kernel.shmem import SharedMemory
+
+    mask = proc.space.page_size - 1
+    return Backed(File(SharedMemory(request.length + mask & ~mask), 0))
 
 
-def _backing(file: Any, prot: int, shared: bool, offset: int) -> tuple[File, int]:
-    """The backing of a file mapping, and the rights it may ever have (EACCES, ENODEV)."""
-    readable, writable = file.readable(), file.writable()
-    if shared and prot & 2 and not writable:
-        raise GuestError(Errno.EACCES, "a shared writable mapping needs a descriptor open for writing")
-    if not readable:
-        raise GuestError(Errno.EACCES, "a mapping needs a descriptor open for reading")
-    identity = file.mappable()
-    return File(identity, offset), 5 if shared and not writable else 7
+def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, flags: int, offset: int) -> int:
+    """A mapping of an open file: what the file has to say comes after the address is settled."""
+    from emuvm.kernel.filemap import file_mapping
+
+    kind, mask, refusal = flags & bits.MAP_TYPE, proc.space.page_size - 1, None
+    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE):
+        refusal = GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
+    elif kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
+        refusal = GuestError(Errno.EINVAL, f"mapping type {kind}")
+
+    def open_backing() -> Backed:
+        found = file_mapping(
+            file, request.prot, offset, request.length + mask & ~mask, shared=request.shared, refusal=refusal, growsdown=growsdown
+        )
+        return Backed(File(found.file, offset), found.may, found.shared)
+
+    growsdown = request.growsdown
+    aligned = getattr(file, "places_itself", False)
+    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned)
+    return proc.mm.mmap(wanted)
 
 
-@syscall("munmap", "ptr size")
-def munmap(proc: Process, addr: int, length: int) -> int:
-    proc.mm.munmap(addr, length)
+def _legacy(bits: type[Map]) -> int:
+    """LEGACY_MAP_MASK: the flags that MAP_SHARED_VALIDATE knows."""
+    return (
+        bits.MAP_FIXED | bits.MAP_ANONYMOUS | bits.MAP_DENYWRITE | bits.MAP_EXECUTABLE | bits.MAP_UNINITIALIZED | bits.MAP_GROWSDOWN
+        | bits.MAP_LOCKED | bits.MAP_NORESERVE | bits.MAP_POPULATE | bits.MAP_NONBLOCK | bits.MAP_STACK | bits.MAP_HUGETLB
+        | bits.MAP_32BIT | bits.MAP_ABOVE4G | bits.MAP_HUGE_MASK << bits.MAP_HUGE_SHIFT
+    )  # fmt: skip
+
+
+@syscall("remap_file_pages", "ptr size ulong ulong ulong")
+@enomem
+def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int, flags: int) -> int:
+    from emuvm.mm import remap
+
+    bits, _ = _constants(proc)
+    if prot:
+        raise GuestError(Errno.EINVAL, "rights are not changed")
+
+    def again(vma: Vma, start: int, size: int, offset: int) -> None:
+        may = vma.flags >> 4 & 7
+        proc.mm.mmap(
+            MapRequest(
+                start, size, vma.prot, shared=True, fixed=True, locked=bool(vma.flags & VmFlag.LOCKED), offset=offset, has_file=True,
+                populate=not flags & bits.MAP_NONBLOCK, open_backing=lambda: Backed(File(vma.backing.file, offset), may),
+            )  # fmt: skip
+        )
+
+    remap.remap_file_pages(proc.mm, start, size, page, again)
     return 0
 
 
-def _protect(proc: Process, addr: int, length: int, prot: int) -> int:
+# -- munmap, mprotect, mremap, brk ------------------------------------------------------------------------------------------
+
+
+@syscall("munmap", "ptr size")
+@enomem
+def munmap(proc: Process, addr: int, length: int) -> int:
+    proc.mm.munmap(_untagged(proc, addr), length)
+    return 0
+
+
+def _protect(proc: Process, addr: int, length: int, prot: int, key: int = -1) -> int:
     _, bits = _constants(proc)
+    addr = _untagged(proc, addr)
     grows = prot & (bits.PROT_GROWSDOWN | bits.PROT_GROWSUP)
     if grows == bits.PROT_GROWSDOWN | bits.PROT_GROWSUP:
         raise GuestError(Errno.EINVAL, "PROT_GROWSDOWN and PROT_GROWSUP")
     plain = prot & ~grows
-    if addr & proc.space.page_size - 1:
+    page = proc.space.page_size
+    if addr & page - 1:
         raise GuestError(Errno.EINVAL, "address is not page aligned")
-    if length and plain & ~(7 | bits.PROT_SEM | bits.PROT_BTI | bits.PROT_MTE | bits.PROT_SAO | bits.PROT_ADI):
+    if not length:
+        return 0
+    rounded = length + page - 1 & -page & (1 << 64) - 1
+    if (addr + rounded) & (1 << 64) - 1 <= addr:
+        raise GuestError(Errno.ENOMEM, "the range wraps around")
+    if plain & ~(7 | bits.PROT_SEM | bits.PROT_BTI | bits.PROT_MTE | bits.PROT_SAO | bits.PROT_ADI):
         raise GuestError(Errno.EINVAL, f"rights {prot:#x}")
+    if key != -1:
+        raise GuestError(Errno.EINVAL, f"protection key {key} is not allocated")
     if grows & bits.PROT_GROWSUP:
-        raise GuestError(Errno.EINVAL, "nothing grows upwards")
-    proc.mm.mprotect(addr, length, _prot(proc, plain), growsdown=bool(grows))
+        _nothing_grows_up(proc, addr, rounded)
+    implied = bool(plain & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC)
+    proc.mm.mprotect(addr, length, plain & 7, growsdown=bool(grows), implied_exec=implied)
     return 0
 
 
+def _nothing_grows_up(proc: Process, addr: int, length: int) -> None:
+    """PROT_GROWSUP, for which there is no memory here: ENOMEM where nothing is mapped, else EINVAL."""
+    vma = proc.space.query(addr) if addr < proc.space.end else None
+    raise GuestError(Errno.ENOMEM if vma is None else Errno.EINVAL, "nothing grows upwards")
+
+
 @syscall("mprotect", "ptr size ulong")
+@enomem
 def mprotect(proc: Process, addr: int, length: int, prot: int) -> int:
     return _protect(proc, addr, length, prot)
 
 
 @syscall("pkey_mprotect", "ptr size ulong int", note="the CPU has no protection keys", level="partial")
+@enomem
 def pkey_mprotect(proc: Process, addr: int, length: int, prot: int, key: int) -> int:
-    if key != -1:
-        raise GuestError(Errno.EINVAL, f"protection key {key} is not allocated")
-    return _protect(proc, addr, length, prot)
+    return _protect(proc, addr, length, prot, key)
 
 
 @syscall("pkey_alloc", "ulong ulong", note="the CPU has no protection keys", level="partial")
 def pkey_alloc(proc: Process, flags: int, rights: int) -> int:
-    raise GuestError(Errno.EINVAL if flags or rights & ~3 else Errno.ENOSPC, "no protection keys")
+    raise GuestError(Errno.EINVAL, "no protection keys")
 
 
 @syscall("pkey_free", "int", note="the CPU has no protection keys", level="partial")
@@ -142,110 +248,133 @@ def pkey_free(proc: Process, key: int) -> int:
 
 
 @syscall("mremap", "ptr size size ulong ptr")
+@enomem
 def mremap(proc: Process, old: int, old_length: int, new_length: int, flags: int, to: int) -> int:
-    known = Memory.MREMAP_MAYMOVE | Memory.MREMAP_FIXED | Memory.MREMAP_DONTUNMAP
-    if flags & ~known:
+    from emuvm.mm import remap
+
+    if flags & ~(Memory.MREMAP_MAYMOVE | Memory.MREMAP_FIXED | Memory.MREMAP_DONTUNMAP):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    maymove, dontunmap = bool(flags & Memory.MREMAP_MAYMOVE), bool(flags & Memory.MREMAP_DONTUNMAP)
-    if flags & Memory.MREMAP_FIXED:
-        return proc.mm.mremap(old, old_length, new_length, maymove=maymove, fixed=to, dontunmap=dontunmap)
-    if flags & ~Memory.MREMAP_MAYMOVE and not maymove:
-        raise GuestError(Errno.EINVAL, "MREMAP_DONTUNMAP without MREMAP_MAYMOVE")
-    return proc.mm.mremap(old, old_length, new_length, maymove=maymove, dontunmap=dontunmap, hint=to if dontunmap else 0)
+    call = remap.Remap(
+        _untagged(proc, old),
+        old_length,
+        new_length,
+        maymove=bool(flags & Memory.MREMAP_MAYMOVE),
+        fixed=bool(flags & Memory.MREMAP_FIXED),
+        dontunmap=bool(flags & Memory.MREMAP_DONTUNMAP),
+        to=to,
+    )
+    return remap.mremap(proc.mm, call)
 
 
 @syscall("brk", "ptr", pure=True)
 def brk(proc: Process, value: int) -> int:
-    return proc.mm.brk(value)
+    try:
+        return proc.mm.brk(value)
+    except (EngineError, MemoryError):
+        return proc.mm.brk_now
 
 
-@syscall("madvise", "ptr size int", level="partial", note="DONTNEED and populating; other advice has no effect, FREE keeps the data")
+# -- advice, locks, presence ------------------------------------------------------------------------------------------------
+
+
+@syscall("madvise", "ptr size int", note="large pages, HWPOISON and writing pages out have no effect")
+@enomem
 def madvise(proc: Process, addr: int, length: int, advice: int) -> int:
-    if advice == Memory.MADV_DONTNEED:
-        proc.mm.discard(addr, length, proc.engine.memory.discard)
-        return 0
-    if advice in _POPULATE:
-        return _populate(proc, addr, length, _POPULATE[advice])
-    if advice not in _QUIET_ADVICE and advice != Memory.MADV_FREE:
-        raise GuestError(Errno.EINVAL, f"advice {advice}")
-    if proc.mm.walk(addr, proc.mm.advice_end(addr, length)):
-        raise GuestError(Errno.ENOMEM, "part of the range is not mapped")
+    from emuvm.mm.advice import madvise as advise
+
+    advise(proc.mm, _untagged(proc, addr), length, advice)
     return 0
 
 
-def _populate(proc: Process, addr: int, length: int, access: int) -> int:
-    end = proc.mm.advice_end(addr, length)
-    if proc.mm.walk(addr, end):
-        raise GuestError(Errno.ENOMEM, "part of the range is not mapped")
-    if end > addr and proc.mem.accessible(addr, end - addr, access) < end - addr:
-        raise GuestError(Errno.EFAULT, "part of the range is not accessible")
-    return 0
-
-
-def _range(proc: Process, addr: int, length: int) -> int:
-    """The end of a range that must be mapped throughout (ENOMEM)."""
-    mask = proc.space.page_size - 1
-    end = addr + (length + mask & ~mask)
-    if end >> 64 or proc.mm.walk(addr, end):
-        raise GuestError(Errno.ENOMEM, "part of the range is not mapped")
-    return end
-
-
-@syscall("msync", "ptr size int", level="partial", note="the host writes shared pages; MS_SYNC does not wait for the disk")
+@syscall("msync", "ptr size int")
+@enomem
 def msync(proc: Process, addr: int, length: int, flags: int) -> int:
-    if flags & ~7 or addr & proc.space.page_size - 1 or flags & Memory.MS_ASYNC and flags & Memory.MS_SYNC:
-        raise GuestError(Errno.EINVAL, "flags, or a misaligned address")
-    _range(proc, addr, length)
+    from emuvm.kernel.hostfd import fdatasync
+    from emuvm.mm.locking import msync as parts
+
+    for vma, _, _ in parts(proc.mm, _untagged(proc, addr), length, flags):
+        fdatasync(vma.backing.file.fileno())
     return 0
 
 
-@syscall("mincore", "ptr size ptr", level="partial", note="every mapped page is told to be in memory")
+@syscall("mincore", "ptr size ptr")
+@enomem
 def mincore(proc: Process, addr: int, length: int, vector: int) -> int:
-    page = proc.space.page_size
+    from emuvm.mm.locking import in_memory
+
+    addr, page = _untagged(proc, addr), proc.space.page_size
     if addr & page - 1:
         raise GuestError(Errno.EINVAL, "address is not page aligned")
     if addr + length > proc.arch.task_size:
         raise GuestError(Errno.ENOMEM, "beyond user addresses")
     pages = -(-length // page)
-    proc.mem.check(vector, pages, 2)
-    _range(proc, addr, length)
-    proc.mem.write(vector, b"\1" * pages)
+    proc.mem.access_ok(vector, pages)
+    for part in in_memory(proc.mm, addr, pages):
+        if proc.mem.write_some(vector, part) < len(part):
+            raise GuestError(Errno.EFAULT, "the vector cannot be written")
+        vector += len(part)
     return 0
 
 
-def _lock(proc: Process, addr: int, length: int) -> int:
-    page = proc.space.page_size
-    _range(proc, addr & -page, length + addr % page)
-    return 0
-
-
-@syscall("mlock", "ptr size", level="accepted", note="memory is not locked")
+@syscall("mlock", "ptr size", note="counted and made present; the host locks nothing")
+@enomem
 def mlock(proc: Process, addr: int, length: int) -> int:
-    return _lock(proc, addr, length)
+    from emuvm.mm.locking import mlock as lock
+
+    lock(proc.mm, _untagged(proc, addr), length)
+    return 0
 
 
-@syscall("mlock2", "ptr size int", level="accepted", note="memory is not locked")
+@syscall("mlock2", "ptr size int", note="counted and made present; the host locks nothing")
+@enomem
 def mlock2(proc: Process, addr: int, length: int, flags: int) -> int:
+    from emuvm.mm.locking import mlock as lock
+
     if flags & ~Memory.MLOCK_ONFAULT:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    return _lock(proc, addr, length)
+    lock(proc.mm, _untagged(proc, addr), length, onfault=bool(flags))
+    return 0
 
 
-@syscall("munlock", "ptr size", level="accepted", note="memory is not locked")
+@syscall("munlock", "ptr size")
+@enomem
 def munlock(proc: Process, addr: int, length: int) -> int:
-    return _lock(proc, addr, length)
+    from emuvm.mm.locking import munlock as unlock
+
+    unlock(proc.mm, _untagged(proc, addr), length)
+    return 0
 
 
-@syscall("mlockall", "int", level="accepted", note="memory is not locked")
+@syscall("mlockall", "int", note="counted and made present; the host locks nothing")
+@enomem
 def mlockall(proc: Process, flags: int) -> int:
+    from emuvm.mm.locking import mlockall as lock
+
     bits = mcl_for(proc.arch.name)
     if not flags or flags & ~(bits.MCL_CURRENT | bits.MCL_FUTURE | bits.MCL_ONFAULT) or flags == bits.MCL_ONFAULT:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    current, future, onfault = (bool(flags & bit) for bit in (bits.MCL_CURRENT, bits.MCL_FUTURE, bits.MCL_ONFAULT))
+    lock(proc.mm, current=current, future=future, onfault=onfault)
     return 0
 
 
-@syscall("munlockall", "", level="accepted", note="memory is not locked")
+@syscall("munlockall", "")
+@enomem
 def munlockall(proc: Process) -> int:
+    from emuvm.mm.locking import mlockall as lock
+
+    lock(proc.mm, current=False, future=False, onfault=False)
+    return 0
+
+
+@syscall("mseal", "ptr size ulong")
+@enomem
+def mseal(proc: Process, addr: int, length: int, flags: int) -> int:
+    from emuvm.mm.locking import mseal as seal
+
+    if proc.arch.bits != 64 or proc.mm.kernel < (6, 10):
+        raise GuestError(Errno.ENOSYS, "no mseal")
+    seal(proc.mm, _untagged(proc, addr), length, flags)
     return 0
 
 

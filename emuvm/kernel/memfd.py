@@ -1,0 +1,127 @@
+"""Files in memory that memfd_create makes: their seals.
+
+Owns: what seals forbid of an open memfd, and how they are added. Must not know guest memory; who maps a file is told by the
+caller. The file itself is a memfd of the host; the seals are kept here, because what emuvm maps on the host is not what the
+guest has mapped. Only F_SEAL_EXEC is the host's too, so that it guards the mode bits. Sources: mm/memfd.c, mm/shmem.c.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emuvm.abi.controls import Fd, Seal
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Open
+from emuvm.errors import GuestError
+from emuvm.kernel import hostfd
+from emuvm.kernel.files import HostOpenFile
+
+_X_BITS = 0o111
+_IMPLIED = Seal.F_SEAL_SHRINK | Seal.F_SEAL_GROW | Seal.F_SEAL_WRITE | Seal.F_SEAL_FUTURE_WRITE
+_NO_WRITE = Seal.F_SEAL_WRITE | Seal.F_SEAL_FUTURE_WRITE
+_PAGE = 4096
+
+
+class Sealed:
+    """The seals of one memfd, however often it is open."""
+
+    def __init__(self, seals: int) -> None:
+        self.seals = seals
+
+
+class MemFile(HostOpenFile):
+    """An open memfd; also what regions hold tells by `owns` whether it maps this one."""
+
+    own = True
+
+    def __init__(self, host_fd: int, flags: int, path: bytes, inode: Sealed) -> None:
+        super().__init__(host_fd, flags, path)
+        self.inode = inode
+
+    def again(self, host_fd: int, flags: int) -> MemFile:
+        return MemFile(host_fd, flags, self.path, self.inode)
+
+    def mappable(self) -> Any:
+        mapped: Any = super().mappable()
+        mapped.inode = self.inode
+        return mapped
+
+    def write_sealed(self) -> bool:
+        return bool(self.inode.seals & _NO_WRITE)
+
+    # -- what seals forbid --------------------------------------------------------------------------------------------------
+
+    @property
+    def guarded(self) -> bool:  # type: ignore[override]
+        return bool(self.inode.seals & (_NO_WRITE | Seal.F_SEAL_GROW))
+
+    def admit(self, position: int, length: int) -> int:
+        seals = self.inode.seals
+        if not length or not seals & (_NO_WRITE | Seal.F_SEAL_GROW):
+            return length
+        if seals & _NO_WRITE:
+            raise GuestError(Errno.EPERM, "sealed against writing")
+        size = hostfd.size(self.host_fd)
+        if position + length <= size:
+            return length
+        # Written page by page: those before the one that would grow the file.
+        fits = size // _PAGE * _PAGE - position
+        if fits <= 0:
+            raise GuestError(Errno.EPERM, "sealed against growing")
+        return fits
+
+    def check_size(self, length: int) -> None:
+        size = hostfd.size(self.host_fd)
+        seals = self.inode.seals
+        if length < size and seals & Seal.F_SEAL_SHRINK or length > size and seals & Seal.F_SEAL_GROW:
+            raise GuestError(Errno.EPERM, "sealed against another size")
+
+    def check_allocate(self, mode: int, end: int) -> None:
+        if mode & ~(Fd.FALLOC_FL_KEEP_SIZE | Fd.FALLOC_FL_PUNCH_HOLE):
+            raise GuestError(Errno.EOPNOTSUPP, f"mode {mode:#x}")
+        if mode & Fd.FALLOC_FL_PUNCH_HOLE:
+            if self.write_sealed():
+                raise GuestError(Errno.EPERM, "sealed against writing")
+        elif self.inode.seals & Seal.F_SEAL_GROW and end > hostfd.size(self.host_fd):
+            raise GuestError(Errno.EPERM, "sealed against growing")
+
+    # -- fcntl --------------------------------------------------------------------------------------------------------------
+
+    def add_seals(self, seals: int, mapped_writable: bool) -> None:
+        """F_ADD_SEALS. `mapped_writable`: there is a shared mapping that is, or could be made, writable (EBUSY)."""
+        if not self.writable():
+            raise GuestError(Errno.EPERM, "not open for writing")
+        if seals & ~Seal.F_ALL_SEALS:
+            raise GuestError(Errno.EINVAL, f"seals {seals:#x}")
+        present = self.inode.seals
+        if present & Seal.F_SEAL_SEAL:
+            raise GuestError(Errno.EPERM, "sealed against seals")
+        if seals & Seal.F_SEAL_EXEC and self.stat().mode & _X_BITS:
+            seals |= _IMPLIED
+        if seals & Seal.F_SEAL_WRITE and not present & Seal.F_SEAL_WRITE and mapped_writable:
+            raise GuestError(Errno.EBUSY, "mapped shared and writable")
+        if seals & Seal.F_SEAL_EXEC:
+            hostfd.seal(self.host_fd, Seal.F_SEAL_EXEC)
+        self.inode.seals = present | seals
+
+
+def create(name: bytes, flags: int) -> MemFile:
+    """A new memfd (mm/memfd.c:memfd_create) under vm.memfd_noexec=0; the flags were checked. GuestError as the host's."""
+    fd = hostfd.memfd_create(name, flags & ~(Fd.MFD_EXEC | Fd.MFD_NOEXEC_SEAL) | Fd.MFD_CLOEXEC | Fd.MFD_ALLOW_SEALING)
+    seals = 0 if flags & Fd.MFD_ALLOW_SEALING else Seal.F_SEAL_SEAL
+    if flags & Fd.MFD_NOEXEC_SEAL:
+        hostfd.change_mode(fd, 0o666)
+        hostfd.seal(fd, Seal.F_SEAL_EXEC)
+        seals = Seal.F_SEAL_EXEC
+    kind = HugeFile if flags & Fd.MFD_HUGETLB else MemFile
+    return kind(fd, Open.O_RDWR | Open.O_LARGEFILE, b"/memfd:" + name + b" (deleted)", Sealed(seals))
+
+
+class HugeFile(MemFile):
+    """A memfd of huge pages, of which none are reserved."""
+
+    def again(self, host_fd: int, flags: int) -> HugeFile:
+        return HugeFile(host_fd, flags, self.path, self.inode)
+
+    def mappable(self) -> Any:
+        raise GuestError(Errno.ENOMEM, "no huge pages")
