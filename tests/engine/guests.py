@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emuvm.engine.base import Stop, SyscallStop
+from emuvm.engine.base import Access, FaultStop, Stop, SyscallStop
 from emuvm.engine.unicorn import UnicornEngine
 
 PAGE = 4096
-TEXT = 0x10_0000
+TEXT, DATA, OTHER = 0x10_0000, 0x60_0000, 0x7000_0000_0000
 LOAD = {"x86_64": "8a07", "arm64": "01004039"}  # mov al,[rdi]; ldrb w1,[x0]
 STORE = {"x86_64": "8807", "arm64": "01000039"}
 STORE8 = {"x86_64": "488907", "arm64": "010000f9"}
@@ -59,3 +59,20 @@ def store(engine: UnicornEngine, address: int, value: int = 1) -> None:
     """A guest store of a byte."""
     stop = execute(engine, STORE, address, value)
     assert isinstance(stop, SyscallStop), stop
+
+
+def faults(engine: UnicornEngine, code: dict[str, str], address: int) -> tuple[int, Access, bool]:
+    """What a guest access that must fail tells."""
+    stop = execute(engine, code, address)
+    assert isinstance(stop, FaultStop), stop
+    return stop.address, stop.access, stop.mapped
+
+
+class Guards:
+    """A kernel's record of withheld ranges."""
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[int, int]] = []
+
+    def __call__(self, start: int, end: int) -> list[tuple[int, int]]:
+        return [(max(low, start), min(high, end)) for low, high in self.ranges if low < end and start < high]
