@@ -94,6 +94,12 @@ class Process:
         """What prctl(PR_GET_NAME) shows: at most 15 bytes."""
         self.exe = b""
         """Guest path of the program."""
+        self.oom_score_adj = 0
+        self.coredump_filter = 0x33
+        self.timer_slack = 50_000
+        """Nanoseconds, as prctl(PR_SET_TIMERSLACK) sets it."""
+        self.peak_rss = 0
+        """The most memory seen in use, in bytes (/proc/self/status: VmHWM)."""
         self.clear_child_tid = 0
         self.robust_list = 0
         self.umask = 0o22
@@ -101,12 +107,6 @@ class Process:
         self.no_new_privs = False
         self.dumpable = 1
         self.rlimits: dict[int, tuple[int, int]] = {}
-        self.oom_score_adj = 0
-        self.coredump_filter = 0x33
-        self.timer_slack = 50_000
-        """Nanoseconds, as prctl(PR_SET_TIMERSLACK) sets it."""
-        self.peak_rss = 0
-        """The most memory seen in use, in bytes (/proc/self/status: VmHWM)."""
         self.stack_info: Any = None
         """The InitialStack: where arguments, environment and auxv lie."""
         self.plan: Any = None

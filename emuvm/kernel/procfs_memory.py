@@ -303,7 +303,7 @@ def _row(name: str, size: int) -> str:
 
 def _account(proc: Process, sums: _Sums, vma: Vma) -> None:
     locked = bool(vma.flags & VmFlag.LOCKED)
-    written = bool(vma.flags & VmFlag.SHARED) and bool(vma.prot & 2)
+    written = _is_written(vma)
     found = runs(proc, vma, vma.start, vma.end)
     others = _others(proc, vma) if any(run.kind in ("file", "shmem") for run in found) else []
     for run in found:
@@ -315,7 +315,8 @@ def _account(proc: Process, sums: _Sums, vma: Vma) -> None:
             continue
         page = proc.space.page_size
         for at in range(run.start, run.end, page):
-            sums.add(page, run.kind, 1 + _mapped(proc, others, vma.backing.offset + at - vma.start), dirty, locked)
+            mapped, elsewhere = _mapped(proc, others, vma.backing.offset + at - vma.start)
+            sums.add(page, run.kind, 1 + mapped, dirty or elsewhere, locked)
 
 
 def _identity(vma: Vma) -> object:
@@ -343,20 +344,29 @@ def _others(proc: Process, vma: Vma) -> list[Vma]:
     ]
 
 
-def _mapped(proc: Process, others: list[Vma], offset: int) -> int:
-    """In how many of the regions the page at a file's offset is present."""
-    count, page = 0, proc.space.page_size
+def _is_written(vma: Vma) -> bool:
+    """May the region's pages have been written for everybody? Which of them were is not told: all that may have been are."""
+    return bool(vma.flags & VmFlag.SHARED) and bool(vma.prot & 2)
+
+
+def _mapped(proc: Process, others: list[Vma], offset: int) -> tuple[int, bool]:
+    """In how many of the regions the page at a file's offset is present, and whether it was written there."""
+    count, written, page = 0, False, proc.space.page_size
     for other in others:
         at = other.start + offset - other.backing.offset
-        if other.start <= at < other.end:
-            count += any(run.kind in ("file", "shmem") for run in runs(proc, other, at, at + page))
-    return count
+        if other.start <= at < other.end and any(run.kind in ("file", "shmem") for run in runs(proc, other, at, at + page)):
+            count += 1
+            written = written or _is_written(other)
+    return count, written
 
 
-def vm_flags(vma: Vma) -> str:
+def vm_flags(proc: Process, vma: Vma) -> str:
     """VmFlags: two letters and a blank for each."""
+    withheld = proc.engine.memory.withheld
+    guarded = withheld is not None and vma.end <= proc.space.end and withheld(vma.start, vma.end)
+    flags = vma.flags | (_GUARD if guarded else 0)
     letters = [name for bit, name in ((1, "rd"), (2, "wr"), (4, "ex")) if vma.prot & bit]
-    letters += [name for bit, name in _LETTERS if vma.flags & bit]
+    letters += [name for bit, name in _LETTERS if flags & bit]
     return "".join(name + " " for name in letters)
 
 
@@ -381,7 +391,7 @@ def _smap(proc: Process, vma: Vma, head: str, sums: _Sums) -> str:
     page = proc.space.page_size
     sizes = _row("Size", vma.end - vma.start) + _row("KernelPageSize", page) + _row("MMUPageSize", page)
     eligible = f"{'THPeligible:':<16}{int(huge_eligible(vma)):>8}\n"
-    return f"{head}\n{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(vma)}\n"
+    return f"{head}\n{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(proc, vma)}\n"
 
 
 def smaps_rollup(proc: Process) -> bytes:
@@ -438,7 +448,7 @@ def _entries(proc: Process, vma: Vma, start: int, end: int) -> bytes:
         if run.kind in ("file", "shmem"):
             others = _others(proc, vma) if others is None else others
             for at in range(run.start, run.end, page) if others else ():
-                if _mapped(proc, others, vma.backing.offset + at - vma.start):
+                if _mapped(proc, others, vma.backing.offset + at - vma.start)[0]:
                     put(at, at + page, _PRESENT | _OF_A_FILE)
     withheld = proc.engine.memory.withheld
     for low, high in withheld(start, end) if withheld is not None else ():

@@ -80,7 +80,7 @@ static void shape(const char *path)
     }
     while (*in) {
         if (*in >= '0' && *in <= '9') {
-            while ((*in >= '0' && *in <= '9') || (*in >= 'a' && *in <= 'f'))
+            while ((*in >= '0' && *in <= '9') || (*in >= 'a' && *in <= 'f') || *in == 'x')
                 in++;
             *out++ = 'N';
         } else if (*in == ' ' && out > buffer && out[-1] == ' ') {
@@ -611,7 +611,6 @@ static void settings(void)
     fact("timerslack_ns", write(fd, "70000", 5));
     slurp("/proc/self/timerslack_ns", 100);
     printf("is now %s", buffer);
-    fact("prctl says", prctl(PR_GET_TIMERSLACK));
     close(fd);
 }
 
@@ -783,6 +782,8 @@ int main(int argc, char **argv)
     memset(out, 1, sizeof out);
     setvbuf(stdout, out, _IOFBF, sizeof out);
     getcwd(where, sizeof where);
+    dup2(open("/dev/null", O_RDONLY), 0);
+    close(3);
     names();
     figures();
     flags();
