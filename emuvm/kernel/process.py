@@ -100,6 +100,8 @@ class Process:
         """Nanoseconds, as prctl(PR_SET_TIMERSLACK) sets it."""
         self.peak_rss = 0
         """The most memory seen in use, in bytes (/proc/self/status: VmHWM)."""
+        self.peak_known = 0
+        """emuvm's own peak, in KiB, when that was last looked at; -1: look whenever much memory goes."""
         self.clear_child_tid = 0
         self.robust_list = 0
         self.umask = 0o22

@@ -221,7 +221,7 @@ class Usage(NamedTuple):
 
 
 def usage(proc: Process) -> Usage:
-    """The figures of the whole address space. What was present at once is known from when it was asked for."""
+    """The figures of the whole address space. The peak of what is present is what was ever seen here, see `remember_peak`."""
     page = proc.space.page_size
     sizes = {"anon": 0, "file": 0, "shmem": 0, "zero": 0}
     for vma in proc.space:
@@ -234,6 +234,19 @@ def usage(proc: Process) -> Usage:
     return Usage(
         totals.total, totals.data, totals.stack, totals.exec, totals.locked, text, anon, file, shmem, totals.peak, proc.peak_rss
     )
+
+
+def remember_peak(proc: Process) -> None:
+    """Much memory is about to go: note how much was there (mm/mm.h:update_hiwater_rss).
+
+    The program's memory is part of emuvm's, so while the peak of that has not grown, neither has the program's by much.
+    """
+    known = proc.system.usage()[0]
+    if proc.peak_known < 0:
+        usage(proc)
+    elif known >= proc.peak_known + 1024:
+        proc.peak_known = known
+        usage(proc)
 
 
 _TABLE_SHIFTS = (21, 30, 39)

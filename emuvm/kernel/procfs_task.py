@@ -108,12 +108,12 @@ def _escaped(name: bytes) -> str:
 # -- stat, status ---------------------------------------------------------------------------------------------------------
 
 
-def _masks(proc: Process) -> tuple[int, int, int, int]:
-    """(pending, blocked, ignored, caught) signals, bit n-1 for signal n."""
+def _masks(proc: Process) -> tuple[int, int, int]:
+    """(blocked, ignored, caught) signals, bit n-1 for signal n."""
     signals = proc.signals
     ignored = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler == 1)
     caught = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler > 1)
-    return signals.pending, signals.mask, ignored, caught
+    return signals.mask, ignored, caught
 
 
 def stat(proc: Process) -> bytes:
@@ -124,7 +124,7 @@ def stat(proc: Process) -> bytes:
         int(host[n - 3]) if len(host) > n - 3 else absent for n, absent in ((7, 0), (8, -1), (9, 0), (22, 0), (39, 0))
     )
     minor, major = system.usage()[4:6]
-    pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in _masks(proc))
+    pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in (proc.signals.thread.bits, *_masks(proc)))
     nice = system.nice()
     values = [
         "R", proc.ppid, system.pgid, system.session(), terminal, foreground, flags & ~_RANDOMIZE, minor, 0, major, 0, user, kernel, 0, 0,
@@ -168,7 +168,8 @@ def _memory_rows(proc: Process) -> list[tuple[str, object]]:
 
 def status(proc: Process) -> bytes:
     system, host = proc.system, host_proc.rows("/proc/self/status")
-    pending, blocked, ignored, caught = _masks(proc)
+    blocked, ignored, caught = _masks(proc)
+    pending = proc.signals.thread, proc.signals.process
     groups = " ".join(map(str, system.groups)) + " "
     pid, uids, gids = proc.pid, [system.uid, *[system.euid] * 3], [system.gid, *[system.egid] * 3]
     cpus = sorted(system.cpus())
@@ -178,7 +179,8 @@ def status(proc: Process) -> bytes:
         ("Pid", proc.tid), ("PPid", proc.ppid), ("TracerPid", 0), ("Uid", "\t".join(map(str, uids))), ("Gid", "\t".join(map(str, gids))),
         ("FDSize", proc.files.capacity), ("Groups", groups), ("NStgid", pid), ("NSpid", proc.tid), ("NSpgid", system.pgid),
         ("NSsid", system.session()), ("Kthread", 0), *_memory_rows(proc), ("Threads", 1),
-        ("SigQ", f"0/{limit(proc, 11)[0]}"), ("SigPnd", f"{0:016x}"), ("ShdPnd", f"{pending:016x}"), ("SigBlk", f"{blocked:016x}"),
+        ("SigQ", f"{sum(queue.count() for queue in pending)}/{limit(proc, 11)[0]}"), ("SigPnd", f"{pending[0].bits:016x}"),
+        ("ShdPnd", f"{pending[1].bits:016x}"), ("SigBlk", f"{blocked:016x}"),
         ("SigIgn", f"{ignored:016x}"), ("SigCgt", f"{caught:016x}"),
         *[(name, host.get(name, f"{0:016x}")) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],
         ("NoNewPrivs", int(proc.no_new_privs)), ("Seccomp", 0), ("Seccomp_filters", 0),
@@ -299,7 +301,7 @@ def clear_refs(proc: Process, data: bytes) -> None:
     if not 1 <= value <= 5:
         raise GuestError(Errno.EINVAL, f"order {value}")
     if value == 5:
-        proc.peak_rss = 0
+        proc.peak_rss, proc.peak_known = 0, -1
         usage(proc)
 
 
