@@ -230,9 +230,9 @@ def usage(proc: Process) -> Usage:
     anon, file, shmem = sizes["anon"], sizes["file"], sizes["shmem"]
     totals, plan = proc.mm.totals, proc.plan
     text = (plan.end_code + page - 1 & -page) - (plan.start_code & -page) if plan is not None else 0
-    proc.peak_rss = max(proc.peak_rss, anon + file + shmem)
+    proc.kept.peak_rss = max(proc.kept.peak_rss, anon + file + shmem)
     return Usage(
-        totals.total, totals.data, totals.stack, totals.exec, totals.locked, text, anon, file, shmem, totals.peak, proc.peak_rss
+        totals.total, totals.data, totals.stack, totals.exec, totals.locked, text, anon, file, shmem, totals.peak, proc.kept.peak_rss
     )
 
 
@@ -242,10 +242,10 @@ def remember_peak(proc: Process) -> None:
     The program's memory is part of emuvm's, so while the peak of that has not grown, neither has the program's by much.
     """
     known = proc.system.usage()[0]
-    if proc.peak_known < 0:
+    if proc.kept.peak_known < 0:
         usage(proc)
-    elif known >= proc.peak_known + 1024:
-        proc.peak_known = known
+    elif known >= proc.kept.peak_known + 1024:
+        proc.kept.peak_known = known
         usage(proc)
 
 

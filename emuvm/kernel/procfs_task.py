@@ -244,21 +244,21 @@ def descriptor_info(proc: Process, fd: int, file: OpenFile) -> bytes:
 
 
 def oom_score_adj(proc: Process) -> bytes:
-    return b"%d\n" % proc.oom_score_adj
+    return b"%d\n" % proc.kept.oom_score_adj
 
 
 def set_oom_score_adj(proc: Process, data: bytes) -> None:
     value = number(data)
     if not -1000 <= value <= 1000:
         raise GuestError(Errno.EINVAL, f"{value} is not between -1000 and 1000")
-    if value < proc.oom_score_adj and proc.system.euid:
+    if value < proc.kept.oom_score_adj and proc.system.euid:
         raise GuestError(Errno.EACCES, "lowering it needs CAP_SYS_RESOURCE")
-    proc.oom_score_adj = value
+    proc.kept.oom_score_adj = value
 
 
 def oom_adj(proc: Process) -> bytes:
     """The old scale, -17 to 15 (fs/proc/base.c:oom_adj_read)."""
-    score = proc.oom_score_adj
+    score = proc.kept.oom_score_adj
     value = 15 if score == 1000 else int(score * 17 / 1000)
     return b"%d\n" % min(value, 15)
 
@@ -274,25 +274,25 @@ def oom_score(proc: Process) -> bytes:
     """How likely the process is to be killed for memory: its part of the system's memory, and the adjustment (mm/oom_kill.c)."""
     memory = proc.system.memory()
     total = (memory.get("MemTotal", 0) + memory.get("SwapTotal", 0)) // proc.space.page_size or 1
-    points = (usage(proc).rss + page_tables(proc)) // proc.space.page_size + proc.oom_score_adj * total // 1000
+    points = (usage(proc).rss + page_tables(proc)) // proc.space.page_size + proc.kept.oom_score_adj * total // 1000
     return b"%d\n" % max(0, (1000 + points * 1000 // total) * 2 // 3)
 
 
 def coredump_filter(proc: Process) -> bytes:
-    return b"%08x\n" % proc.coredump_filter
+    return b"%08x\n" % proc.kept.coredump_filter
 
 
 def set_coredump_filter(proc: Process, data: bytes) -> None:
-    proc.coredump_filter = number(data) & _FILTER
+    proc.kept.coredump_filter = number(data) & _FILTER
 
 
 def timer_slack(proc: Process) -> bytes:
-    return b"%d\n" % proc.timer_slack
+    return b"%d\n" % proc.kept.timer_slack
 
 
 def set_timer_slack(proc: Process, data: bytes) -> None:
     """0 is the value the program started with."""
-    proc.timer_slack = number(data) or _SLACK
+    proc.kept.timer_slack = number(data) or _SLACK
 
 
 def clear_refs(proc: Process, data: bytes) -> None:
@@ -301,7 +301,7 @@ def clear_refs(proc: Process, data: bytes) -> None:
     if not 1 <= value <= 5:
         raise GuestError(Errno.EINVAL, f"order {value}")
     if value == 5:
-        proc.peak_rss, proc.peak_known = 0, -1
+        proc.kept.peak_rss, proc.kept.peak_known = 0, -1
         usage(proc)
 
 

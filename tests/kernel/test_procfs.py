@@ -148,7 +148,7 @@ def test_a_user_may_not_what_root_may() -> None:
         guest.engine.memory.write(BASE, b"100-5")
         assert guest.call("write", fd, BASE, 3) == 3 and guest.call("write", fd, BASE + 3, 2) == -Errno.EACCES
         guest.proc.system.euid = 0
-        assert guest.call("write", fd, BASE + 3, 2) == 2 and guest.proc.oom_score_adj == -5
+        assert guest.call("write", fd, BASE + 3, 2) == 2 and guest.proc.kept.oom_score_adj == -5
         assert guest.path("open", "/proc/sys/vm/max_map_count", O_WRONLY) == -Errno.EROFS
 
 
