@@ -109,6 +109,8 @@ static void prepare(word mode, word seed)
     style.disk_files = mode == FILE || mode == MIXED;
     style.long_ranges = mode == GROW || (mode == LIMITS && seed % 2);
     break_at_start = (word)S1(SYS_brk, 0);
+    /* Whether the heap touches the program's own data depends on chance. Data that is not dumped does not merge with it. */
+    S3(SYS_madvise, break_at_start - PAGE, PAGE, 16);
     if (mode == FREE) {
         add_free_window();
         pages_looked_at = 24;

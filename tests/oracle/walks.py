@@ -240,7 +240,7 @@ def kind(operation: str) -> str:
     words = operation.split()
     if words[0] == "of":
         return "mmap file"
-    return f"madvise {words[3]}" if words[0] == "madvise" and len(words) > 3 else words[0]
+    return f"madvise {words[words.index('advice') + 1]}" if words[0] == "madvise" and "advice" in words else words[0]
 
 
 def shrink(walk: Walk, found: Difference, check: Callable[[Walk], Difference | None], tries: int = 200) -> tuple[Walk, Difference]:
