@@ -14,7 +14,7 @@ from emuvm.engine.memory import MemoryEngine
 from emuvm.kernel.process import Process
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import Update
+from emuvm.mm.types import Update, VmFlag
 from emuvm.tools.vmatrace import VmaTrace
 
 N = numbers("x86_64")
@@ -49,7 +49,7 @@ def guest() -> Iterator[Watched]:
 
 
 def test_first_mappings_calls_and_faults(guest: Watched) -> None:
-    guest.space.map_at(BASE, 0x4000, 3)
+    guest.space.map_at(BASE, 0x4000, 3, VmFlag.MAYREAD | VmFlag.MAYWRITE)
     assert guest.records[-1]["cause"] == "exec" and guest.records[-1]["call"] is None
     guest.call("mprotect", BASE + 0x1000, 0x1000, 1)
     record = guest.records[-1]
