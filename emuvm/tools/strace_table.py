@@ -41,6 +41,13 @@ process_vm_readv    d !iovr:2 U iovp:4 U U
 process_vm_writev   d iov:2 U iovp:4 U U
 sendfile            . . +moving .
 copy_file_range     . off* . off* . .
+splice              . off* . off* . f:splice
+tee                 fd fd U f:splice
+vmsplice            . iov:2 . f:splice
+sethostname         b:1 .
+setdomainname       b:1 .
+acct                path
+pivot_root          path path
 open                path open openmode:1
 openat              dirfd path open openmode:2
 openat2             dirfd path openhow .
