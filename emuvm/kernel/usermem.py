@@ -17,7 +17,7 @@ from emuvm.abi.structs import iovec_size, unpack_iovec
 from emuvm.engine.base import Memory
 from emuvm.errors import GuestError
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import File, Vma
+from emuvm.mm.types import File, Vma, VmFlag
 
 READ, WRITE = 1, 2
 IOV_MAX = 1024
@@ -77,6 +77,22 @@ class UserMemory:
                 break
             done = end - addr
         return min(done, length)
+
+    def pinnable(self, addr: int, length: int, access: int) -> int:
+        """As `accessible` for get_user_pages: PROT_READ itself counts, whatever else lets the CPU read, and stacks do not grow."""
+        done = 0
+        while done < length:
+            vma = self.space.query(addr + done) if 0 <= addr + done < self.space.end else None
+            if vma is None or not vma.prot & access or vma.flags & (VmFlag.IO | VmFlag.PFNMAP):
+                break
+            end = min(self._end(vma), addr + length)
+            held = self._withheld(addr + done, end)
+            if held is not None:
+                return max(done, held - addr)
+            if end <= addr + done:
+                break
+            done = end - addr
+        return done
 
     def _withheld(self, start: int, end: int) -> int | None:
         """Where in the range memory begins that is mapped, but guarded: nobody may access it."""
