@@ -153,6 +153,7 @@ def _timer_restore(proc: Process, what: int, *rest: int) -> int:
 def _futex_hash(proc: Process, what: int, slots: int, flags: int, *_: int) -> int:
     if what == 1:
         _check(not flags and slots != 1 and not slots & slots - 1, f"{slots} slots")
+        _check(proc.controls.get("futex_slots") != 0, "the process uses the common table for good", Errno.EBUSY)
         proc.controls["futex_slots"] = slots
         return 0
     _check(what == 2)

@@ -251,7 +251,7 @@ _LIMITS_NOTE = "of the process itself; AS, DATA, STACK, MEMLOCK, NOFILE and FSIZ
 def prlimit64(proc: Process, pid: int, number: int, new: int, old: int) -> int:
     wanted = unpack_rlimit64(proc.arch, proc.mem.read(new, 16)) if new else None
     if pid not in (0, proc.pid):
-        raise GuestError(Errno.EPERM if proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
+        raise GuestError(Errno.EPERM if pid > 0 and proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
     before = limit(proc, number)
     if wanted is not None:
         set_limit(proc, number, *wanted)
