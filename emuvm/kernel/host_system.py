@@ -103,8 +103,26 @@ class HostSystem:
         """Seconds, for deadlines."""
         return time.monotonic()
 
+    def monotonic_ns(self) -> int:
+        """The same in nanoseconds."""
+        return time.monotonic_ns()
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def stop(self, number: int) -> None:
+        """Stop emuvm's own process as this signal would, until somebody continues it."""
+        import signal
+
+        before = None
+        if number != signal.SIGSTOP:
+            try:
+                before = signal.signal(number, signal.SIG_DFL)
+            except ValueError:
+                number = signal.SIGSTOP
+        os.kill(self.pid, number)
+        if before is not None:
+            signal.signal(number, before)
 
     def cpu_times(self) -> tuple[int, int]:
         """(user, system) time of this process."""
@@ -152,6 +170,17 @@ class HostSystem:
     def cpus(self) -> set[int]:
         """The CPUs this process may run on."""
         return os.sched_getaffinity(0)
+
+    def processor(self) -> tuple[int, int]:
+        """(CPU, memory node) that this thread runs on now."""
+        import ctypes
+
+        cpu, node = ctypes.c_uint(), ctypes.c_uint()
+        try:
+            ctypes.CDLL(None).getcpu(ctypes.byref(cpu), ctypes.byref(node))
+        except AttributeError:
+            return min(self.cpus()), 0
+        return cpu.value, node.value
 
     def uname(self) -> tuple[str, str, str, str]:
         """(sysname, nodename, release, version)."""

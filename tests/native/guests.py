@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -60,10 +61,10 @@ def on_the_host(arch: str, command: list[str], folder: Path) -> Outcome:
     return run([qemu, *command], folder)
 
 
-def emulated_by_command(command: list[str], folder: Path, engine: str = "paged") -> Outcome:
-    """The same by a whole `emuvm run` process; `command` may begin with options."""
+def emulated_by_command(command: list[str], folder: Path, engine: str = "paged", before: Sequence[str] = ()) -> Outcome:
+    """The same by a whole `emuvm run` process; `command` may begin with options. `before`: what goes before Python, e.g. setpriv."""
     start = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'loaders')!r}]; from emuvm.cli import script; script()"
-    return run([sys.executable, "-c", start, "run", "--engine", engine, *command], folder)
+    return run([*before, sys.executable, "-c", start, "run", "--engine", engine, *command], folder)
 
 
 # Answers lines "folder, stdout, words" with a status: each run is a fork of a process that has imported what `emuvm run` imports, which

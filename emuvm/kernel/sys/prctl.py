@@ -37,13 +37,8 @@ def _check(good: bool, why: str = "arguments", errno: int = Errno.EINVAL) -> Non
         raise GuestError(errno, why)
 
 
-def _stored(name: str, first: int = 0) -> Option:
-    """An option that tells what another one remembered."""
-    return lambda proc, *_: proc.controls.get(name, first)
-
-
 def _put_int(name: str, first: int = 0) -> Option:
-    """The same, into an int of the program's."""
+    """An option that stores what another one remembered in an int of the program's."""
 
     def get(proc: Process, at: int, *_: int) -> int:
         proc.mem.write_u32(at, proc.controls.get(name, first))
@@ -90,7 +85,7 @@ def _set_timing(proc: Process, method: int, *_: int) -> int:
 
 
 def _set_timer_slack(proc: Process, slack: int, *_: int) -> int:
-    proc.controls["timer_slack"] = slack or _TIMER_SLACK
+    proc.timer_slack = slack or _TIMER_SLACK
     return 0
 
 
@@ -305,7 +300,7 @@ _OPTIONS: dict[int, Option] = {
     Prctl.PR_GET_SECUREBITS: lambda proc, *_: proc.system.credentials.securebits,
     Prctl.PR_SET_SECUREBITS: lambda proc, bits, *_: change(proc, lambda creds: creds.set_securebits(bits)),
     Prctl.PR_SET_TIMERSLACK: _set_timer_slack,
-    Prctl.PR_GET_TIMERSLACK: _stored("timer_slack", _TIMER_SLACK),
+    Prctl.PR_GET_TIMERSLACK: lambda proc, *_: proc.timer_slack,
     Prctl.PR_TASK_PERF_EVENTS_DISABLE: lambda proc, *_: 0,
     Prctl.PR_TASK_PERF_EVENTS_ENABLE: lambda proc, *_: 0,
     Prctl.PR_MCE_KILL: _mce_kill,

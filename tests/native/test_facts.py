@@ -1,0 +1,109 @@
+"""The fact sheets of samples/facts: every line a program prints about Linux memory is the same under emuvm and on the host's kernel.
+
+arm64 programs run under emuvm only, and are compared with what the x86-64 program printed natively: Linux's memory calls do not depend
+on the architecture, but for the lines in ABI.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.native.guests import HOST, ROOT, TOOLCHAINS, Outcome, emulated_by_command, missing, run
+
+SHEETS = ROOT / "samples" / "facts"
+NAMES = sorted(path.stem for path in SHEETS.glob("*.c"))
+RUNS = [("glibc", "paged"), ("glibc", "regions"), ("arm64-glibc", "paged")]
+ABI: dict[tuple[str, str], str] = {
+    ("mmap", "1.1 validated file with bit 7"): "MAP_ABOVE4G exists on x86 only, and MAP_SHARED_VALIDATE refuses unknown bits",
+    ("mmap", "1.1 validated file for writing of a read-only fd with bit 7"): "as above",
+}
+"""Facts that are not the same on arm64, and why; an entry also stands for lines that begin with it and a colon."""
+SHOWN = 80
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("facts")
+
+
+def compiled(toolchain: str, name: str, folder: Path) -> str:
+    """Compile a sheet; the program's path."""
+    program, arch = TOOLCHAINS[toolchain]
+    compiler = shutil.which(program) or (shutil.which("gcc") if arch == HOST else None)
+    if compiler is None:
+        missing(program)
+    out = folder / f"{name}-{arch}"
+    if not out.exists():
+        subprocess.run([compiler, "-O1", "-w", "-static", "-o", str(out), str(SHEETS / f"{name}.c")], check=True, timeout=120)
+    return str(out)
+
+
+def _without_capabilities() -> list[str]:
+    """What goes before a command so that CAP_IPC_LOCK and CAP_SYS_RAWIO, which change what memory calls answer, are not there."""
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        missing("setpriv")
+    return [setpriv, "--bounding-set=-ipc_lock,-sys_rawio"]
+
+
+@cache
+def _native(name: str, folder: Path) -> Outcome:
+    if HOST != "x86_64":
+        pytest.skip("the facts are those of an x86-64 kernel")
+    scratch = folder / f"{name}-native"
+    scratch.mkdir()
+    return run([*_without_capabilities(), compiled("glibc", name, folder)], scratch)
+
+
+def facts(output: bytes) -> dict[str, str]:
+    """Name to value; a name that comes again has a number."""
+    seen: Counter[str] = Counter()
+    result = {}
+    for text in output.decode(errors="replace").splitlines():
+        name, _, value = text.partition(": ")
+        seen[name] += 1
+        result[f"{name} #{seen[name]}" if seen[name] > 1 else name] = value
+    return result
+
+
+def differences(expected: dict[str, str], got: dict[str, str]) -> list[str]:
+    """What a reader needs: each fact that differs, with both values; a program that stopped early is one line."""
+    lines = [
+        f"{name}\n    Linux: {value}\n    emuvm: {got[name]}" for name, value in expected.items() if name in got and got[name] != value
+    ]
+    lost = [name for name in expected if name not in got]
+    if lost:
+        lines.append(f"{len(lost)} facts are missing, the first of them: {lost[0]}")
+    lines += [f"emuvm has one more: {name}: {value}" for name, value in got.items() if name not in expected]
+    return lines
+
+
+@pytest.mark.parametrize(("toolchain", "engine"), RUNS)
+@pytest.mark.parametrize("name", NAMES)
+def test_sheet(name: str, toolchain: str, engine: str, built: Path, tmp_path: Path) -> None:
+    status, output = _native(name, built)
+    expected = facts(output)
+    assert status == 0 and len(expected) > 5
+    arch = TOOLCHAINS[toolchain][1]
+    command = ["--rw", ".", compiled(toolchain, name, built)]
+    status, output = emulated_by_command(command, tmp_path, engine, _without_capabilities())
+    got = facts(output)
+    if arch != HOST:
+        for sheet, fact in ABI:
+            if sheet == name:
+                assert fact in expected
+                expected.pop(fact)
+                got.pop(fact, None)
+    found = differences(expected, got)
+    if found:
+        pytest.fail(f"{len(found)} of {len(expected)} facts differ (status {status}):\n" + "\n".join(found[:SHOWN]), pytrace=False)
+    assert status == 0
