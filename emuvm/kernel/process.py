@@ -57,6 +57,11 @@ class ExitStatus(NamedTuple):
 class Process:
     """One guest process with one thread. `files`, `fs` and `host` are the file side's; see `emuvm.kernel.files`."""
 
+    ipc: Any = None
+    """System V objects (kernel.sysv), from the first use on."""
+    controls: dict[str, int]
+    """What prctl and membarrier remember, by name."""
+
     def __init__(
         self,
         arch: Arch,
@@ -101,10 +106,7 @@ class Process:
         self.no_new_privs = False
         self.dumpable = 1
         self.rlimits: dict[int, tuple[int, int]] = {}
-        self.ipc: Any = None
-        """System V objects (kernel.sysv), from the first use on."""
         self.controls: dict[str, int] = {}
-        """What prctl and membarrier remember, by name."""
         self.oom_score_adj = 0
         self.coredump_filter = 0x33
         self.timer_slack = 50_000

@@ -7,6 +7,7 @@ that is given as a function, asked when the program reads, never when it opens.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Poll, Seek
@@ -28,6 +29,8 @@ class MadeFile(OpenFile):
     """A file of emuvm's own making, with an offset."""
 
     prompt = True
+    noexec = True
+    map_limit = (1 << 63) - 1
 
     def __init__(self, path: bytes, flags: int, stat: Stat) -> None:
         super().__init__(flags, path)
@@ -66,6 +69,11 @@ class MadeFile(OpenFile):
             raise GuestError(Errno.EINVAL, f"offset {offset}")
         self.offset = offset
         return offset
+
+    def mappable(self) -> Any:
+        """ENODEV, but EIO for what lies in /proc itself (fs/proc/inode.c:proc_reg_mmap)."""
+        directory, _, _ = self.path.rpartition(b"/")
+        raise GuestError(Errno.EIO if directory in (b"/proc", b"/proc/net") else Errno.ENODEV, "cannot be mapped")
 
 
 class SequenceFile(MadeFile):
@@ -184,6 +192,7 @@ class MadeDirectory(OpenFile):
     """A directory that emuvm makes up. The offset counts entries."""
 
     is_directory = True
+    noexec = True
 
     def __init__(self, path: bytes, flags: int, stat: Stat, listing: Listing) -> None:
         super().__init__(flags, path)
