@@ -80,7 +80,9 @@ class Walk:
     """Without what differs between CPUs."""
 
     def words(self) -> list[str]:
-        return [*(["portable"] if self.portable else []), self.mode, str(self.seed), str(self.count), *([] if self.kept is None else [listing(self.kept)])]
+        words = ["portable"] if self.portable else []
+        words += [self.mode, str(self.seed), str(self.count)]
+        return words if self.kept is None else [*words, listing(self.kept)]
 
     def operations(self) -> tuple[int, ...]:
         return tuple(range(self.count)) if self.kept is None else self.kept
