@@ -36,6 +36,7 @@ MINIMUM = 1216
 UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS = 1, 2, 4
 _FLAGS = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS
 CS, SS = 0x33, 0x2B
+GENERAL_PROTECTION = 13
 TF, DF, AC, RF = 0x100, 0x400, 0x40000, 0x10000
 FIX_EFLAGS = AC | 0x800 | DF | TF | 0x80 | 0x40 | 0x10 | 4 | 1 | RF
 """What sigreturn takes from the frame: AC OF DF TF SF ZF AF PF CF RF."""
@@ -67,10 +68,13 @@ def build(
     trap: tuple[int, int, int],
     mask: int,
     siginfo: bytes,
+    segments: tuple[int, int] = (CS, SS),
 ) -> bytes:
     """LENGTH bytes for `at`. `stack`: (sp, flags, size) of the alternate stack; `trap`: (error code, trap number, cr2)."""
     error, number, cr2 = trap
-    head = _HEAD.pack(restorer, _FLAGS, 0, *stack, *registers, CS, 0, 0, SS, error, number, mask, cr2, at + FPSTATE, mask)
+    code, data = segments
+    flags = _FLAGS if code == CS else _FLAGS & ~UC_STRICT_RESTORE_SS
+    head = _HEAD.pack(restorer, flags, 0, *stack, *registers, code, 0, 0, data, error, number, mask, cr2, at + FPSTATE, mask)
     return b"".join((head, siginfo, _GAP, fpu[:_SOFTWARE], _TAIL))
 
 
@@ -92,9 +96,15 @@ class Restored:
         self.fpu: int = fields[32]
         self.mask: int = fields[33]
 
+    def segments(self) -> tuple[int, int]:
+        """CS and SS as they will be: of user code, and a bad SS is repaired unless the frame says not to."""
+        code, data = self.code | 3, self.stack_segment | 3
+        return code, data if self.flags & UC_STRICT_RESTORE_SS or code != CS else SS
+
     def returnable(self) -> bool:
-        """Do the segments lead to 64-bit user code? (Without UC_STRICT_RESTORE_SS the kernel repairs a bad SS.)"""
-        return self.code | 3 == CS and (not self.flags & UC_STRICT_RESTORE_SS or self.stack_segment | 3 == SS)
+        """Can the CPU go there? What it cannot is not found in the frame, but when it leaves the kernel: a protection fault."""
+        ip = self.registers[RIP]
+        return self.segments() == (CS, SS) and not 1 << 47 <= ip < (1 << 64) - (1 << 47)
 
 
 def is_extended(image: bytes) -> bool:
@@ -112,8 +122,8 @@ def fpu_from(state: bytes) -> bytes | None:
     if len(state) == 512 or unpack_from("<I", state, XSTATE)[0] != _MAGIC2:
         return state[:512]
     features = unpack_from("<Q", state, _SOFTWARE + 8)[0] & 3
-    present, *rest = unpack_from("<8Q", state, 512)
-    if any(rest) or present & ~3:
+    present, compacted, reserved = unpack_from("<3Q", state, 512)
+    if compacted or reserved or present & ~3:
         return None
     present &= features
     x87 = present & 1

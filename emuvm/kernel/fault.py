@@ -26,8 +26,13 @@ _WRITES, _TRANSLATION, _PERMISSION = 0x40, 4, 0xC
 
 
 def memory(proc: Process, stop: FaultStop) -> None:
-    """Grow the stack, or send SIGSEGV or SIGBUS."""
+    """Grow the stack, make a vsyscall, or send SIGSEGV or SIGBUS."""
     address = stop.address
+    if stop.access is Access.EXEC and not stop.mapped:
+        from emuvm.kernel import vsyscall
+
+        if vsyscall.called(proc):
+            return
     if not stop.mapped and address < proc.arch.task_size and proc.mm.grow_stack(address):
         return
     signal, code, shown = verdict(proc, stop)

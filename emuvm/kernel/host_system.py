@@ -136,6 +136,17 @@ class HostSystem:
         """The CPUs this process may run on."""
         return os.sched_getaffinity(0)
 
+    def processor(self) -> tuple[int, int]:
+        """(CPU, memory node) that this thread runs on now."""
+        import ctypes
+
+        cpu, node = ctypes.c_uint(), ctypes.c_uint()
+        try:
+            ctypes.CDLL(None).getcpu(ctypes.byref(cpu), ctypes.byref(node))
+        except AttributeError:
+            return min(self.cpus()), 0
+        return cpu.value, node.value
+
     def uname(self) -> tuple[str, str, str, str]:
         """(sysname, nodename, release, version)."""
         names = os.uname()

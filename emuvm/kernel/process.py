@@ -209,6 +209,8 @@ class Process:
         if forced:
             self.signals.force(info)
             return
+        if self.tracer is not None and self.signals.unheeded(info.signal):
+            self.tracer.signal(info)
         self.signals.send(info, thread=thread)
         if self.mem.deferred and self.signals.due:
             self.engine.stop()

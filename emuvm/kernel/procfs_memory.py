@@ -7,6 +7,7 @@ fs/proc/task_mmu.c, Linux 6.18.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from emuvm.abi.errno import Errno
@@ -14,7 +15,7 @@ from emuvm.abi.structs import Stat
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
-from emuvm.kernel import hostfd
+from emuvm.kernel import hostfd, vsyscall
 from emuvm.kernel.files import MappedFile
 from emuvm.kernel.shmem import SharedMemory
 from emuvm.mm.maps import line
@@ -37,7 +38,6 @@ _LETTERS = (
 )  # fmt: skip
 """The letters of VmFlags behind rd, wr and ex, in the order of the bits."""
 _NOT_HUGE = VmFlag.NOHUGEPAGE | VmFlag.IO | VmFlag.DONTEXPAND | VmFlag.PFNMAP | VmFlag.MIXEDMAP | VmFlag.HUGETLB
-VSYSCALL = "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]"
 
 
 class Place(NamedTuple):
@@ -147,9 +147,17 @@ def map_line(proc: Process, vma: Vma) -> str:
 def maps(proc: Process, key: int) -> tuple[bytes, int] | None:
     """The records of maps; the key is an address."""
     vma = region_at(proc, key)
-    if vma is None:
+    if vma is not None:
+        return _bytes(map_line(proc, vma) + "\n"), vma.end
+    return _gate(proc, key, lambda gate: f"{line(gate, name='[vsyscall]')}\n")
+
+
+def _gate(proc: Process, key: int, text: Callable[[Vma], str]) -> tuple[bytes, int] | None:
+    """The record of x86-64's vsyscall page, behind all others. It lies outside of what the program can map."""
+    if proc.arch.name != "x86_64" or key > vsyscall.PAGE:
         return None
-    return _bytes(map_line(proc, vma) + "\n"), vma.end
+    gate = Vma(vsyscall.PAGE, vsyscall.PAGE + 4096, 4, 0, None, vsyscall.PAGE, 4096)
+    return _bytes(text(gate)), gate.end
 
 
 def _bytes(text: str) -> bytes:
@@ -363,13 +371,17 @@ def smaps(proc: Process, key: int) -> tuple[bytes, int] | None:
     """The records of smaps; the key is an address."""
     vma = region_at(proc, key)
     if vma is None:
-        return None
+        return _gate(proc, key, lambda gate: _smap(proc, gate, line(gate, name="[vsyscall]"), _Sums()))
     sums = _Sums()
     _account(proc, sums, vma)
+    return _bytes(_smap(proc, vma, map_line(proc, vma), sums)), vma.end
+
+
+def _smap(proc: Process, vma: Vma, head: str, sums: _Sums) -> str:
     page = proc.space.page_size
-    head = _row("Size", vma.end - vma.start) + _row("KernelPageSize", page) + _row("MMUPageSize", page)
+    sizes = _row("Size", vma.end - vma.start) + _row("KernelPageSize", page) + _row("MMUPageSize", page)
     eligible = f"{'THPeligible:':<16}{int(huge_eligible(vma)):>8}\n"
-    return _bytes(f"{map_line(proc, vma)}\n{head}{sums.text(False)}{eligible}VmFlags: {vm_flags(vma)}\n"), vma.end
+    return f"{head}\n{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(vma)}\n"
 
 
 def smaps_rollup(proc: Process) -> bytes:
@@ -385,7 +397,7 @@ def smaps_rollup(proc: Process) -> bytes:
 
 # -- pagemap --------------------------------------------------------------------------------------------------------------
 
-_PRESENT, _OF_A_FILE, _GUARDED, _EXCLUSIVE = 1 << 63, 1 << 61, 1 << 58, 1 << 56
+_PRESENT, _OF_A_FILE, _GUARDED, _EXCLUSIVE = 1 << 63, 1 << 61, 1 << 62 | 1 << 58, 1 << 56
 _ENTRY = 8
 _ENTRIES = {"anon": _PRESENT | _EXCLUSIVE, "file": _PRESENT | _OF_A_FILE | _EXCLUSIVE, "zero": _PRESENT}
 _ENTRIES["shmem"] = _ENTRIES["file"]

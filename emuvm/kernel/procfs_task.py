@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, convert_open, open_for
+from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
 from emuvm.kernel import host_proc
 from emuvm.kernel.procfs_files import number
@@ -34,8 +35,34 @@ _FILTER = 0x1FF
 # -- what lies in the program's memory ------------------------------------------------------------------------------------
 
 
+class Bounds(NamedTuple):
+    """Where the parts of the program lie; all 0 before there is one."""
+
+    start_code: int = 0
+    end_code: int = 0
+    start_data: int = 0
+    end_data: int = 0
+    start_stack: int = 0
+    arg_start: int = 0
+    arg_end: int = 0
+    env_start: int = 0
+    env_end: int = 0
+
+
+def bounds(proc: Process) -> Bounds:
+    plan, stack = proc.plan, proc.stack_info
+    if plan is None or stack is None:
+        return Bounds()
+    return Bounds(
+        plan.start_code, plan.end_code, plan.start_data, plan.end_data, stack.start,
+        stack.arg_start, stack.arg_end, stack.env_start, stack.env_end,
+    )  # fmt: skip
+
+
 def _memory(proc: Process, start: int, end: int) -> bytes:
     """Guest memory as far as the program lets it be read."""
+    if end <= start:
+        return b""
     try:
         found: bytes = proc.mem.read_some(start, end - start)
     except GuestError:
@@ -45,7 +72,7 @@ def _memory(proc: Process, start: int, end: int) -> bytes:
 
 def cmdline(proc: Process) -> bytes:
     """The arguments, or what the program has written over them (fs/proc/base.c:get_mm_cmdline)."""
-    stack = proc.stack_info
+    stack = bounds(proc)
     if _memory(proc, stack.arg_end - 1, stack.arg_end) not in (b"", b"\0"):
         title = _memory(proc, stack.arg_start, min(stack.arg_start + _PAGE, stack.env_end))
         return title[: title.find(b"\0") + 1] or title
@@ -53,11 +80,12 @@ def cmdline(proc: Process) -> bytes:
 
 
 def environ(proc: Process) -> bytes:
-    return _memory(proc, proc.stack_info.env_start, proc.stack_info.env_end)
+    stack = bounds(proc)
+    return _memory(proc, stack.env_start, stack.env_end)
 
 
 def auxv(proc: Process) -> bytes:
-    vector: bytes = proc.stack_info.auxv
+    vector: bytes = proc.stack_info.auxv if proc.stack_info is not None else b""
     return vector
 
 
@@ -89,11 +117,11 @@ def _masks(proc: Process) -> tuple[int, int, int, int]:
 
 
 def stat(proc: Process) -> bytes:
-    now, plan, stack, system = usage(proc), proc.plan, proc.stack_info, proc.system
+    now, at, system = usage(proc), bounds(proc), proc.system
     user, kernel = (value // _TICK for value in system.cpu_times())
     host = host_proc.fields()
     terminal, foreground, flags, started, cpu = (
-        int(host[at - 3]) if len(host) > at - 3 else absent for at, absent in ((7, 0), (8, -1), (9, 0), (22, 0), (39, 0))
+        int(host[n - 3]) if len(host) > n - 3 else absent for n, absent in ((7, 0), (8, -1), (9, 0), (22, 0), (39, 0))
     )
     minor, major = system.usage()[4:6]
     pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in _masks(proc))
@@ -101,8 +129,8 @@ def stat(proc: Process) -> bytes:
     values = [
         "R", proc.ppid, system.pgid, system.session(), terminal, foreground, flags & ~_RANDOMIZE, minor, 0, major, 0, user, kernel, 0, 0,
         20 + nice, nice, 1, 0, started, now.total, now.rss // proc.space.page_size, limit(proc, 5)[0],
-        plan.start_code, plan.end_code, stack.start, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, 0, 0, 0, 0, 0,
-        plan.start_data, plan.end_data, proc.mm.start_brk, stack.arg_start, stack.arg_end, stack.env_start, stack.env_end, 0,
+        at.start_code, at.end_code, at.start_stack, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, 0, 0, 0, 0, 0,
+        at.start_data, at.end_data, proc.mm.start_brk, at.arg_start, at.arg_end, at.env_start, at.env_end, 0,
     ]  # fmt: skip
     return b"%d (%s) %s\n" % (proc.pid, proc.name, " ".join(map(str, values)).encode())
 

@@ -31,7 +31,6 @@ from emuvm.errors import GuestError
 from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.signal_frames import BadFrame, Frames, call_size, frames
 from emuvm.kernel.signal_restart import Interrupted, Restart
-from emuvm.kernel.signals import minimum_stack
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -78,6 +77,13 @@ class Delivery:
         state.due = False
         while state.arrivals:
             state.arrivals.pop(0)()
+
+    def ready(self) -> bool:
+        """Is there a signal to take? What is due may come to nothing."""
+        self.run_arrivals()
+        state = self.proc.signals
+        state.due = bool(state.pending & ~state.mask)
+        return state.due
 
     def take(self, ready: int) -> SignalInfo | None:
         """The next pending signal of a mask. A timer's is dropped if the timer has been set anew, and starts the timer again."""
@@ -147,18 +153,10 @@ class Delivery:
     # -- coming back ------------------------------------------------------------------------------------------------------
 
     def sigreturn(self) -> None:
-        """rt_sigreturn: registers, mask and alternate stack from the frame, or SIGSEGV."""
+        """rt_sigreturn: everything as the frame says, or SIGSEGV."""
         proc, state = self.proc, self.proc.signals
         proc.restart_block = None
-        sp = proc.engine.get("sp")
         try:
-            mask, stack = self._frames.leave()
+            self._frames.leave()
         except BadFrame as bad:
             state.force(bad.info)
-            return
-        state.set_mask(mask)
-        if stack != state.altstack:
-            try:
-                state.set_altstack(stack, sp if proc.arch.name == "x86_64" else proc.engine.get("sp"), minimum_stack(proc.arch))
-            except GuestError:
-                return  # restore_altstack tells nobody

@@ -15,6 +15,7 @@ from emuvm.abi.sigframes import Sigaction, StackT, pack_siginfo, pack_siginfo_fa
 from emuvm.abi.signals import SA_EXPOSE_TAGBITS, SA_ONSTACK, SA_RESTORER, SA_SIGINFO, Code, Signal
 from emuvm.errors import GuestError
 from emuvm.kernel.siginfo import SignalInfo
+from emuvm.kernel.signals import minimum_stack
 
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch
@@ -52,9 +53,19 @@ class Frames:
         """Make the frame and the handler's registers. `mask` goes into the frame."""
         raise NotImplementedError
 
-    def leave(self) -> tuple[int, StackT]:
-        """Take registers from the frame at sp; the mask and the alternate stack that it asks for."""
+    def leave(self) -> None:
+        """Take mask, alternate stack and registers from the frame at sp."""
         raise NotImplementedError
+
+    def _restore(self, mask: int, stack: tuple[int, int, int], sp: int) -> None:
+        """Mask and alternate stack (restore_altstack tells nobody that it may not be changed)."""
+        signals = self.proc.signals
+        signals.set_mask(mask)
+        if stack != signals.altstack:
+            try:
+                signals.set_altstack(StackT(*stack), sp, minimum_stack(self.proc.arch))
+            except GuestError:
+                return
 
     def _top(self, sp: int, action: Sigaction) -> tuple[int, bool]:
         """Where the frame may begin, going down, and whether that is on the alternate stack now."""
@@ -87,27 +98,35 @@ class X86Frames(Frames):
         stack = signals.altstack
         if alternate and not 0 < at - stack.sp <= stack.size:
             raise GuestError(Errno.EFAULT, "the alternate stack is full")
-        data = x86.build(at, registers, engine.fpu_state(), action.restorer, stack, signals.trap, mask, siginfo(self.proc, info))
+        segments, self._segments = self._segments, (x86.CS, x86.SS)
+        shown = siginfo(self.proc, info)
+        data = x86.build(at, registers, engine.fpu_state(), action.restorer, stack, signals.trap, mask, shown, segments)
         self.mem.write(at, data)
         entry = (info.signal, at + x86.SIGINFO, at + x86.UCONTEXT, 0, at, action.handler, flags & x86.ON_ENTRY)
         engine.set_many(x86.ENTRY, entry)
         engine.set_fpu_state(x86.INITIAL_FPU)
 
-    def leave(self) -> tuple[int, StackT]:
+    _segments = (x86.CS, x86.SS)
+    """What the last sigreturn asked for, if the CPU refused it."""
+
+    def leave(self) -> None:
         engine, mem = self.engine, self.mem
         sp, flags = engine.get_many(("rsp", "eflags"))
         try:
             frame = x86.Restored(mem.read(sp - 8 & _WORD, x86.SIGINFO))
         except GuestError:
             raise BadFrame(Code.SI_KERNEL, 0, "the signal frame cannot be read") from None
-        if not frame.returnable():
-            raise BadFrame(Code.SI_KERNEL, 0, "the signal frame names bad segments")
+        self._restore(frame.mask, frame.stack, sp)
         fpu = x86.INITIAL_FPU if not frame.fpu else self._fpu(frame.fpu)
         registers = frame.registers
         registers[x86.EFLAGS] = (flags & ~x86.FIX_EFLAGS | registers[x86.EFLAGS] & x86.FIX_EFLAGS) & ~x86.RF
         engine.set_many(x86.REGISTERS, registers)
         engine.set_fpu_state(fpu)
-        return frame.mask, StackT(*frame.stack)
+        if not frame.returnable():
+            self._segments = frame.segments()
+            signals = self.proc.signals
+            signals.trap = (0, x86.GENERAL_PROTECTION, signals.trap[2])
+            raise BadFrame(Code.SI_KERNEL, 0, "the signal frame leads to no user code")
 
     def _fpu(self, at: int) -> bytes:
         try:
@@ -150,7 +169,7 @@ class Arm64Frames(Frames):
         else:
             engine.set_many(arm64.ENTRY, entry)
 
-    def leave(self) -> tuple[int, StackT]:
+    def leave(self) -> None:
         sp = self.engine.get("sp")
         try:
             if sp & 15:
@@ -159,13 +178,14 @@ class Arm64Frames(Frames):
             frame = arm64.Restored(self.mem.read_some(sp, arm64.SIZE))
         except GuestError:
             raise self._bad(sp, "the signal frame cannot be read") from None
+        self.proc.signals.set_mask(frame.mask)
         if frame.fpu is None:
             raise self._bad(sp, "the signal frame is refused")
         registers = frame.registers
         registers[arm64.PSTATE] &= arm64.NZCV
         self.engine.set_many(arm64.REGISTERS, registers)
         self.engine.set_fpu_state(frame.fpu)
-        return frame.mask, StackT(*frame.stack)
+        self._restore(frame.mask, frame.stack, registers[arm64.SP])
 
     def _bad(self, sp: int, why: str) -> BadFrame:
         """The code depends on there being anything above sp (arm64_notify_segfault)."""

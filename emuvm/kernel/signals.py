@@ -127,6 +127,10 @@ class Signals:
         handler = self.handler(signal)
         return handler == SIG_IGN or (handler == SIG_DFL and default_action(signal) in (Action.IGNORE, Action.CONTINUE))
 
+    def unheeded(self, signal: int) -> bool:
+        """Would a signal sent now be dropped because its action is to ignore it?"""
+        return not self.mask & 1 << signal - 1 and self.ignored(signal)
+
     def send(self, info: SignalInfo, *, thread: bool) -> None:
         """Queue a signal, unless it is ignored or pending already."""
         signal, bit = info.signal, 1 << info.signal - 1

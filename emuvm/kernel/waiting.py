@@ -58,7 +58,7 @@ def wait(proc: Process, wanted: Mapping[int, int], until: int | None) -> dict[in
             left = min(left, proc.timers.check())
         if proc.deadline is not None:
             left = min(left, max(0.0, proc.deadline - now / _SECOND))
-        if signals.due:
+        if signals.due and proc.delivery.ready():
             return (hostfd.wait(wanted.items(), 0) if wanted else {}) or None
         if wanted:
             found = hostfd.wait(fds.items(), left)

@@ -16,14 +16,17 @@ from emuvm.abi import signals
 from emuvm.errors import GuestError
 from emuvm.kernel.dispatch import Bound
 from emuvm.kernel.siginfo import SignalInfo
+from emuvm.kernel.signal_restart import Interrupted
 from emuvm.tools.strace_filter import Filter
 from emuvm.tools.strace_format import Formatter, Shown
-from emuvm.tools.strace_structs import siginfo_text
+from emuvm.tools.strace_structs import FAULTS, siginfo_members, siginfo_text
+from emuvm.tools.strace_text import RESTARTS
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import ExitStatus, Process
 
 _SENT = (signals.Code.SI_USER, signals.Code.SI_TKILL)
+_RESTARTS = {text.split()[0]: -number for number, text in RESTARTS.items()}
 
 
 class Strace:
@@ -56,6 +59,9 @@ class Strace:
             except GuestError as error:
                 result = -error.errno
                 raise
+            except Interrupted as interrupted:
+                result = _RESTARTS[interrupted.kind.value]
+                raise
             finally:
                 if result is not None:
                     self._current = None
@@ -74,6 +80,10 @@ class Strace:
     def _end(self, shown: Shown, result: int) -> None:
         ended = self._proc.ended
         gone = ended is not None and ended.signal in (0, signals.Signal.SIGKILL)
+        if shown.call.name == "rt_sigreturn" and not gone:
+            # What the program goes on with, where others would find the result.
+            result = self._proc.engine.get(self._proc.arch.syscall_result)
+            result -= (result >> self._proc.arch.bits - 1) << self._proc.arch.bits
         if self._filter.result(shown.call.name, None if gone else result):
             self._line(shown.end(None if gone else result))
         for text in self._waiting:
@@ -107,17 +117,12 @@ class Strace:
 
     def _siginfo(self, info: SignalInfo) -> str:
         rest: dict[str, int] = {}
-        if info.address is not None or info.code in range(1, signals.Code.SI_KERNEL):
+        if info.fields is not None:
+            rest = siginfo_members(self._proc.arch, info.signal, info.code, info.fields.ljust(32, b"\0"))
+        elif info.address is not None or (info.code > 0 and info.signal in FAULTS):
             rest["address"] = info.address or 0
-        elif info.code in _SENT or info.code == signals.Code.SI_QUEUE:
-            pid, uid = getattr(info, "pid", None), getattr(info, "uid", None)
-            rest |= {"pid": self._proc.pid if pid is None else pid, "uid": self._proc.system.uid if uid is None else uid}
-        for member in ("value", "timer", "overrun", "status", "utime", "stime"):
-            given = getattr(info, member, None)
-            if given is not None and (info.code < 0 or member == "status"):
-                rest[member] = given
-        if info.code == signals.Code.SI_TKILL:
-            rest.pop("value", None)
+        elif info.code in _SENT:
+            rest = {"pid": self._proc.pid, "uid": self._proc.system.uid}
         return siginfo_text(info.signal, info.code, rest)
 
     def exited(self, status: ExitStatus) -> None:

@@ -315,7 +315,7 @@ def address_result(call: Call, value: int) -> str:
 
 @decoder("=mode")
 def mode_result(call: Call, value: int) -> str:
-    return mode(value) if value else "0"
+    return mode(value)
 
 
 @decoder("=fd")

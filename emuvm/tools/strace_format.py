@@ -67,7 +67,7 @@ class Shown:
 
     def begin(self) -> str:
         """What is known before the call, up to the first argument that the call fills."""
-        parts = []
+        parts: list[str] = []
         for token, text in zip(self._row.tokens, self._early, strict=True):
             if token[0] in ">!+":
                 return f"{self._name()}({', '.join(parts)}, " if parts else f"{self._name()}("

@@ -55,6 +55,11 @@ def hexadecimal(call: Call, value: int) -> str:
     return hexed(u32(value))
 
 
+@decoder("x0")
+def hexadecimal_with_prefix(call: Call, value: int) -> str:
+    return f"{u32(value):#x}"
+
+
 @decoder("X")
 def hexadecimal_word(call: Call, value: int) -> str:
     return hexed(value)

@@ -5,7 +5,10 @@ Owns: these decoders. Must not know which call uses what. See `strace_call` for 
 
 from __future__ import annotations
 
+from struct import unpack_from
+
 from emuvm.abi import signals
+from emuvm.abi.arch import Arch
 from emuvm.abi.controls import Clock
 from emuvm.abi.flags import Mode
 from emuvm.abi.flags_mm import family
@@ -50,8 +53,8 @@ def statfs(call: Call, value: int) -> str:
         return pointer(value)
     kind, bsize, blocks, bfree, bavail, files, ffree, first, second, namelen, frsize, bits = found
     return (
-        f"{{f_type={one(kind, call.names('super'))}, f_bsize={bsize}, f_blocks={blocks}, f_bfree={bfree}, f_bavail={bavail}, f_files={files}, "
-        f"f_ffree={ffree}, f_fsid={{val=[{hexed(first)}, {hexed(second)}]}}, f_namelen={namelen}, f_frsize={frsize}, "
+        f"{{f_type={one(kind, call.names('super'))}, f_bsize={bsize}, f_blocks={blocks}, f_bfree={bfree}, f_bavail={bavail}, "
+        f"f_files={files}, f_ffree={ffree}, f_fsid={{val=[{hexed(first)}, {hexed(second)}]}}, f_namelen={namelen}, f_frsize={frsize}, "
         f"f_flags={flags(bits, call.names('statfs'))}}}"
     )
 
@@ -264,6 +267,9 @@ def shmid(call: Call, value: int) -> str:
     return f"{{shm_perm={{uid={uid}, gid={gid}, mode={mode(bits)}, key={hexed(key & 0xFFFF_FFFF)}, cuid={cuid}, cgid={cgid}}}, {shown}}}"
 
 
+FAULTS = (signals.Signal.SIGILL, signals.Signal.SIGTRAP, signals.Signal.SIGBUS, signals.Signal.SIGFPE, signals.Signal.SIGSEGV)
+"""Their siginfo has an address whenever the kernel sends them."""
+
 # -- signals --------------------------------------------------------------------------------------------------------------
 
 
@@ -288,8 +294,7 @@ def sigaction(call: Call, value: int) -> str:
     handler = {signals.SIG_DFL: "SIG_DFL", signals.SIG_IGN: "SIG_IGN"}.get(action.handler, f"{action.handler:#x}")
     if action.handler == (1 << call.arch.bits) - 1:
         handler = "SIG_ERR"
-    field = "sa_sigaction" if action.flags & signals.SA_SIGINFO and handler.startswith("0x") else "sa_handler"
-    text = f"{{{field}={handler}, sa_mask={signal_set(action.mask)}, sa_flags={flags(action.flags, call.names('sa'))}"
+    text = f"{{sa_handler={handler}, sa_mask={signal_set(action.mask)}, sa_flags={flags(action.flags, call.names('sa'))}"
     return f"{text}, sa_restorer={pointer(action.restorer)}}}" if action.flags & signals.SA_RESTORER else text + "}"
 
 
@@ -314,23 +319,29 @@ def sigevent(call: Call, value: int) -> str:
 
 @decoder("siginfo")
 def siginfo(call: Call, value: int) -> str:
-    wide = call.arch.bits == 64
-    order = (0, 2) if family(call.arch.name) != "mips" else (0, 1)
-    found = call.unpack(value, "iii4xiIW" if wide else "iiiiIW")
-    if found is None:
+    head = call.unpack(value, "iii")
+    size = 16 if call.arch.bits == 64 else 12
+    rest = call.read(value + size, 32)
+    if head is None or rest is None:
         return pointer(value)
-    number, code, pid, uid = found[order[0]], found[order[1]], found[3], found[4]
-    rest = {"pid": pid, "uid": uid}
-    if number == signals.Signal.SIGCHLD and code in range(1, 7):
-        words = call.unpack(value + (16 if wide else 12), "iIi4xww" if wide else "iIiww")
-        status, utime, stime = words[2:] if words is not None else (0, 0, 0)
-        rest |= {"status": status, "utime": utime, "stime": stime}
-    elif code in (signals.Code.SI_QUEUE, signals.Code.SI_MESGQ):
-        rest |= {"value": found[5]}
-    elif 0 < code < signals.Code.SI_KERNEL:
-        words = call.unpack(value + (16 if wide else 12), "W")
-        rest = {"address": words[0] if words is not None else 0}
-    return siginfo_text(number, code, rest)
+    code = head[1 if family(call.arch.name) == "mips" else 2]
+    return siginfo_text(head[0], code, siginfo_members(call.arch, head[0], code, rest))
+
+
+def siginfo_members(arch: Arch, number: int, code: int, rest: bytes) -> dict[str, int]:
+    """What counts of the union behind siginfo_t's head, by name; see `siginfo_text`."""
+    wide, order = arch.bits == 64, ">" if arch.big_endian else "<"
+    first, second, word = unpack_from(order + ("iIQ" if wide else "iII"), rest)
+    if code == signals.Code.SI_TIMER:
+        return {"timer": first, "overrun": s32(second), "value": word}
+    if number == signals.Signal.SIGCHLD and code > 0:
+        status, utime, stime = unpack_from(order + ("i4xqq" if wide else "iii"), rest, 8)
+        return {"pid": first, "uid": second, "status": status, "utime": utime, "stime": stime}
+    if 0 < code < signals.Code.SI_KERNEL or (code > 0 and number in FAULTS):
+        return {"address": unpack_from(order + ("Q" if wide else "I"), rest)[0]}
+    if code in (signals.Code.SI_USER, signals.Code.SI_TKILL):
+        return {"pid": first, "uid": second}
+    return {"pid": first, "uid": second, "value": word} if code < 0 else {}
 
 
 def siginfo_text(number: int, code: int, rest: dict[str, int]) -> str:
@@ -349,3 +360,28 @@ def siginfo_text(number: int, code: int, rest: dict[str, int]) -> str:
     if "address" in rest:
         parts.append(f"si_addr={pointer(rest['address'])}")
     return f"{{{', '.join(parts)}}}"
+
+
+@maker("cloneargs")
+def clone_arguments(index: str) -> Decoder:
+    """struct clone_args, of which that argument tells the size: what counts in its first version."""
+
+    def show(call: Call, value: int) -> str:
+        found = call.unpack(value, "8Q") if call.args[int(index)] >= 64 else None
+        if found is None:
+            return pointer(value)
+        bits, pidfd, child_tid, parent_tid, exit_signal, start, size, tls = found
+        known = dict(call.names("clone").entries)
+        parts = [f"flags={flags(bits, call.names('clone'))}"]
+        if bits & known["CLONE_PIDFD"]:
+            parts.append(f"pidfd={pointer(pidfd)}")
+        if bits & (known["CLONE_CHILD_SETTID"] | known["CLONE_CHILD_CLEARTID"]):
+            parts.append(f"child_tid={pointer(child_tid)}")
+        if bits & known["CLONE_PARENT_SETTID"]:
+            parts.append(f"parent_tid={pointer(parent_tid)}")
+        parts += [f"exit_signal={signal(exit_signal)}", f"stack={pointer(start)}", f"stack_size={hexed(size)}"]
+        if bits & known["CLONE_SETTLS"]:
+            parts.append(f"tls={pointer(tls)}")
+        return f"{{{', '.join(parts)}}}"
+
+    return show

@@ -66,6 +66,11 @@ epoll_create        d
 epoll_create1       f:epoll
 inotify_init1       f:sfd
 userfaultfd         f:uffd
+epoll_ctl           fd d d addr
+epoll_wait          fd addr d d
+epoll_pwait         fd addr d d sigset:5 U
+mq_open             str open openmode:1 addr
+mq_unlink           str
 socket              v:family socktype d
 socketpair          v:family socktype d >pair
 truncate            . U
@@ -79,8 +84,8 @@ fstatfs             . >statfs
 access              . f:access
 faccessat           dirfd . f:access
 faccessat2          dirfd . f:access f:eaccess
-readlink            . >link .
-readlinkat          dirfd . >link .
+readlink            . >link u
+readlinkat          dirfd . >link u
 getcwd              >cwd .
 getdents64          . >dents u
 getdents            fd !addr u
@@ -113,6 +118,10 @@ setxattr            . . b:3 . f:xattr
 lsetxattr           . . b:3 . f:xattr
 fsetxattr           . . b:3 . f:xattr
 chroot              path
+swapon              path x
+swapoff             path
+vhangup
+umount2             path x
 mount               str path str X addr
 
 mmap                . . F:prot mapflags . X         = =addr
@@ -186,7 +195,7 @@ pselect6            . fdset fdset fdset timespec sigmask6 = =select
 execve              path argv envp
 execveat            dirfd path argv envp f:at
 clone               clone - - - -
-clone3              addr U
+clone3              cloneargs:1 U
 vfork
 fork
 wait4               . !status f:wait >rusage
@@ -218,6 +227,11 @@ setresgid           id id id
 set_robust_list     . .
 rseq                addr XX X XX
 personality         persona                         = =persona
+capget              addr addr
+capset              addr addr
+seccomp             x0 X addr
+kcmp                d d u X X
+sched_rr_get_interval d >timespec
 uname               >utsname
 sysinfo             >sysinfo
 getrandom           >random . f:grnd
@@ -271,6 +285,17 @@ ioctl@TIOCNOTTY     . ioctl
 ioctl@FICLONE       . ioctl d
 
 prctl               v:prctl XX XX XX XX
+prctl@PR_GET_UNALIGN . addr
+prctl@PR_SET_UNALIGN . x
+prctl@PR_GET_FPEMU  . addr
+prctl@PR_SET_FPEMU  . U
+prctl@PR_GET_FPEXC  . addr
+prctl@PR_SET_FPEXC  . U
+prctl@PR_GET_ENDIAN . addr
+prctl@PR_SET_ENDIAN . U
+prctl@PR_SVE_SET_VL . x0
+prctl@PR_SVE_GET_VL .
+prctl@PR_GET_FP_MODE .
 prctl@PR_SET_NAME   . comm
 prctl@PR_GET_NAME   . >name16
 prctl@PR_SET_PDEATHSIG . sig
@@ -312,7 +337,7 @@ arch_prctl@ARCH_GET_CPUID .
 arch_prctl@ARCH_GET_XCOMP_SUPP . >ptr*
 arch_prctl@ARCH_GET_XCOMP_PERM . >ptr*
 
-futex               addr futexop u XX XX XX
+futex               addr futexop u XX XX x0
 futex@FUTEX_WAIT    . . u timespec
 futex@FUTEX_WAKE    . . u
 futex@FUTEX_FD      . . u

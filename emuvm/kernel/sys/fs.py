@@ -101,6 +101,8 @@ def _open_again(proc: Process, name: bytes, flags: int) -> OpenFile:
         if found is None:
             raise GuestError(Errno.ENXIO, "cannot be opened again")
         return procfs.open_file(proc, found, file.path, flags)
+    if flags & Open.O_DIRECTORY and not file.is_directory:
+        raise GuestError(Errno.ENOTDIR, "not a directory")
     wants_write = flags & Open.O_ACCMODE != Open.O_RDONLY or flags & Open.O_TRUNC
     if wants_write and not (file.writable() or file.own or proc.fs.may_change(file.host_fd)):
         proc.fs.refused(file.name)

@@ -47,6 +47,14 @@ def uname(proc: Process, to: int) -> int:
     return 0
 
 
+@syscall("getcpu", "ptr ptr ptr", pure=True)
+def getcpu(proc: Process, cpu: int, node: int, cache: int) -> int:
+    for address, value in zip((cpu, node), proc.system.processor(), strict=True):
+        if address:
+            proc.mem.write_u32(address, value)
+    return 0
+
+
 @syscall("sysinfo", "ptr")
 def sysinfo(proc: Process, to: int) -> int:
     sizes, (loads, threads) = proc.system.memory(), proc.system.load()

@@ -403,6 +403,9 @@ static void altstack(void) {
     install(SIGUSR1, change_stack, SA_ONSTACK);
     raise(SIGUSR1);
     sigaltstack(NULL, &o);
+#ifdef __aarch64__ /* looks at sp when it has been restored, x86 before */
+    o.ss_size += 4096;
+#endif
     FACT("changed in the frame, on it: size %ld", (long)o.ss_size);
     /* an overflowing main stack is handled on the other one */
     install(SIGSEGV, escape, SA_ONSTACK);
