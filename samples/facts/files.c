@@ -114,8 +114,8 @@ static void names(void) {
     area(32);
     int fd = file("a name with spaces", 2);
     C("4", mapf(0, 1, R, PRIV, fd, 1));
-    int line = file("two\nlines", 1), back = file("back\\slash", 1), tab = file("tab\there", 1);
-    C("4", mapf(2, 1, R, PRIV, line, 0));
+    int two = file("two\nlines", 1), back = file("back\\slash", 1), tab = file("tab\there", 1);
+    C("4", mapf(2, 1, R, PRIV, two, 0));
     C("4", mapf(4, 1, R, PRIV, back, 0));
     C("4", mapf(6, 1, R, PRIV, tab, 0));
     D("4", unmap(2, 6));
