@@ -3,7 +3,7 @@ PY := $(VENV)/bin/python
 EMUVM := $(VENV)/bin/emuvm
 PYTHON ?= python3
 
-.PHONY: run test bench samples clean
+.PHONY: run test bench oracle samples clean
 
 $(VENV)/.installed: pyproject.toml setup.py emuvm/engine/native/fill.c
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,14 @@ test: $(VENV)/.dev
 bench: $(VENV)/.installed
 	$(PY) tests/benchmarks/run_speed.py
 	$(PY) tests/benchmarks/vma_ops.py
+
+# Random walks against the host's kernel. ENGINE, MODES and ARCH choose (default: both engines, all modes, x86_64), START is the first seed.
+SEEDS ?= 20
+START ?= 1
+ARCH ?= x86_64
+JOBS ?= 2
+oracle: $(VENV)/.dev
+	$(PY) -m tests.oracle.runner --seeds $(SEEDS) --start $(START) --jobs $(JOBS) --arch "$(ARCH)" --engines "$(ENGINE)" --modes "$(MODES)"
 
 samples:
 	samples/build.sh

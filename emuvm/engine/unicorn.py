@@ -61,7 +61,7 @@ class UnicornEngine:
             from emuvm.engine.unicorn_regions import RegionsMemory
 
             self._paged = None
-            self._mirror = RegionsMemory(self.uc, space, arch.rights)
+            self._mirror = RegionsMemory(self.uc, space, arch.rights, track_writes=True)
         self.memory: Memory = self._mirror
         machine.prepare(self.uc, machine)
         self._fresh = self.uc.context_save()
@@ -125,7 +125,9 @@ class UnicornEngine:
             raised, self._error = self._error, None
             memory.take_fault()
             raise raised
-        fault = memory.take_fault()
+        fault = memory.take_fault(error)
+        if memory.again:
+            return None
         if fault is not None:
             pc = self._pc.read()[0]
             if fault.access is Access.EXEC and 0 < fault.address - pc < 2 * 4096:

@@ -5,21 +5,27 @@ Owns: which parts a process is made of, and the options of a run. Must not know 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 from emuvm.abi.arch import BY_NAME, Arch
+from emuvm.abi.flags import Rlimit
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
 from emuvm.kernel.execve import install, prepare
 from emuvm.kernel.files import FileTable
 from emuvm.kernel.fs import Filesystem
+from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.process import Process
 from emuvm.kernel.report import Reporter
 from emuvm.mm.linux import INFINITY, Limits, LinuxMm
+from emuvm.mm.rules import KERNEL, Kernel
 from emuvm.mm.space import AddressSpace
 from emuvm_loaders import Image, LoadError, load
+
+_CAP_IPC_LOCK, _CAP_SYS_RAWIO = 14, 17
 
 
 class Options(NamedTuple):
@@ -34,6 +40,8 @@ class Options(NamedTuple):
     adapter: Literal["paged", "regions"] = "paged"
     memory: int = INFINITY
     """RLIMIT_DATA in bytes: private writable memory, reservations not counted."""
+    kernel: str = ""
+    """Linux version whose rules the memory calls follow: '6.1', 'host' for the host's. '': emuvm's default."""
 
 
 class NotOpened(LoadError):
@@ -48,14 +56,38 @@ def architecture(image: Image) -> Arch:
     return arch
 
 
+def _kernel(system: HostSystem, wanted: str) -> Kernel:
+    """The version a name stands for: '6.12', 'host', or '' for the newest whose rules are known."""
+    text = system.uname()[2] if wanted == "host" else wanted
+    numbers = [int(digits) for digits in re.findall(r"\d+", text)[:2]]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else KERNEL
+
+
+def _limits(system: HostSystem, options: Options) -> Limits:
+    """What the process may map: the limits emuvm's own process has, and --mem."""
+    data, data_hard = system.limit(Rlimit.RLIMIT_DATA)
+    return Limits(
+        address_space=system.limit(Rlimit.RLIMIT_AS)[0],
+        data=min(data, options.memory),
+        data_hard=min(data_hard, options.memory),
+        stack=system.limit(Rlimit.RLIMIT_STACK)[0],
+        memlock=system.limit(Rlimit.RLIMIT_MEMLOCK)[0],
+        commit=system.total_memory,
+        overcommit=system.overcommit(),
+        ipc_lock=bool(system.capabilities >> _CAP_IPC_LOCK & 1),
+    )
+
+
 def boot(
     program: str,
     argv: Sequence[bytes],
     envp: Sequence[bytes],
     options: Options = Options(),  # noqa: B008 - immutable
     write: Callable[[str], object] | None = None,
+    begin: Callable[[Process], object] | None = None,
 ) -> Process:
-    """A process that is about to run `program`, a guest path. Close it when done. `write` takes the notices.
+    """A process that is about to run `program`, a guest path. Close it when done. `write` takes the notices. `begin` is
+    called with the process while its address space is still empty: the moment to subscribe.
 
     NotOpened: no such program. LoadError: none that can be run (errno as execve). GuestError: E2BIG.
     """
@@ -72,10 +104,14 @@ def boot(
         arch = architecture(image)
         space = AddressSpace(0, arch.task_size, arch.page_size)
         engine = UnicornEngine(arch, space, adapter=options.adapter)
-        mm = LinuxMm(space, arch, Limits(data=options.memory))
-        proc = Process(arch, space, mm, engine, files=files, fs=fs, reporter=reporter)
+        system = HostSystem()
+        mm = LinuxMm(space, arch, _limits(system, options), kernel=_kernel(system, options.kernel))
+        mm.raw_io = bool(system.capabilities >> _CAP_SYS_RAWIO & 1)
+        proc = Process(arch, space, mm, engine, files=files, fs=fs, system=system, reporter=reporter)
         space.checking = proc.system.switched_on("EMUVM_CHECK")
         proc.umask = fs.umask
+        if begin is not None:
+            begin(proc)
         install(proc, prepare(proc, source, path, argv, envp, exe))
     except BaseException:
         if engine is not None:

@@ -30,6 +30,7 @@ PATH_MAX = 4096
 NAME_MAX = 255
 _HARMLESS = frozenset(((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)))
 """null, zero, full, random, urandom, tty: opened and written by anybody."""
+_HIDDEN = frozenset((b"self", b"thread-self", b"kcore", b"kmsg", b"kpagecgroup", b"kpagecount", b"kpageflags"))
 _LINKS = 40
 _STATUS = Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_DSYNC | Open.O_SYNC | Open.O_DIRECT | Open.O_NOATIME | Open.O_PATH
 _REOPEN = _STATUS & ~Open.O_PATH | Open.O_TRUNC | Open.O_DIRECTORY
@@ -62,6 +63,14 @@ class Node:
         return hostfd.decode_device(self.info.st_rdev)
 
 
+class Hidden(GuestError):
+    """A path led into the directory of a process in the host's /proc, which is ENOENT; `where` is the guest path it led to."""
+
+    def __init__(self, where: bytes) -> None:
+        super().__init__(Errno.ENOENT, "a process of the host")
+        self.where = where
+
+
 class Place(NamedTuple):
     """A name in a directory: where a file is made or removed. Close `parent.fd`, or use `with place.parent`."""
 
@@ -79,8 +88,6 @@ class Filesystem:
         self._reporter = reporter
         self.cwd = self.root.inside(hostfs.working_directory()) or b"/"
         """Guest path of the current directory: absolute, without links, dots or a slash at the end."""
-        self.identity = 0
-        """The pid whose /proc directory is the guest's own; set by `serve`."""
         self._writable: list[bytes] = []
         for name in writable:
             try:
@@ -104,17 +111,19 @@ class Filesystem:
         return self.root.inside(hostfd.link(fd))
 
     def node(self, path: bytes, follow: bool = True, directory: bool = False) -> Node:
-        """What an absolute path leads to. ENOENT also for what the guest must not see."""
+        """What an absolute path leads to. ENOENT also for what the guest must not see (`Hidden`)."""
         node = Node(self.root.handle(path, follow, directory))
         if node.info.st_dev == self.root.proc_device and not self._visible(node):
+            where = self.guest_path(node.fd)
             hostfs.close(node.fd)
-            raise GuestError(Errno.ENOENT, "a process of the host")
+            raise Hidden(where)
         return node
 
     def _visible(self, node: Node) -> bool:
-        """Files of /proc that belong to a process of the host are not, whichever way they were found."""
-        words = hostfd.link(node.fd).split(b"/")
-        return self.allow_all or len(words) < 3 or not (words[2].isdigit() or words[2] in (b"self", b"thread-self"))
+        """Files of /proc that belong to a process of the host are not, nor the host's memory, whichever way they were found."""
+        words = self.guest_path(node.fd).split(b"/")
+        suspects = words[2:3] if words[1:2] == [b"proc"] else words
+        return self.allow_all or not any(word.isdigit() or word in _HIDDEN for word in suspects)
 
     def place(self, path: bytes) -> Place:
         """The directory of an absolute path's last name, and that name, slashes behind it included."""
@@ -245,7 +254,3 @@ class Filesystem:
     def close(self) -> None:
         """Let go of the root. Paths cannot be looked up any more."""
         self.root.close()
-
-    def root_proc_self(self) -> Node:
-        """The link /proc/self of the host, for its status."""
-        return Node(self.root.handle(b"/proc/self", False))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cached_property
 
 _CLOCKS = frozenset((0, 1, 2, 3, 4, 5, 6, 7, 11))
 """Linux clock numbers that a host clock stands for; the alarm clocks and dynamic ones are not offered."""
@@ -73,8 +74,26 @@ class HostSystem:
         """Seconds, for deadlines."""
         return time.monotonic()
 
+    def monotonic_ns(self) -> int:
+        """The same in nanoseconds."""
+        return time.monotonic_ns()
+
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def stop(self, number: int) -> None:
+        """Stop emuvm's own process as this signal would, until somebody continues it."""
+        import signal
+
+        before = None
+        if number != signal.SIGSTOP:
+            try:
+                before = signal.signal(number, signal.SIG_DFL)
+            except ValueError:
+                number = signal.SIGSTOP
+        os.kill(self.pid, number)
+        if before is not None:
+            signal.signal(number, before)
 
     def cpu_times(self) -> tuple[int, int]:
         """(user, system) time of this process."""
@@ -94,9 +113,39 @@ class HostSystem:
         soft, hard = resource.getrlimit(number)
         return soft & (1 << 64) - 1, hard & (1 << 64) - 1
 
+    @cached_property
+    def capabilities(self) -> int:
+        """The effective capabilities of this process, bit n for capability n."""
+        for row in self._text("/proc/self/status").splitlines():
+            if row.startswith("CapEff:"):
+                return int(row[7:], 16)
+        return 0
+
+    @cached_property
+    def total_memory(self) -> int:
+        """Memory and swap in bytes: what one request may not exceed (vm.overcommit_memory 0)."""
+        sizes = self.memory()
+        return sizes.get("MemTotal", 0) + sizes.get("SwapTotal", 0) or 1 << 64
+
+    def overcommit(self) -> int:
+        """vm.overcommit_memory."""
+        text = self._text("/proc/sys/vm/overcommit_memory").strip()
+        return int(text) if text.isdigit() else 0
+
     def cpus(self) -> set[int]:
         """The CPUs this process may run on."""
         return os.sched_getaffinity(0)
+
+    def processor(self) -> tuple[int, int]:
+        """(CPU, memory node) that this thread runs on now."""
+        import ctypes
+
+        cpu, node = ctypes.c_uint(), ctypes.c_uint()
+        try:
+            ctypes.CDLL(None).getcpu(ctypes.byref(cpu), ctypes.byref(node))
+        except AttributeError:
+            return min(self.cpus()), 0
+        return cpu.value, node.value
 
     def uname(self) -> tuple[str, str, str, str]:
         """(sysname, nodename, release, version)."""

@@ -122,7 +122,7 @@ class Areas:
         walk = Walk(start)
         out: list[Vma] = []
         updates: list[Update] = []
-        index = changed = 0
+        index, changed = 0, False
         room = self._max_count() - len(space)
         while index < len(touched):
             vma = touched[index]
@@ -138,13 +138,6 @@ class Areas:
             left, piece, right = clip(vma, max(vma.start, start), min(vma.end, end))
             try:
                 new = change(piece)
-                if new is not None:
-                    room -= self._check_room(vma, left, piece, right, new, out, touched[index : index + 1], room)
-            except _CutOnce as once:
-                walk.error = once.error
-                out += [*once.pieces, *touched[index:]]
-                changed = 1
-                break
             except GuestError as error:
                 walk.error = error
                 out += touched[index - 1 :]
@@ -153,62 +146,42 @@ class Areas:
             if new is None:
                 out.append(vma)
                 continue
-            changed = 1
+            prev = out[-1] if left is None and out and out[-1].end == new.start else None
+            after = touched[index] if right is None and index < len(touched) and touched[index].start == new.end else None
+            joins = rules.merge_existing(prev, new, after, whole=left is None and right is None, kernel=self.kernel)
+            if joins == (False, False) and not (left is None and right is None):
+                cuts = (left is not None) + (right is not None)
+                if room < cuts:
+                    walk.error = GuestError(Errno.ENOMEM, "max_map_count")
+                    walk.place = piece.start
+                    # The first of two cuts may already have been made.
+                    half = room >= 1 and left is not None
+                    out += [left, clip(vma, piece.start, vma.end)[1]] if half and left is not None else [vma]
+                    out += touched[index:]
+                    changed |= half
+                    break
+                room -= cuts
+            changed = True
             updates.append(Update(Kind.PROTECT, piece.start, piece.end, piece, new, space.context))
-            if self._place(left, new, right, out, touched[index : index + 1]):
+            if _put(out, left, new, right, after, joins):
                 walk.place = max(walk.place, min(out[-1].end, end))
                 index += 1
         if walk.error is None and walk.place < end:
             walk.hole = True
         if changed:
-            space.rewrite([(touched[0].start, touched[-1].start + 1, out)], updates)
+            self._exchange(touched, out, updates)
         return walk
 
-    def _merges(self, left: Vma | None, new: Vma, right: Vma | None, out: list[Vma], after: list[Vma]) -> tuple[bool, bool]:
-        prev = out[-1] if left is None and out and out[-1].end == new.start else None
-        following = after[0] if right is None and after and after[0].start == new.end else None
-        return rules.merge_existing(prev, new, following, whole=left is None and right is None, kernel=self.kernel)
-
-    def _check_room(
-        self, vma: Vma, left: Vma | None, piece: Vma, right: Vma | None, new: Vma, out: list[Vma], after: list[Vma], room: int
-    ) -> int:
-        """How many areas more there will be; ENOMEM at the limit, where the first of two cuts may already have been made."""
-        if left is None and right is None:
-            return 0
-        if any(self._merges(left, new, right, out, after)):
-            return 0
-        cuts = (left is not None) + (right is not None)
-        if room < cuts:
-            error = GuestError(Errno.ENOMEM, "max_map_count")
-            if room >= 1 and left is not None:
-                raise _CutOnce(error, [left, clip(vma, piece.start, vma.end)[1]])
-            raise error
-        return cuts
-
-    def _place(self, left: Vma | None, new: Vma, right: Vma | None, out: list[Vma], after: list[Vma]) -> bool:
-        """Append what becomes of one area to `out`; was the area after it taken in?"""
-        to_left, to_right = self._merges(left, new, right, out, after)
-        anon = rules.anon_of(new)
-        if to_left and to_right:
-            prev, following = out.pop(), after[0]
-            anon = rules.anon_of(prev) or rules.anon_of(following) or anon
-            out.append(rules.fuse(rules.fuse(prev, new, anon), following, anon))
-            return True
-        if to_left:
-            prev = out.pop()
-            out.append(rules.fuse(prev, new, rules.anon_of(prev) or anon))
-            if right is not None:
-                out.append(right)
-            return False
-        if left is not None:
-            out.append(left)
-        if to_right:
-            out.append(rules.fuse(new, after[0], rules.anon_of(after[0]) or anon))
-            return True
-        out.append(new)
-        if right is not None:
-            out.append(right)
-        return False
+    def _exchange(self, before: list[Vma], after: list[Vma], updates: list[Update]) -> None:
+        """Put `after` in the place of `before`; what is the same at both ends is not touched."""
+        first = 0
+        while before[first] is after[first]:
+            first += 1
+        last = len(before)
+        skip = len(after) - last
+        while last - 1 >= first and last - 1 + skip >= first and before[last - 1] is after[last - 1 + skip]:
+            last -= 1
+        self.space.rewrite([(before[first].start, before[last - 1].start + 1, after[first : last + skip])], updates)
 
     # -- moving -----------------------------------------------------------------------------------------------------------
 
@@ -295,13 +268,22 @@ class Areas:
         self.space.rewrite([(start, vma.start + 1, [new])], [Update(Kind.MAP, start, vma.start, None, added, self.space.context)])
 
 
-class _CutOnce(Exception):
-    """The first of two cuts was made, the second met the limit: the pieces stay."""
-
-    def __init__(self, error: GuestError, pieces: list[Vma]) -> None:
-        self.error = error
-        self.pieces = pieces
-        super().__init__()
+def _put(out: list[Vma], left: Vma | None, new: Vma, right: Vma | None, after: Vma | None, joins: tuple[bool, bool]) -> bool:
+    """Append what becomes of one area to `out`: the rest on its left, the changed part, the rest on its right; was `after` taken in?"""
+    to_left, to_right = joins
+    anon = rules.anon_of(new)
+    if to_left:
+        prev = out.pop()
+        anon = rules.anon_of(prev) or (rules.anon_of(after) if to_right and after is not None else 0) or anon
+        one = rules.fuse(prev, new, anon)
+        out.append(rules.fuse(one, after, anon) if to_right and after is not None else one)
+    else:
+        if left is not None:
+            out.append(left)
+        out.append(rules.fuse(new, after, rules.anon_of(after) or anon) if to_right and after is not None else new)
+    if right is not None:
+        out.append(right)
+    return to_right
 
 
 def _without(vma: Vma, start: int, end: int) -> list[Vma]:

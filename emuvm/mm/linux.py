@@ -24,7 +24,7 @@ from emuvm.mm.guards import Guards
 from emuvm.mm.layout import GUARD_PAGES, Layout, next_region, place, start_gap
 from emuvm.mm.limits import INFINITY, Limits
 from emuvm.mm.pages import NoPages, Pages
-from emuvm.mm.rules import LOCKS, Kernel
+from emuvm.mm.rules import KERNEL, LOCKS, Kernel
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.totals import Totals
 from emuvm.mm.types import RIGHTS, Anon, File, Vma, VmFlag
@@ -90,7 +90,7 @@ class LinuxMm:
         layout: Layout | None = None,
         *,
         pages: Pages | None = None,
-        kernel: Kernel = (6, 18),
+        kernel: Kernel = KERNEL,
     ) -> None:
         self.space = space
         self.arch = arch
@@ -128,10 +128,15 @@ class LinuxMm:
 
     def sync(self) -> None:
         """Give an anon_vma to the areas that were written to since the last call."""
+        start = end = 0
         for page in self.pages.take_written():
+            if start <= page < end:
+                continue
             vma = self.space.query(page)
-            if vma is not None and not rules.anon_of(vma):
-                self.areas.written(vma)
+            if vma is not None:
+                start, end = vma.start, vma.end
+                if not rules.anon_of(vma):
+                    self.areas.written(vma)
 
     # -- mmap -----------------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ SPECIAL = VmFlag.IO | VmFlag.DONTEXPAND | VmFlag.PFNMAP | VmFlag.MIXEDMAP
 LOCKS = VmFlag.LOCKED | VmFlag.LOCKONFAULT
 Kernel = tuple[int, int]
 """A Linux version whose rules are followed."""
+KERNEL: Kernel = (6, 18)
+"""The newest whose rules are known."""
 
 
 def anon_of(vma: Vma) -> int:

@@ -28,10 +28,11 @@ _KEEP = 0xFFFF_FFFF
 
 
 def _outside_proc(proc: Process, path: bytes) -> bytes:
-    """An absolute path that is to be changed; EACCES in the guest's own /proc directory."""
-    if procfs.inner(proc, path) is not None:
-        raise GuestError(Errno.EACCES, "/proc/self cannot be changed")
-    return path
+    """An absolute path that is to be changed; EPERM in the guest's own /proc."""
+    where, name = procfs.locate(proc, path, follow=False)
+    if name is not None:
+        raise GuestError(Errno.EPERM, "/proc cannot be changed")
+    return where
 
 
 # -- making names ---------------------------------------------------------------------------------------------------------

@@ -7,13 +7,15 @@ in `kernel.sys.change`. Sources: fs/open.c, fs/stat.c, fs/namei.c, fs/readdir.c,
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Access, At, Mode, Open, convert_open, open_for
 from emuvm.abi.structs import Stat, Statfs, dirent64_size, pack_dirent64, pack_stat, pack_statfs, pack_statx
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, hostfs, procfs
+from emuvm.kernel.fs import Hidden
 from emuvm.kernel.registry import syscall
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 _PROC_SUPER_MAGIC = 0x9FA0
+_T = TypeVar("_T")
 
 
 def resolve(proc: Process, dirfd: int, path: bytes) -> bytes:
@@ -39,13 +42,24 @@ def resolve(proc: Process, dirfd: int, path: bytes) -> bytes:
 
 
 def inner(proc: Process, path: bytes, follow: bool = True) -> tuple[bytes, bytes | None]:
-    """(path, name inside the guest's own /proc directory or None); links in there are followed to other paths."""
-    name = procfs.inner(proc, path)
-    if name and follow:
+    """(path, name in the guest's own /proc or None); links in there are followed to other paths."""
+    where, name = procfs.locate(proc, path, follow)
+    if name and (follow or path.endswith(b"/")):
         elsewhere = procfs.target(proc, name)
         if elsewhere is not None:
             return elsewhere, None
-    return path, name
+    return where, name
+
+
+def _at(proc: Process, path: bytes, action: Callable[[bytes], _T]) -> _T:
+    """Do something with an absolute path; again with the path it leads to when that is in the guest's own /proc: /etc/mtab."""
+    try:
+        return action(path)
+    except Hidden as found:
+        name = procfs.inner(proc, found.where)
+        if name is None:
+            raise
+        return action(found.where)
 
 
 def _known(proc: Process) -> int:
@@ -63,26 +77,32 @@ def _known(proc: Process) -> int:
 
 def open_path(proc: Process, path: bytes, flags: int, mode: int) -> int:
     """Open an absolute path; flags are generic. The new descriptor."""
-    where, name = inner(proc, path, follow=not flags & Open.O_NOFOLLOW)
-    file: OpenFile
-    if name is None:
-        file = proc.fs.open(where, flags, mode, proc.umask)
-    elif name.startswith(b"fd/"):
-        file = _open_again(proc, name, flags)
-    else:
-        file = procfs.open_file(proc, name, where, flags)
+    file = _at(proc, path, lambda where: _open_file(proc, where, flags, mode))
     number: int = proc.files.add(file, bool(flags & Open.O_CLOEXEC))
     return number
+
+
+def _open_file(proc: Process, path: bytes, flags: int, mode: int) -> OpenFile:
+    follow = not (flags & Open.O_NOFOLLOW or flags & (Open.O_CREAT | Open.O_EXCL) == Open.O_CREAT | Open.O_EXCL)
+    where, name = inner(proc, path, follow)
+    writes = flags & Open.O_ACCMODE != Open.O_RDONLY
+    if name is None or (name.startswith(b"/") and writes and proc.fs.allow_all):
+        return proc.fs.open(where, flags, mode, proc.umask)  # type: ignore[no-any-return]
+    if name.startswith(b"fd/") and follow:
+        return _open_again(proc, name, flags)
+    return procfs.open_file(proc, name, where, flags)
 
 
 def _open_again(proc: Process, name: bytes, flags: int) -> OpenFile:
     """Opening /proc/self/fd/N opens its file anew."""
     file = procfs.descriptor(proc, name)
     if file.host_fd < 0:
-        where = procfs.inner(proc, file.path)
-        if where is None:
+        found = procfs.inner(proc, file.path)
+        if found is None:
             raise GuestError(Errno.ENXIO, "cannot be opened again")
-        return procfs.open_file(proc, where, file.path, flags)
+        return procfs.open_file(proc, found, file.path, flags)
+    if flags & Open.O_DIRECTORY and not file.is_directory:
+        raise GuestError(Errno.ENOTDIR, "not a directory")
     wants_write = flags & Open.O_ACCMODE != Open.O_RDONLY or flags & Open.O_TRUNC
     if wants_write and not (file.writable() or file.own or proc.fs.may_change(file.host_fd)):
         proc.fs.refused(file.name)
@@ -133,9 +153,10 @@ def openat2(proc: Process, dirfd: int, path: bytes, how: int, size: int) -> int:
 
 def stat_path(proc: Process, path: bytes, follow: bool) -> Stat:
     """The status of an absolute path."""
-    if not follow and procfs.is_link_to_self(path) and not path.endswith(b"/"):
-        with proc.fs.root_proc_self() as node:
-            return hostfd.to_stat(node.info)
+    return _at(proc, path, lambda where: _status(proc, where, follow))
+
+
+def _status(proc: Process, path: bytes, follow: bool) -> Stat:
     where, name = inner(proc, path, follow)
     if name is not None:
         if follow and name.startswith(b"fd/"):
@@ -205,10 +226,13 @@ def _statx_of_host(proc: Process, dirfd: int, path: bytes | None, flags: int, ma
         return hostfs.statx(fd, sync, mask) if fd >= 0 else None
     follow = not flags & At.AT_SYMLINK_NOFOLLOW
     where, name = inner(proc, resolve(proc, dirfd, path), follow)
-    if name is not None or procfs.is_link_to_self(where):
+    if name is not None:
         return None
-    with proc.fs.node(where, follow) as node:
-        return hostfs.statx(node.fd, sync, mask)
+    try:
+        with proc.fs.node(where, follow) as node:
+            return hostfs.statx(node.fd, sync, mask)
+    except Hidden:
+        return None
 
 
 def _statfs(fd: int) -> Statfs:
@@ -219,19 +243,27 @@ def _statfs(fd: int) -> Statfs:
 @syscall("statfs", "path ptr")
 def statfs(proc: Process, path: bytes, to: int) -> int:
     where, name = inner(proc, resolve(proc, At.AT_FDCWD, path))
-    with proc.fs.node(b"/proc" if name is not None else where) as node:
-        proc.mem.write(to, pack_statfs(proc.arch, _statfs(node.fd)))
+    if name is not None and name.startswith(b"fd/"):
+        found = _statfs_of(procfs.descriptor(proc, name))
+    elif name is not None:
+        found = _OF_PROC
+    else:
+        with proc.fs.node(where) as node:
+            found = _statfs(node.fd)
+    proc.mem.write(to, pack_statfs(proc.arch, found))
     return 0
+
+
+_OF_PROC = Statfs(_PROC_SUPER_MAGIC, 4096, 0, 0, 0, 0, 0, (0, 0), 255, 4096, 0)
+
+
+def _statfs_of(file: OpenFile) -> Statfs:
+    return _statfs(file.host_fd) if file.host_fd >= 0 else _OF_PROC
 
 
 @syscall("fstatfs", "fd ptr")
 def fstatfs(proc: Process, fd: int, to: int) -> int:
-    file: OpenFile = proc.files.get(fd)
-    if file.host_fd >= 0:
-        found = _statfs(file.host_fd)
-    else:
-        found = Statfs(_PROC_SUPER_MAGIC, 4096, 0, 0, 0, 0, 0, (0, 0), 255, 4096, 0)
-    proc.mem.write(to, pack_statfs(proc.arch, found))
+    proc.mem.write(to, pack_statfs(proc.arch, _statfs_of(proc.files.get(fd))))
     return 0
 
 
@@ -243,11 +275,16 @@ def _access(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> in
         raise GuestError(Errno.EINVAL, f"mode {mode:#x}, flags {flags:#x}")
     if not path and flags & At.AT_EMPTY_PATH:
         path = b"/proc/self/fd/%d" % dirfd
+    return _at(proc, resolve(proc, dirfd, path), lambda where: _accessible(proc, where, mode, flags))
+
+
+def _accessible(proc: Process, path: bytes, mode: int, flags: int) -> int:
     follow = not flags & At.AT_SYMLINK_NOFOLLOW
-    where, name = inner(proc, resolve(proc, dirfd, path), follow)
+    where, name = inner(proc, path, follow)
+    if name is not None and name.startswith(b"fd/") and follow:
+        return _usable(proc, procfs.descriptor(proc, name), mode)
     if name is not None:
-        status = stat_path(proc, where, follow)
-        if mode & ~(status.mode >> 6 & 7):
+        if mode and not procfs.allowed(proc, name, mode):
             raise GuestError(Errno.EACCES, f"mode {mode:#x}")
         return 0
     with proc.fs.node(where, follow) as node:
@@ -256,6 +293,17 @@ def _access(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> in
             raise GuestError(Errno.EROFS, "read-only")
         if mode and not hostfs.may(node.fd, mode, bool(flags & At.AT_EACCESS)):
             raise GuestError(Errno.EACCES, f"mode {mode:#x}")
+    return 0
+
+
+def _usable(proc: Process, file: OpenFile, mode: int) -> int:
+    """access(2) of an open file."""
+    status = file.stat()
+    writable = status.mode & Mode.S_IFMT not in (Mode.S_IFREG, Mode.S_IFDIR) or file.host_fd < 0 or proc.fs.may_change(file.host_fd)
+    if mode & Access.W_OK and not (writable or file.writable()):
+        raise GuestError(Errno.EROFS, "read-only")
+    if mode and file.host_fd >= 0 and not hostfs.may(file.host_fd, mode):
+        raise GuestError(Errno.EACCES, f"mode {mode:#x}")
     return 0
 
 
@@ -280,20 +328,20 @@ def _readlink(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> int
     if not path and dirfd != At.AT_FDCWD:
         text = hostfs.link_text(proc.files.get(dirfd).host_fd)
     else:
-        where = resolve(proc, dirfd, path)
-        name = procfs.inner(proc, where)
-        if procfs.is_link_to_self(where):
-            text = b"%d" % proc.pid
-        elif name is not None:
-            text = procfs.link(proc, name)
-        else:
-            with proc.fs.node(where, False) as node:
-                if node.kind != Mode.S_IFLNK:
-                    raise GuestError(Errno.EINVAL, "not a symbolic link")
-                text = hostfs.link_text(node.fd)
+        text = _at(proc, resolve(proc, dirfd, path), lambda where: _link_text(proc, where))
     text = text[:size]
     proc.mem.write(to, text)
     return len(text)
+
+
+def _link_text(proc: Process, path: bytes) -> bytes:
+    where, name = inner(proc, path, follow=False)
+    if name is not None:
+        return procfs.link(proc, name)
+    with proc.fs.node(where, False) as node:
+        if node.kind != Mode.S_IFLNK:
+            raise GuestError(Errno.EINVAL, "not a symbolic link")
+        return hostfs.link_text(node.fd)
 
 
 @syscall("readlink", "path ptr int", pure=True)
@@ -320,13 +368,20 @@ def getcwd(proc: Process, to: int, size: int) -> int:
 
 @syscall("chdir", "path")
 def chdir(proc: Process, path: bytes) -> int:
-    where, name = inner(proc, resolve(proc, At.AT_FDCWD, path))
+    return _at(proc, resolve(proc, At.AT_FDCWD, path), lambda where: _change_directory(proc, where))
+
+
+def _change_directory(proc: Process, path: bytes) -> int:
+    where, name = inner(proc, path)
     if name is not None:
         if stat_path(proc, where, True).mode & Mode.S_IFMT != Mode.S_IFDIR:
             raise GuestError(Errno.ENOTDIR, "not a directory")
-        proc.fs.cwd = (b"/proc/%d/" % proc.pid + name).rstrip(b"/")
-        return 0
-    proc.fs.change_directory(where)
+        if name.startswith(b"fd/"):
+            where = procfs.link(proc, name)
+    if name is None or name.startswith(b"fd/"):
+        proc.fs.change_directory(where)
+    else:
+        proc.fs.cwd = where
     return 0
 
 
@@ -335,7 +390,10 @@ def fchdir(proc: Process, fd: int) -> int:
     file: OpenFile = proc.files.get(fd)
     if not file.is_directory:
         raise GuestError(Errno.ENOTDIR, f"descriptor {fd}")
-    where = proc.fs.guest_path(file.host_fd) if file.host_fd >= 0 else b""
+    if file.host_fd < 0:
+        proc.fs.cwd = file.path
+        return 0
+    where = proc.fs.guest_path(file.host_fd)
     if not where:
         raise GuestError(Errno.EACCES, f"descriptor {fd} lies nowhere")
     proc.fs.change_directory(where)

@@ -12,6 +12,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.structs import Sysinfo, Utsname, pack_sysinfo, pack_utsname
 from emuvm.errors import GuestError
 from emuvm.kernel.registry import syscall
+from emuvm.kernel.signal_restart import Interrupted, Restart
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -43,6 +44,14 @@ def getrandom(proc: Process, to: int, length: int, flags: int) -> int:
 def uname(proc: Process, to: int) -> int:
     names = proc.system.uname()
     proc.mem.write(to, pack_utsname(Utsname(*names, proc.arch.machine, proc.system.domain())))
+    return 0
+
+
+@syscall("getcpu", "ptr ptr ptr", pure=True)
+def getcpu(proc: Process, cpu: int, node: int, cache: int) -> int:
+    for address, value in zip((cpu, node), proc.system.processor(), strict=True):
+        if address:
+            proc.mem.write_u32(address, value)
     return 0
 
 
@@ -79,14 +88,30 @@ def futex(proc: Process, at: int, operation: int, value: int, timeout: int, seco
 
 
 def _wait(proc: Process, at: int, operation: int, value: int, timeout: int) -> int:
-    from emuvm.kernel.sys.time import read_timespec, sleep
+    from emuvm.kernel.sys.time import read_timespec
 
     wait = read_timespec(proc, timeout) if timeout else None
     if proc.mem.read_u32(at) != value:
         raise GuestError(Errno.EAGAIN, "the value has changed")
     if wait is None:
-        raise GuestError(Errno.EDEADLK, "the only thread would wait for ever")
+        if proc.wake is None:
+            raise GuestError(Errno.EDEADLK, "the only thread would wait for ever")
+        return _sleep(proc, None)
     if operation & Futex.FUTEX_CMD_MASK == Futex.FUTEX_WAIT_BITSET:
         wait -= proc.system.clock(Clock.CLOCK_REALTIME if operation & Futex.FUTEX_CLOCK_REALTIME else Clock.CLOCK_MONOTONIC)
-    sleep(proc, wait)
+    return _sleep(proc, proc.system.monotonic_ns() + wait)
+
+
+def _sleep(proc: Process, until: int | None) -> int:
+    """Nobody wakes the only thread: the time ends the wait, or a signal. With a time the call goes on with what is left of it."""
+    if until is None:
+        from emuvm.kernel.waiting import wait
+
+        while wait(proc, {}, None) is not None:
+            continue
+        raise Interrupted(Restart.UNLESS_TOLD)
+    from emuvm.kernel.sys.time import sleep_until
+
+    if not sleep_until(proc, until):
+        raise Interrupted(Restart.REST, lambda: _sleep(proc, until))
     raise GuestError(Errno.ETIMEDOUT, "nobody woke the thread")

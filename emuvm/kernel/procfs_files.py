@@ -1,0 +1,226 @@
+"""Kinds of made-up files: how a program's reads, writes and seeks move through them.
+
+Owns: seq_file's buffering (fs/seq_file.c), plain texts, settings, made-up directories. Must not know what any file says:
+that is given as a function, asked when the program reads, never when it opens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Poll, Seek
+from emuvm.abi.structs import Stat
+from emuvm.errors import GuestError
+from emuvm.kernel.files import OpenFile
+
+_BUFFER = 4096
+_ALWAYS = Poll.POLLIN | Poll.POLLRDNORM | Poll.POLLOUT | Poll.POLLWRNORM
+
+Record = Callable[[int], "tuple[bytes, int] | None"]
+"""key -> (the first record at or behind `key`, the key behind it), None at the end. The first key is 0."""
+Text = Callable[[], bytes]
+Listing = Callable[[], "list[tuple[int, int, bytes]]"]
+"""(inode, d_type, name) of every entry."""
+
+
+class MadeFile(OpenFile):
+    """A file of emuvm's own making, with an offset."""
+
+    prompt = True
+
+    def __init__(self, path: bytes, flags: int, stat: Stat) -> None:
+        super().__init__(flags, path)
+        self._stat = stat
+        self.offset = 0
+
+    def stat(self) -> Stat:
+        return self._stat
+
+    def ready(self) -> int:
+        return _ALWAYS
+
+    def read(self, length: int) -> bytes:
+        data = self.pread(length, self.offset)
+        self.offset += len(data)
+        return data
+
+    def write(self, data: bytes) -> int:
+        count = self.pwrite(data, self.offset)
+        self.offset += count
+        return count
+
+    def pread(self, length: int, offset: int) -> bytes:
+        raise GuestError(Errno.EINVAL, "cannot be read")
+
+    def pwrite(self, data: bytes, offset: int) -> int:
+        raise GuestError(Errno.EINVAL, "cannot be written")
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Absolute and relative, never behind the start; there is no end to seek from (fs/seq_file.c:seq_lseek)."""
+        if whence == Seek.SEEK_CUR:
+            offset += self.offset
+        elif whence != Seek.SEEK_SET:
+            raise GuestError(Errno.EINVAL, "no end to seek from")
+        if offset < 0:
+            raise GuestError(Errno.EINVAL, f"offset {offset}")
+        self.offset = offset
+        return offset
+
+
+class SequenceFile(MadeFile):
+    """A file of records that are made as they are read, through a buffer: a read ends with a whole record where it can.
+
+    The buffer holds a page, or a record that is longer; what did not fit into a read is kept for the next one, so that every
+    record is of one moment although the file as a whole is not.
+    """
+
+    def __init__(self, path: bytes, flags: int, stat: Stat, record: Record) -> None:
+        super().__init__(path, flags, stat)
+        self._record = record
+        self._kept = b""
+        self._key = 0
+        self._position = 0
+        """The offset that `_kept` begins at."""
+        self._size = _BUFFER
+
+    def pread(self, length: int, offset: int) -> bytes:
+        if offset == 0:
+            self._key, self._kept = 0, b""
+        if offset != self._position or offset == 0:
+            self._traverse(offset)
+        out, self._kept = self._kept[:length], self._kept[length:]
+        if not self._kept:
+            more = self._fill(length - len(out))
+            out, self._kept = out + more[: length - len(out)], more[length - len(out) :]
+        self._position = offset + len(out)
+        return out
+
+    def _fill(self, wanted: int) -> bytes:
+        """Records until there are `wanted` bytes or the buffer is full; at least one, unless at the end."""
+        found = self._record(self._key)
+        if found is None:
+            return b""
+        data, self._key = found
+        while len(data) >= self._size:
+            self._size *= 2
+        parts, count = [data], len(data)
+        while count < wanted:
+            found = self._record(self._key)
+            if found is None or count + len(found[0]) >= self._size:
+                break
+            parts.append(found[0])
+            count += len(found[0])
+            self._key = found[1]
+        return b"".join(parts)
+
+    def _traverse(self, offset: int) -> None:
+        """Make everything anew up to `offset`."""
+        self._key, self._kept, passed = 0, b"", 0
+        while passed < offset:
+            found = self._record(self._key)
+            if found is None:
+                break
+            data, self._key = found
+            if passed + len(data) > offset:
+                self._kept = data[offset - passed :]
+            passed += len(data)
+        self._position = offset
+
+
+def single(text: Text) -> Record:
+    """The records of a file that is one (fs/seq_file.c:single_open)."""
+    return lambda key: None if key else (text(), 1)
+
+
+class PlainFile(MadeFile):
+    """Bytes made at each read. `ends`: seeking from the end is allowed, and the end is 0."""
+
+    def __init__(self, path: bytes, flags: int, stat: Stat, text: Text, ends: bool = True) -> None:
+        super().__init__(path, flags, stat)
+        self._text = text
+        self._ends = ends
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return self._text()[offset : offset + length]
+
+    def seek(self, offset: int, whence: int) -> int:
+        if self._ends and whence == Seek.SEEK_END:
+            whence, offset = Seek.SEEK_SET, offset + self._stat.size
+        return super().seek(offset, whence)
+
+
+class SettingFile(PlainFile):
+    """A short text that can be written; `store` gets what was written, whatever the offset."""
+
+    def __init__(self, path: bytes, flags: int, stat: Stat, text: Text, store: Callable[[bytes], None], ends: bool = True) -> None:
+        super().__init__(path, flags, stat, text, ends)
+        self._store = store
+
+    def pwrite(self, data: bytes, offset: int) -> int:
+        self._store(data)
+        return len(data)
+
+
+class OrderFile(MadeFile):
+    """A file that is only written to: each write is an order. Its offset never moves."""
+
+    def __init__(self, path: bytes, flags: int, stat: Stat, obey: Callable[[bytes], None]) -> None:
+        super().__init__(path, flags, stat)
+        self._obey = obey
+
+    def write(self, data: bytes) -> int:
+        return self.pwrite(data, 0)
+
+    def pwrite(self, data: bytes, offset: int) -> int:
+        self._obey(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int) -> int:
+        return 0
+
+
+class MadeDirectory(OpenFile):
+    """A directory that emuvm makes up. The offset counts entries."""
+
+    is_directory = True
+
+    def __init__(self, path: bytes, flags: int, stat: Stat, listing: Listing) -> None:
+        super().__init__(flags, path)
+        self.listing = listing
+        """What is in it now, asked for at every reading."""
+        self.offset = 0
+        self._stat = stat
+
+    def read(self, length: int) -> bytes:
+        raise GuestError(Errno.EISDIR, "a directory")
+
+    def pread(self, length: int, offset: int) -> bytes:
+        raise GuestError(Errno.EISDIR, "a directory")
+
+    def seek(self, offset: int, whence: int) -> int:
+        if whence == Seek.SEEK_CUR:
+            offset += self.offset
+        elif whence not in (Seek.SEEK_SET, Seek.SEEK_END):  # the end is 0: nobody knows it
+            raise GuestError(Errno.EINVAL, f"whence {whence}")
+        if offset < 0:
+            raise GuestError(Errno.EINVAL, f"offset {offset}")
+        self.offset = offset
+        return offset
+
+    def stat(self) -> Stat:
+        return self._stat
+
+    def ready(self) -> int:
+        return _ALWAYS
+
+
+def number(data: bytes) -> int:
+    """A decimal, octal or hexadecimal number that was written, blanks around it ignored; EINVAL (lib/kstrtox.c)."""
+    text = data[:12].strip(b" \t\n\r\v\f\0")
+    try:
+        digits = text.lstrip(b"+-")
+        octal = len(digits) > 1 and digits[:1] == b"0" and digits[1:2] not in b"xX"
+        return int(text, 8 if octal else 0)
+    except ValueError:
+        raise GuestError(Errno.EINVAL, "not a number") from None

@@ -1,0 +1,121 @@
+"""From the name of a made-up file to the file: which module writes its text, and how it is read.
+
+Owns: that table. Must not know paths or permissions (`procfs`), nor formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Mode, Open
+from emuvm.abi.structs import Stat
+from emuvm.errors import GuestError
+from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_system, procfs_task
+from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, OrderFile, PlainFile, SequenceFile, SettingFile, single
+from emuvm.kernel.procfs_mem import MemoryFile, PagemapFile
+
+if TYPE_CHECKING:
+    from emuvm.kernel.files import OpenFile
+    from emuvm.kernel.process import Process
+
+_KEPT = Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_DSYNC | Open.O_SYNC | Open.O_DIRECTORY | Open.O_NOFOLLOW | Open.O_PATH
+Text = Callable[["Process"], bytes]
+Records = Callable[["Process", int], "tuple[bytes, int] | None"]
+Store = Callable[["Process", bytes], None]
+
+
+def _host(path: str) -> Text:
+    return lambda proc: host_proc.text(path)
+
+
+def _nothing(proc: Process) -> bytes:
+    return b""
+
+
+def _stack(proc: Process) -> bytes:
+    raise GuestError(Errno.EACCES, "the kernel's stack is not shown")
+
+
+SINGLE: dict[bytes, Text] = {
+    b"status": procfs_task.status,
+    b"personality": procfs_task.personality,
+    b"limits": procfs_task.limits,
+    b"syscall": procfs_task.system_call,
+    b"stat": procfs_task.stat,
+    b"statm": procfs_memory.statm,
+    b"smaps_rollup": procfs_memory.smaps_rollup,
+    b"wchan": procfs_task.wchan,
+    b"stack": _stack,
+    b"schedstat": _host("/proc/self/schedstat"),
+    b"cpuset": lambda proc: b"/\n",
+    b"cgroup": lambda proc: b"0::/\n",
+    b"oom_score": procfs_task.oom_score,
+    b"io": _host("/proc/self/io"),
+    b"uid_map": procfs_task.identity_map,
+    b"gid_map": procfs_task.identity_map,
+    b"projid_map": procfs_task.identity_map,
+    b"setgroups": lambda proc: b"allow\n",
+    b"timers": _nothing,
+    b"children": _nothing,
+}
+"""Files that are one record."""
+RECORDS: dict[bytes, Records] = {
+    b"maps": procfs_memory.maps,
+    b"smaps": procfs_memory.smaps,
+    b"mounts": procfs_system.mount_line,
+    b"mountinfo": procfs_system.mount_info,
+    b"mountstats": procfs_system.mount_stat,
+    b"/proc/cpuinfo": procfs_system.processors,
+}
+PLAIN: dict[bytes, Text] = {
+    b"cmdline": procfs_task.cmdline,
+    b"environ": procfs_task.environ,
+    b"auxv": procfs_task.auxv,
+    b"loginuid": procfs_task.nobody,
+    b"sessionid": procfs_task.nobody,
+}
+SETTINGS: dict[bytes, tuple[Text, Store, bool]] = {
+    b"comm": (procfs_task.comm, procfs_task.set_comm, False),
+    b"oom_score_adj": (procfs_task.oom_score_adj, procfs_task.set_oom_score_adj, True),
+    b"oom_adj": (procfs_task.oom_adj, procfs_task.set_oom_adj, True),
+    b"coredump_filter": (procfs_task.coredump_filter, procfs_task.set_coredump_filter, True),
+    b"timerslack_ns": (procfs_task.timer_slack, procfs_task.set_timer_slack, False),
+}
+"""Text, what is done with what is written, and whether there is an end to seek from."""
+
+
+def make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> OpenFile:
+    """The open file; `path` is what /proc/self/fd will show."""
+    flags = flags & _KEPT | Open.O_LARGEFILE
+    if flags & Open.O_PATH:
+        flags &= ~Open.O_LARGEFILE
+    if stat.mode & Mode.S_IFMT == Mode.S_IFDIR:
+        return MadeDirectory(path, flags, stat, lambda: procfs.entries(proc, name))
+    if name in RECORDS:
+        records = RECORDS[name]
+        return SequenceFile(path, flags, stat, lambda key: records(proc, key))
+    text = SINGLE.get(name)
+    if text is None and name.startswith(b"fdinfo/"):
+        file, fd = procfs.descriptor(proc, name), int(name[7:])
+        return SequenceFile(path, flags, stat, single(lambda: procfs_task.descriptor_info(proc, fd, file)))
+    if name.startswith(b"/"):
+        made = procfs_system.tree()[name]
+        if made.kind == "plain":
+            return PlainFile(path, flags, stat, lambda: made.text(proc))
+        text = made.text
+    if text is not None:
+        shown = text
+        return SequenceFile(path, flags, stat, single(lambda: shown(proc)))
+    if name in PLAIN:
+        plain = PLAIN[name]
+        return PlainFile(path, flags, stat, lambda: plain(proc))
+    if name in SETTINGS:
+        read, store, ends = SETTINGS[name]
+        return SettingFile(path, flags, stat, lambda: read(proc), lambda data: store(proc, data), ends)
+    if name == b"clear_refs":
+        return OrderFile(path, flags, stat, lambda data: procfs_task.clear_refs(proc, data))
+    if name in (b"mem", b"pagemap"):
+        return (MemoryFile if name == b"mem" else PagemapFile)(proc, path, flags, stat)
+    return MadeFile(path, flags, stat)

@@ -1,0 +1,327 @@
+"""The texts of /proc/PID that do not tell of memory: status, stat, limits, descriptors, arguments.
+
+Owns: their formats. Must not know how files are read. Identity and usage are those of emuvm's own process, as everywhere.
+Sources: fs/proc/{array,base,fd}.c, Linux 6.18.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Open, convert_open, open_for
+from emuvm.abi.tuples import NamedTuple
+from emuvm.errors import GuestError
+from emuvm.kernel import host_proc
+from emuvm.kernel.procfs_files import number
+from emuvm.kernel.procfs_memory import page_tables, usage
+
+if TYPE_CHECKING:
+    from emuvm.kernel.files import OpenFile
+    from emuvm.kernel.process import Process
+
+_PAGE = 4096
+_INFINITY = (1 << 63) - 1
+_TICK = 10_000_000
+_RANDOMIZE = 0x40_0000
+"""PF_RANDOMIZE: emuvm places everything without chance."""
+_NO_GROUP = 0xFFFF_FFFF
+_COMM = 15
+_SLACK = 50_000
+_FILTER = 0x1FF
+"""The bits of coredump_filter that mean something."""
+
+
+# -- what lies in the program's memory ------------------------------------------------------------------------------------
+
+
+class Bounds(NamedTuple):
+    """Where the parts of the program lie; all 0 before there is one."""
+
+    start_code: int = 0
+    end_code: int = 0
+    start_data: int = 0
+    end_data: int = 0
+    start_stack: int = 0
+    arg_start: int = 0
+    arg_end: int = 0
+    env_start: int = 0
+    env_end: int = 0
+
+
+def bounds(proc: Process) -> Bounds:
+    plan, stack = proc.plan, proc.stack_info
+    if plan is None or stack is None:
+        return Bounds()
+    return Bounds(
+        plan.start_code, plan.end_code, plan.start_data, plan.end_data, stack.start,
+        stack.arg_start, stack.arg_end, stack.env_start, stack.env_end,
+    )  # fmt: skip
+
+
+def _memory(proc: Process, start: int, end: int) -> bytes:
+    """Guest memory as far as the program lets it be read."""
+    if end <= start:
+        return b""
+    try:
+        found: bytes = proc.mem.read_some(start, end - start)
+    except GuestError:
+        return b""
+    return found
+
+
+def cmdline(proc: Process) -> bytes:
+    """The arguments, or what the program has written over them (fs/proc/base.c:get_mm_cmdline)."""
+    stack = bounds(proc)
+    if _memory(proc, stack.arg_end - 1, stack.arg_end) not in (b"", b"\0"):
+        title = _memory(proc, stack.arg_start, min(stack.arg_start + _PAGE, stack.env_end))
+        return title[: title.find(b"\0") + 1] or title
+    return _memory(proc, stack.arg_start, stack.arg_end)
+
+
+def environ(proc: Process) -> bytes:
+    stack = bounds(proc)
+    return _memory(proc, stack.env_start, stack.env_end)
+
+
+def auxv(proc: Process) -> bytes:
+    vector: bytes = proc.stack_info.auxv if proc.stack_info is not None else b""
+    return vector
+
+
+# -- names ----------------------------------------------------------------------------------------------------------------
+
+
+def comm(proc: Process) -> bytes:
+    return proc.name + b"\n"
+
+
+def set_comm(proc: Process, data: bytes) -> None:
+    """At most 15 bytes of the name count, up to a NUL."""
+    proc.name = data[:_COMM].partition(b"\0")[0]
+
+
+def _escaped(name: bytes) -> str:
+    return name.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").decode("utf-8", "surrogateescape")
+
+
+# -- stat, status ---------------------------------------------------------------------------------------------------------
+
+
+def _masks(proc: Process) -> tuple[int, int, int, int]:
+    """(pending, blocked, ignored, caught) signals, bit n-1 for signal n."""
+    signals = proc.signals
+    ignored = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler == 1)
+    caught = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler > 1)
+    return signals.pending, signals.mask, ignored, caught
+
+
+def stat(proc: Process) -> bytes:
+    now, at, system = usage(proc), bounds(proc), proc.system
+    user, kernel = (value // _TICK for value in system.cpu_times())
+    host = host_proc.fields()
+    terminal, foreground, flags, started, cpu = (
+        int(host[n - 3]) if len(host) > n - 3 else absent for n, absent in ((7, 0), (8, -1), (9, 0), (22, 0), (39, 0))
+    )
+    minor, major = system.usage()[4:6]
+    pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in _masks(proc))
+    nice = system.nice()
+    values = [
+        "R", proc.ppid, system.pgid, system.session(), terminal, foreground, flags & ~_RANDOMIZE, minor, 0, major, 0, user, kernel, 0, 0,
+        20 + nice, nice, 1, 0, started, now.total, now.rss // proc.space.page_size, limit(proc, 5)[0],
+        at.start_code, at.end_code, at.start_stack, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, 0, 0, 0, 0, 0,
+        at.start_data, at.end_data, proc.mm.start_brk, at.arg_start, at.arg_end, at.env_start, at.env_end, 0,
+    ]  # fmt: skip
+    return b"%d (%s) %s\n" % (proc.pid, proc.name, " ".join(map(str, values)).encode())
+
+
+def _mask_rows(mask: int, bits: int) -> str:
+    """A bit map as the kernel prints it: groups of eight hexadecimal digits, the first one as short as it goes."""
+    digits = f"{mask:0{-(-bits // 4)}x}"
+    head = len(digits) % 8
+    return ",".join(([digits[:head]] if head else []) + [digits[i : i + 8] for i in range(head, len(digits), 8)])
+
+
+def _ranges(numbers: list[int]) -> str:
+    """'0-3,8': a list of numbers as the kernel prints it."""
+    found: list[list[int]] = []
+    for value in sorted(numbers):
+        if found and found[-1][1] == value - 1:
+            found[-1][1] = value
+        else:
+            found.append([value, value])
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in found)
+
+
+def _memory_rows(proc: Process) -> list[tuple[str, object]]:
+    now = usage(proc)
+    text = min(now.text, now.exec)
+    sizes = (
+        ("VmPeak", now.peak), ("VmSize", now.total), ("VmLck", now.locked), ("VmPin", 0), ("VmHWM", now.peak_rss), ("VmRSS", now.rss),
+        ("RssAnon", now.anon), ("RssFile", now.file), ("RssShmem", now.shmem), ("VmData", now.data), ("VmStk", now.stack),
+        ("VmExe", text), ("VmLib", now.exec - text), ("VmPTE", page_tables(proc)), ("VmSwap", 0), ("HugetlbPages", 0),
+    )  # fmt: skip
+    rows: list[tuple[str, object]] = [(name, f"{size >> 10:>8} kB") for name, size in sizes]
+    tags = 0xFF_FFFF_FFFF_FFFF if proc.arch.name == "arm64" else 0xFFFF_FFFF_FFFF_FFFF
+    return [*rows, ("CoreDumping", 0), ("THP_enabled", 1), ("untag_mask", f"{tags:#x}")]
+
+
+def status(proc: Process) -> bytes:
+    system, host = proc.system, host_proc.rows("/proc/self/status")
+    pending, blocked, ignored, caught = _masks(proc)
+    groups = " ".join(map(str, system.groups)) + " "
+    pid, uids, gids = proc.pid, [system.uid, *[system.euid] * 3], [system.gid, *[system.egid] * 3]
+    cpus = sorted(system.cpus())
+    usage_now = system.usage()
+    rows: list[tuple[str, object]] = [
+        ("Name", _escaped(proc.name)), ("Umask", f"{proc.umask:04o}"), ("State", "R (running)"), ("Tgid", pid), ("Ngid", 0),
+        ("Pid", proc.tid), ("PPid", proc.ppid), ("TracerPid", 0), ("Uid", "\t".join(map(str, uids))), ("Gid", "\t".join(map(str, gids))),
+        ("FDSize", proc.files.capacity), ("Groups", groups), ("NStgid", pid), ("NSpid", proc.tid), ("NSpgid", system.pgid),
+        ("NSsid", system.session()), ("Kthread", 0), *_memory_rows(proc), ("Threads", 1),
+        ("SigQ", f"0/{limit(proc, 11)[0]}"), ("SigPnd", f"{0:016x}"), ("ShdPnd", f"{pending:016x}"), ("SigBlk", f"{blocked:016x}"),
+        ("SigIgn", f"{ignored:016x}"), ("SigCgt", f"{caught:016x}"),
+        *[(name, host.get(name, f"{0:016x}")) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],
+        ("NoNewPrivs", int(proc.no_new_privs)), ("Seccomp", 0), ("Seccomp_filters", 0),
+        *[(name, host[name]) for name in ("Speculation_Store_Bypass", "SpeculationIndirectBranch") if name in host],
+        ("Cpus_allowed", host.get("Cpus_allowed", _mask_rows(sum(1 << cpu for cpu in cpus), max(cpus) + 1))),
+        ("Cpus_allowed_list", _ranges(cpus)),
+        *[(name, host[name]) for name in ("Mems_allowed", "Mems_allowed_list") if name in host],
+        ("voluntary_ctxt_switches", usage_now[12]), ("nonvoluntary_ctxt_switches", usage_now[13]),
+    ]  # fmt: skip
+    return "".join(f"{key}:\t{value}\n" for key, value in rows).encode("utf-8", "surrogateescape")
+
+
+# -- limits ---------------------------------------------------------------------------------------------------------------
+
+_LIMITS = (
+    ("Max cpu time", 0, "seconds"), ("Max file size", 1, "bytes"), ("Max data size", 2, "bytes"), ("Max stack size", 3, "bytes"),
+    ("Max core file size", 4, "bytes"), ("Max resident set", 5, "bytes"), ("Max processes", 6, "processes"), ("Max open files", 7, "files"),
+    ("Max locked memory", 8, "bytes"), ("Max address space", 9, "bytes"), ("Max file locks", 10, "locks"),
+    ("Max pending signals", 11, "signals"), ("Max msgqueue size", 12, "bytes"), ("Max nice priority", 13, ""),
+    ("Max realtime priority", 14, ""), ("Max realtime timeout", 15, "us"),
+)  # fmt: skip
+_OWN = {2: "data", 3: "stack", 8: "memlock", 9: "address_space"}
+"""The limits that the address space knows itself, by their generic number."""
+
+
+def limit(proc: Process, which: int) -> tuple[int, int]:
+    """(soft, hard) of a resource limit by its generic number."""
+    if which in proc.rlimits:
+        return proc.rlimits[which]
+    if which in _OWN:
+        hard = proc.system.limit(which)[1] if which == 8 else (1 << 64) - 1
+        return getattr(proc.mm.limits, _OWN[which]), hard
+    return proc.system.limit(which)
+
+
+def limits(proc: Process) -> bytes:
+    rows = [f"{'Limit':<25} {'Soft Limit':<20} {'Hard Limit':<20} {'Units':<10}\n"]
+    for title, which, unit in _LIMITS:
+        soft, hard = ("unlimited" if value >= _INFINITY else str(value) for value in limit(proc, which))
+        rows.append(f"{title:<25} {soft:<20} {hard:<20} {unit:<10}\n" if unit else f"{title:<25} {soft:<20} {hard:<20} \n")
+    return "".join(rows).encode()
+
+
+# -- descriptors ----------------------------------------------------------------------------------------------------------
+
+
+def descriptor_info(proc: Process, fd: int, file: OpenFile) -> bytes:
+    """fdinfo/N. What kinds of files add to it is the host's."""
+    flags = file.status() | (Open.O_CLOEXEC if proc.files.cloexec(fd) else 0)
+    shown = f"0{convert_open(flags, Open, open_for(proc.arch.name)):o}"
+    if file.host_fd >= 0:
+        rows = host_proc.descriptor(file.host_fd)
+    else:
+        from emuvm.kernel.procfs_system import proc_mount
+
+        rows = [("pos", str(getattr(file, "offset", 0))), ("flags", ""), ("mnt_id", str(proc_mount(proc))), ("ino", str(file.stat().ino))]
+    return "".join(f"{name}:\t{shown if name == 'flags' else value}\n" for name, value in rows).encode("utf-8", "surrogateescape")
+
+
+# -- settings -------------------------------------------------------------------------------------------------------------
+
+
+def oom_score_adj(proc: Process) -> bytes:
+    return b"%d\n" % proc.oom_score_adj
+
+
+def set_oom_score_adj(proc: Process, data: bytes) -> None:
+    value = number(data)
+    if not -1000 <= value <= 1000:
+        raise GuestError(Errno.EINVAL, f"{value} is not between -1000 and 1000")
+    if value < proc.oom_score_adj and proc.system.euid:
+        raise GuestError(Errno.EACCES, "lowering it needs CAP_SYS_RESOURCE")
+    proc.oom_score_adj = value
+
+
+def oom_adj(proc: Process) -> bytes:
+    """The old scale, -17 to 15 (fs/proc/base.c:oom_adj_read)."""
+    score = proc.oom_score_adj
+    value = 15 if score == 1000 else int(score * 17 / 1000)
+    return b"%d\n" % min(value, 15)
+
+
+def set_oom_adj(proc: Process, data: bytes) -> None:
+    value = number(data)
+    if not -17 <= value <= 15:
+        raise GuestError(Errno.EINVAL, f"{value} is not between -17 and 15")
+    set_oom_score_adj(proc, b"%d" % (1000 if value == 15 else int(value * 1000 / 17)))
+
+
+def oom_score(proc: Process) -> bytes:
+    """How likely the process is to be killed for memory: its part of the system's memory, and the adjustment (mm/oom_kill.c)."""
+    memory = proc.system.memory()
+    total = (memory.get("MemTotal", 0) + memory.get("SwapTotal", 0)) // proc.space.page_size or 1
+    points = (usage(proc).rss + page_tables(proc)) // proc.space.page_size + proc.oom_score_adj * total // 1000
+    return b"%d\n" % max(0, (1000 + points * 1000 // total) * 2 // 3)
+
+
+def coredump_filter(proc: Process) -> bytes:
+    return b"%08x\n" % proc.coredump_filter
+
+
+def set_coredump_filter(proc: Process, data: bytes) -> None:
+    proc.coredump_filter = number(data) & _FILTER
+
+
+def timer_slack(proc: Process) -> bytes:
+    return b"%d\n" % proc.timer_slack
+
+
+def set_timer_slack(proc: Process, data: bytes) -> None:
+    """0 is the value the program started with."""
+    proc.timer_slack = number(data) or _SLACK
+
+
+def clear_refs(proc: Process, data: bytes) -> None:
+    """1 to 3 forget which pages were used, 4 which were written; 5 makes the peak of memory in use what it is now."""
+    value = number(data)
+    if not 1 <= value <= 5:
+        raise GuestError(Errno.EINVAL, f"order {value}")
+    if value == 5:
+        proc.peak_rss = 0
+        usage(proc)
+
+
+def personality(proc: Process) -> bytes:
+    return b"%08x\n" % proc.personality
+
+
+def identity_map(proc: Process) -> bytes:
+    return b"%10d %10d %10d\n" % (0, 0, _NO_GROUP)
+
+
+def wchan(proc: Process) -> bytes:
+    return b"0"
+
+
+def nobody(proc: Process) -> bytes:
+    """loginuid and sessionid where nobody has logged in."""
+    return b"%d" % _NO_GROUP
+
+
+def system_call(proc: Process) -> bytes:
+    """syscall: the call the process is in, which is this read."""
+    words, engine = proc.dispatcher.last_call, proc.engine
+    shown = " ".join(f"{value:#x}" for value in (*words[1], engine.get("sp"), engine.get("pc")))
+    return f"{words[0]} {shown}\n".encode()

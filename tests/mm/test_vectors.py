@@ -1,0 +1,290 @@
+"""What the kernel did (tests/mm/record), done again by LinuxMm behind the handlers of the memory calls, without an engine.
+
+After every call the result and all areas must be the recorded ones: ranges, rights, file offsets, objects, VmFlags.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from emuvm.abi.arch import X86_64
+from emuvm.abi.errno import Errno
+from emuvm.errors import GuestError
+from emuvm.kernel import filemap, hostfd, shmem
+from emuvm.kernel.files import OpenFile
+from emuvm.kernel.registry import bind, find
+from emuvm.mm.layout import Layout
+from emuvm.mm.limits import Limits
+from emuvm.mm.linux import LinuxMm
+from emuvm.mm.space import AddressSpace
+from emuvm.mm.types import Anon, File, Vma, VmFlag
+
+VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.jsonl.gz"))
+SHARE = int(os.environ.get("EMUVM_VECTORS_SHARE", "1"))
+"""Only every n-th recording (the mutation check)."""
+MIN_ADDR = 4096
+MAX_MAP_COUNT = 65530
+FLAGS = {
+    "sh": VmFlag.SHARED, "mr": VmFlag.MAYREAD, "mw": VmFlag.MAYWRITE, "me": VmFlag.MAYEXEC, "ms": VmFlag.MAYSHARE,
+    "gd": VmFlag.GROWSDOWN, "pf": VmFlag.PFNMAP, "lo": VmFlag.LOCKED, "io": VmFlag.IO, "sr": VmFlag.SEQ_READ,
+    "rr": VmFlag.RAND_READ, "dc": VmFlag.DONTCOPY, "de": VmFlag.DONTEXPAND, "lf": VmFlag.LOCKONFAULT, "ac": VmFlag.ACCOUNT,
+    "nr": VmFlag.NORESERVE, "ht": VmFlag.HUGETLB, "sf": VmFlag.SYNC, "wf": VmFlag.WIPEONFORK, "dd": VmFlag.DONTDUMP,
+    "mm": VmFlag.MIXEDMAP, "hg": VmFlag.HUGEPAGE, "nh": VmFlag.NOHUGEPAGE, "mg": VmFlag.MERGEABLE, "dp": VmFlag.DROPPABLE,
+    "sl": VmFlag.SEALED,
+}  # fmt: skip
+"""fs/proc/task_mmu.c:show_smap_vma_flags, but for access rights."""
+LIMITS = {9: "address_space", 2: "data", 8: "memlock", 3: "stack"}
+
+
+class Content:
+    """A file in areas. `key`: equal for all openings of one inode."""
+
+    def __init__(self, size: int, key: object, *, places_itself: bool = False) -> None:
+        self._size = size
+        self.key = key
+        self.places_itself = places_itself
+
+    def fileno(self) -> int:
+        return -1
+
+    def size(self) -> int:
+        return self._size
+
+
+class Shared(Content):
+    """A shared anonymous object."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, self)
+
+
+class Zero:
+    """/dev/zero in a private area."""
+
+    key = "zero"
+
+
+class Opened(OpenFile):
+    """One of the files of a recording."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        super().__init__(row["mode"], b"")
+        self._kind, self._sealed = row["kind"], bool(row["sealed"])
+        self.is_zero = self._kind == "zero"
+        self.places_itself = self._kind == "disk"
+        self.map_limit = (1 << 63) - 1 if self._kind in ("memfd", "disk") else (1 << 64) - 1
+        self._content: Any = Zero() if self.is_zero else Content(row["size"], row["inode"], places_itself=self.places_itself)
+
+    def mappable(self) -> Any:
+        if self._kind == "none":
+            raise GuestError(Errno.ENODEV, "a directory")
+        return self._content
+
+    def write_sealed(self) -> bool:
+        return self._sealed
+
+
+class Touched:
+    """Pages without contents: it tells which private areas were written to."""
+
+    withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
+
+    def __init__(self, space: AddressSpace) -> None:
+        self._space = space
+        self.written: list[int] = []
+
+    def take_written(self) -> list[int]:
+        written, self.written = self.written, []
+        return written
+
+    def residency(self, start: int, end: int) -> bytes:
+        return bytes(end - start >> 12)
+
+    def populate(self, start: int, end: int, *, write: bool) -> None:
+        for vma in self._space.regions(start, end - start):
+            if write and not vma.flags & VmFlag.SHARED:
+                self.written.append(max(vma.start, start))
+
+    def discard(self, address: int, length: int) -> None:
+        return
+
+    def punch(self, address: int, length: int) -> None:
+        return
+
+    def withdraw(self, start: int, end: int) -> None:
+        return
+
+
+class Replay:
+    """One recording: its process, and the calls as they are made in it."""
+
+    def __init__(self, header: dict[str, Any], kernel: tuple[int, int] = (6, 18)) -> None:
+        self.space = AddressSpace(0, X86_64.task_size)
+        self.space.checking, self.space.merging = True, False
+        limits = Limits(commit=header["commit"], max_map_count=MAX_MAP_COUNT - header["far"])
+        layout = Layout.of(X86_64, self.space)._replace(min_addr=MIN_ADDR, mmap_base=int(header["mmap_base"], 16))
+        self.inodes: dict[str, object] = {"0": None}
+        self.rows = {int(row.split("-")[0], 16): row for row in header["map"]}
+        for row in header["map"]:
+            vma = self._own(row)
+            self.space.rewrite([(vma.start, vma.end, [vma])], [])
+        self.pages = Touched(self.space)
+        self.mm = LinuxMm(self.space, X86_64, limits, layout, pages=self.pages, kernel=kernel)
+        self.mm.attach_pages(self.pages)
+        self.mm.deny_write_exec = bool(header["mdwe"])
+        self.mm.set_brk(int(header["start_brk"], 16))
+        self.mm.data_bytes = header["data"]
+        self.fds = {row["fd"]: Opened(row) for row in header["files"]}
+        self._proc = SimpleNamespace(arch=X86_64, space=self.space, mm=self.mm, personality=0, files=SimpleNamespace(opened=self._opened))
+        self._calls: dict[str, Callable[[tuple[int, ...]], int]] = {"touch": self._touch, "rlimit": self._rlimit}
+
+    def _opened(self, fd: int) -> Opened:
+        if fd not in self.fds:
+            raise GuestError(Errno.EBADF, "no such descriptor")
+        return self.fds[fd]
+
+    def _own(self, row: str) -> Vma:
+        """An area of the recorder."""
+        span, rights, offset, inode, letters = row.split(" ")
+        start, end = (int(edge, 16) for edge in span.split("-"))
+        prot = sum(bit for bit, letter in ((1, "r"), (2, "w"), (4, "x")) if letter in rights)
+        flags = sum(FLAGS[letters[n : n + 2]] for n in range(0, len(letters), 2))
+        backing: Any = Anon(start)
+        if inode != "0":
+            content = self.inodes.setdefault(inode, Content(1 << 40, inode))
+            backing = File(content, int(offset, 16), anon=1 if prot & 2 else 0)
+            self.inodes[inode] = content
+        return Vma(start, end, prot, flags, backing, start, end - start)
+
+    def _touch(self, args: tuple[int, ...]) -> int:
+        """A copy of one byte into memory, or out of it."""
+        addr, write = args
+        page = addr & -4096
+        if page >= self.space.end:
+            return -Errno.EFAULT
+        vma = self.space.query(page)
+        if vma is None and self.mm.grow_stack(addr):
+            vma = self.space.query(page)
+        if vma is None or not vma.prot & (2 if write else 7) or self.mm.guards.within(page, page + 4096):
+            return -Errno.EFAULT
+        if page >= self.mm.end_of_file(vma):
+            return -Errno.EFAULT
+        if write and not vma.flags & VmFlag.SHARED:
+            self.pages.written.append(page)
+        return 1
+
+    def _rlimit(self, args: tuple[int, ...]) -> int:
+        setattr(self.mm.limits, LIMITS[args[0]], args[1])
+        return 0
+
+    def call(self, name: str, args: tuple[int, ...]) -> int:
+        """The result of a call, or a negative errno."""
+        function = self._calls.get(name)
+        if function is None:
+            spec = find(name)
+            assert spec is not None
+            function = self._calls[name] = bind(spec, self._proc, 64, None)  # type: ignore[arg-type]
+        try:
+            return function(args)
+        except GuestError as error:
+            return -error.errno
+
+    def row(self, vma: Vma) -> str:
+        """An area as the recording writes it."""
+        prot, flags, backing = vma.prot, vma.flags, vma.backing
+        rights = "".join(c if prot & bit else "-" for c, bit in (("r", 1), ("w", 2), ("x", 4))) + ("s" if flags & VmFlag.MAYSHARE else "p")
+        offset, inode = (backing.offset, self.inode(backing.file)) if type(backing) is File else (0, "0")
+        return f"{vma.start:x}-{vma.end:x} {rights} {offset:x} {inode} {letters(flags)}"
+
+    def inode(self, file: Any) -> str:
+        """The recorded number of an object; the first row that shows it tells."""
+        key = getattr(file, "key", file)
+        return next((number for number, known in self.inodes.items() if known == key or known == file), "new")
+
+    def learn(self, rows: list[str]) -> None:
+        """Numbers of objects that appeared: areas at the same place belong together."""
+        for row in rows:
+            number = row.split(" ")[3]
+            if number in self.inodes:
+                continue
+            vma = self.space.query(int(row.split("-")[0], 16))
+            if vma is not None and type(vma.backing) is File and self.inode(vma.backing.file) == "new":
+                self.inodes[number] = getattr(vma.backing.file, "key", vma.backing.file)
+
+
+_letters: dict[int, str] = {}
+
+
+def letters(flags: int) -> str:
+    """VmFlags in the kernel's order."""
+    found = _letters.get(flags)
+    if found is None:
+        order = ("sh", "mr", "mw", "me", "ms", "gd", "pf", "lo", "io", "sr", "rr", "dc", "de", "lf", "ac", "nr", "ht", "sf", "wf", "dd",
+                 "mm", "hg", "nh", "mg", "dp", "sl")  # fmt: skip
+        found = _letters[flags] = "".join(name for name in order if flags & FLAGS[name])
+        assert not flags & ~sum(FLAGS.values()), f"flags {flags:#x} have no letters"
+    return found
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="ascii") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def replay(path: Path) -> str:
+    """What differs first, or nothing."""
+    source = lines(path)
+    header = next(source)
+    for number, row in enumerate(header["files"]):
+        row["inode"] = f"memfd{number}"
+        if number and header["files"][number - 1]["kind"] == row["kind"] and row["mode"] != 2:
+            row["inode"] = header["files"][number - 1]["inode"]
+    run = Replay(header)
+    for number, step in enumerate(source, 1):
+        name, args = step["c"], tuple(int(word, 16) for word in step["a"])
+        before = dict(run.rows)
+        wanted = step["r"] if isinstance(step["r"], int) else int(step["r"], 16)
+        result = run.call(name, args)
+        for start in step["-"]:
+            del run.rows[int(start, 16)]
+        for row in step["+"]:
+            run.rows[int(row.split("-")[0], 16)] = row
+        run.learn(step["+"])
+        ours = {vma.start: run.row(vma) for vma in run.space}
+        if result != wanted or ours != run.rows:
+            return explain(path, number, step, result, before, run, ours)
+    return ""
+
+
+def explain(path: Path, number: int, step: dict[str, Any], result: int, before: dict[int, str], run: Replay, ours: dict[int, str]) -> str:
+    there = set(run.rows.values())
+    here = set(ours.values())
+    shown = f"{-result}" if result < 0 else f"{result:#x}"
+    text = [f"{path.name}:{number + 1}: {step['c']}({', '.join('0x' + a for a in step['a'])}) = {step['r']}, here {shown}"]
+    text += [f"  kernel only: {row}" for row in sorted(there - here)]
+    text += [f"  emuvm only:  {row}" for row in sorted(here - there)]
+    text += [f"  before: {row}" for _start, row in sorted(before.items())]
+    return "\n".join(text)
+
+
+@pytest.fixture(autouse=True)
+def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shared objects without memory of the host."""
+    monkeypatch.setattr(shmem, "SharedMemory", Shared)
+    monkeypatch.setattr(filemap, "SharedMemory", Shared)
+    monkeypatch.setattr(hostfd, "fdatasync", lambda fd: None)
+
+
+@pytest.mark.parametrize("path", VECTORS[::SHARE], ids=lambda path: path.name.split(".")[0])
+def test_the_kernel_did_the_same(path: Path) -> None:
+    difference = replay(path)
+    assert not difference, difference
