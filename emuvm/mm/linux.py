@@ -170,6 +170,8 @@ class LinuxMm:
         if request.growsdown and (request.shared or backing is not None):
             raise GuestError(Errno.EINVAL, "only private anonymous memory grows down")
         flags |= self._flags(request, may, shared)
+        if flags & (rules.SPECIAL | VmFlag.DROPPABLE):
+            flags &= ~LOCKS
         prot = request.prot & RIGHTS
         if self.deny_write_exec and prot & 6 == 6:
             raise GuestError(Errno.EACCES, "writable and executable")
@@ -188,10 +190,17 @@ class LinuxMm:
                 part = min(vma.end, addr + length) - max(vma.start, addr)
                 replaced += part
                 accounted += part if vma.flags & VmFlag.ACCOUNT else 0
-        self.limits.expand(self.totals, length - replaced, prot, flags)
-        if prot & 2 and not flags & (VmFlag.SHARED | VmFlag.NORESERVE):
-            self.limits.enough_memory(length - accounted)
-            flags |= VmFlag.ACCOUNT
+        try:
+            self.limits.expand(self.totals, length - replaced, prot, flags)
+            if prot & 2 and not flags & (VmFlag.SHARED | VmFlag.NORESERVE):
+                self.limits.enough_memory(length - accounted)
+                flags |= VmFlag.ACCOUNT
+        except GuestError:
+            if replaced:
+                # What was to be replaced is put back as it was cut for it.
+                self.areas.cut(addr)
+                self.areas.cut(addr + length)
+            raise
         if backing is None:
             backing = Anon(addr)
         self.areas.insert(Vma(addr, addr + length, prot, flags, backing, addr, length))
@@ -218,6 +227,9 @@ class LinuxMm:
 
     def check_fixed(self, addr: int, length: int) -> None:
         """get_unmapped_area for MAP_FIXED: ENOMEM, EINVAL, EPERM in this order."""
+        if addr > (1 << self.arch.bits) - 4096:
+            # The search returns the address, which then looks like an error number.
+            raise GuestError(-addr & (1 << self.arch.bits) - 1 if -addr & 0xFFF < 132 else Errno.ENOMEM, "beyond the address space")
         if addr > self.layout.task_size - length:
             raise GuestError(Errno.ENOMEM, "beyond the address space")
         if addr & self._mask:
