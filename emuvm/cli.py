@@ -29,12 +29,26 @@ options of run (before PROGRAM; everything after it is the program's):
   --mem LIMIT            most private writable memory, e.g. 512M  (RLIMIT_DATA)
   --timeout SECONDS      kill it after that time: exit status 137
   --maps                 print its memory map to stderr at the end
+  --kernel VERSION       follow the memory rules of that Linux, e.g. 6.1, or of the host's: host
+
+to watch it (lines go to stderr unless a FILE is named):
+  --strace[=FILTER]      show its system calls and signals in the form of strace. FILTER: call,call  !call  %class  /regex
+                         status=successful|failed|unfinished  signal=none|SIGSEGV,...  several parts are joined by ";".
+                         Classes: file memory desc process signal network ipc clock creds stat statfs
+  -e FILTER              the same, and adds to FILTER; may be repeated
+  --strace-file FILE     write that there
+  --strace-string N      bytes of strings and elements of arrays that are shown  (default: 32)
+  --trace-vma FILE       every change of its address space as lines of JSON; "-" is stderr
 """
 
 NOT_RUNNABLE, NOT_FOUND, INTERRUPTED, WRONG_USAGE, BROKEN = 126, 127, 130, 2, 70
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_WITH_VALUE = frozenset(("--root", "--rw", "--env", "--engine", "--mem", "--timeout"))
+_WITH_VALUE = frozenset(
+    ("--root", "--rw", "--env", "--engine", "--mem", "--timeout", "--kernel", "-e", "--strace-file", "--strace-string", "--trace-vma")
+)
 _FLAGS = frozenset(("--allow-all", "--maps"))
+_OPTIONAL = frozenset(("--strace",))
+"""The value is optional, and comes behind an equals sign."""
 
 
 class UsageError(Exception):
@@ -52,6 +66,8 @@ def parse(words: list[str]) -> Request:
         name, equals, value = word.partition("=")
         if name in _FLAGS and not equals:
             values[name] = []
+        elif name in _OPTIONAL:
+            values.setdefault(name, []).append(value)
         elif name in _WITH_VALUE:
             if not equals:
                 if not rest:
@@ -84,7 +100,40 @@ def _request(values: dict[str, list[str]], rest: list[str]) -> Request:
         memory=_size(last["--mem"]) if "--mem" in last else None,
         timeout=_seconds(last["--timeout"]) if "--timeout" in last else None,
         maps="--maps" in values,
+        strace=_filter(values),
+        strace_file=last.get("--strace-file"),
+        strace_string=_count(last["--strace-string"]) if "--strace-string" in last else 32,
+        trace_vma=last.get("--trace-vma"),
+        kernel=_kernel(last.get("--kernel", "")),
     )
+
+
+def _filter(values: dict[str, list[str]]) -> str | None:
+    """The expressions of --strace and -e as one; None when nothing is to be traced."""
+    parts = [*values.get("--strace", []), *values.get("-e", [])]
+    if not parts and "--strace" not in values:
+        return None
+    from emuvm.tools.strace_filter import Filter, FilterError
+
+    expression = ";".join(part for part in parts if part)
+    try:
+        Filter(expression)
+    except FilterError as error:
+        raise UsageError(f"--strace: {error}") from None
+    return expression
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise UsageError(f"--strace-string {text}: a number")
+    return int(text)
+
+
+def _kernel(text: str) -> str:
+    first, dot, second = text.partition(".")
+    if text not in ("", "host") and not (dot and first.isdecimal() and second.partition(".")[0].isdecimal()):
+        raise UsageError(f"--kernel {text}: a version such as 6.1, or host")
+    return text
 
 
 def _size(text: str) -> int:
@@ -169,8 +218,16 @@ def _run(request: Request) -> int:
     from emuvm.errors import EmulatorBug, EngineError
     from emuvm.kernel.running import Refused, started
 
+    begin = None
+    if request.strace is not None or request.trace_vma is not None:
+        from emuvm.tools.tracing import CannotWrite, prepare
+
+        try:
+            begin = prepare(request)
+        except CannotWrite as error:
+            raise UsageError(str(error)) from None
     try:
-        with started(request) as proc:
+        with started(request, begin) as proc:
             status = proc.run()
             if request.maps:
                 proc.reporter.text(proc.maps())

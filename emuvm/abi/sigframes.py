@@ -99,7 +99,7 @@ class StackT(NamedTuple):
 
 def _stack_format(arch: Arch) -> str:
     pad = "xxxx" if arch.bits == 64 else ""
-    return f"WWi{pad}" if family(arch.name) == "mips" else f"Wi{pad}W"
+    return f"WWI{pad}" if family(arch.name) == "mips" else f"WI{pad}W"
 
 
 def stack_t_size(arch: Arch) -> int:
@@ -123,11 +123,49 @@ def _siginfo_head(arch: Arch, signal: int, code: int, errno: int) -> bytes:
     return _struct(arch, f"iii{pad}").pack(*order)
 
 
+def pack_siginfo(arch: Arch, signal: int, code: int, fields: bytes, errno: int = 0) -> bytes:
+    """siginfo_t with the fields of its kind, see `siginfo_kill` and the others. 128 bytes."""
+    return (_siginfo_head(arch, signal, code, errno) + fields).ljust(SIGINFO_SIZE, b"\0")
+
+
+def unpack_siginfo(arch: Arch, data: bytes) -> tuple[int, int, int, bytes]:
+    """(signal, code, errno, fields) of a siginfo_t."""
+    pad = "xxxx" if arch.bits == 64 else ""
+    layout = _struct(arch, f"iii{pad}")
+    signal, second, third = layout.unpack_from(data)
+    code, errno = (second, third) if family(arch.name) == "mips" else (third, second)
+    return signal, code, errno, data[layout.size :]
+
+
 def pack_siginfo_fault(arch: Arch, signal: int, code: int, address: int, errno: int = 0) -> bytes:
     """siginfo_t of SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP: si_addr. 128 bytes."""
-    return (_siginfo_head(arch, signal, code, errno) + _struct(arch, "W").pack(address)).ljust(SIGINFO_SIZE, b"\0")
+    if arch.bits == 64 and not arch.big_endian and family(arch.name) != "mips":
+        return _FAULT.pack(signal, errno, code, address)
+    return pack_siginfo(arch, signal, code, _struct(arch, "W").pack(address), errno)
+
+
+_FAULT = Struct("<iii4xQ104x")
 
 
 def pack_siginfo_kill(arch: Arch, signal: int, code: int, pid: int, uid: int) -> bytes:
     """siginfo_t of a signal that a process sent (SI_USER, SI_TKILL): si_pid, si_uid. 128 bytes."""
-    return (_siginfo_head(arch, signal, code, 0) + _struct(arch, "iI").pack(pid, uid)).ljust(SIGINFO_SIZE, b"\0")
+    return pack_siginfo(arch, signal, code, siginfo_kill(arch, pid, uid))
+
+
+def siginfo_kill(arch: Arch, pid: int, uid: int) -> bytes:
+    """The fields of SI_USER and SI_TKILL: si_pid, si_uid."""
+    return _struct(arch, "iI").pack(pid, uid)
+
+
+def siginfo_timer(arch: Arch, timer: int, overrun: int, value: int) -> bytes:
+    """The fields of SI_TIMER: si_timerid, si_overrun, si_value."""
+    return _struct(arch, "iiW").pack(timer, overrun, value)
+
+
+SIGEVENT_SIZE = 64
+
+
+def unpack_sigevent(arch: Arch, data: bytes) -> tuple[int, int, int, int]:
+    """(sigev_value, sigev_signo, sigev_notify, thread id) of a struct sigevent."""
+    value, signal, notify, thread = _struct(arch, "Wiii").unpack_from(data)
+    return value, signal, notify, thread

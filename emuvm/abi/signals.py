@@ -65,15 +65,31 @@ SA_SIGINFO = 0x4
 SA_UNSUPPORTED = 0x400
 SA_EXPOSE_TAGBITS = 0x800
 SA_RESTORER = 0x0400_0000
-"""Only on x86, arm, powerpc, s390 and sparc: the sigaction then carries sa_restorer."""
+"""Only on x86, arm, arm64, powerpc, s390 and sparc: the sigaction then carries sa_restorer."""
 SA_ONSTACK = 0x0800_0000
 SA_RESTART = 0x1000_0000
 SA_NODEFER = 0x4000_0000
 SA_RESETHAND = 0x8000_0000
+SA_KNOWN = (
+    SA_NOCLDSTOP | SA_NOCLDWAIT | SA_SIGINFO | SA_EXPOSE_TAGBITS | SA_RESTORER | SA_ONSTACK | SA_RESTART | SA_NODEFER | SA_RESETHAND
+)
+"""UAPI_SA_FLAGS: the kernel forgets the others."""
 
 SS_ONSTACK = 1
 SS_DISABLE = 2
 SS_AUTODISARM = 1 << 31
+MINSIGSTKSZ = {"arm64": 5120, "powerpc": 4096, "sparc": 4096}
+"""The smallest alternate stack by family; 2048 elsewhere."""
+
+SIGEV_SIGNAL = 0
+SIGEV_NONE = 1
+SIGEV_THREAD = 2
+SIGEV_THREAD_ID = 4
+
+SYNCHRONOUS = sum(1 << n - 1 for n in (4, 5, 7, 8, 11, 31))
+"""Mask of the signals that the running instruction causes: they are taken first."""
+UNBLOCKABLE = 1 << 9 - 1 | 1 << 19 - 1
+STOPPING = sum(1 << n - 1 for n in (19, 20, 21, 22))
 
 
 class Action(Enum):

@@ -1,6 +1,7 @@
 """What an engine is: the seam between the kernel side and whatever executes guest instructions.
 
-Owns: the Engine and Memory protocols and the Stop values. Must not know Unicorn, nor the kernel.
+Owns: the Engine and Memory protocols, the Stop values, and what a region's backing means to engines. Must not know Unicorn, nor
+the kernel.
 
 The engine runs, we act between runs: `Engine.run()` returns a Stop, the kernel does what it says and runs again.
 """
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from emuvm.abi.arch import Arch
 from emuvm.abi.tuples import NamedTuple
+from emuvm.mm.types import File, Vma, VmFlag
 
 
 class Access(Enum):
@@ -33,8 +35,9 @@ class SyscallStop(NamedTuple):
 class FaultStop(NamedTuple):
     """A memory access failed. Nothing was stored. pc is at the instruction (for EXEC: at `address`).
 
-    `address` is the first byte that failed, `mapped` tells a forbidden access to a region from a hole, `bus` a page of a
-    file mapping that lies wholly behind the end of the file.
+    `address` is the first byte that failed, `size` the bytes from there on that the access wanted, 0: not known. `mapped` tells a
+    forbidden access to a region from a hole (or a page that is withheld), `bus` a page of a file mapping that lies wholly behind
+    the end of the file.
     """
 
     address: int
@@ -84,16 +87,31 @@ class HostFile(Protocol):
         """Bytes in the file now."""
 
 
+class Residency:
+    """Bits of `Memory.residency` and `Memory.resident`."""
+
+    PRESENT = 1
+    """In memory: what mincore tells. File pages may be so without being mapped, in the page cache."""
+    PRIVATE = 2
+    """A private copy: anonymous memory that was written, a written private file page. Without PRESENT: swapped out."""
+    FILE = 4
+    """Belongs to a file or shared object."""
+    MAPPED = 8
+    """Counts as resident set (RSS): somebody touched it here, and it is not the zero page that untouched memory reads from."""
+
+
 class Memory(Protocol):
     """Guest page contents behind a space, whatever the rights. Subscribed to the space; addresses are guest addresses.
 
-    Every method raises EngineError for a range that is not wholly mapped in the space.
+    Every method raises EngineError for a range that is not wholly mapped in the space, or when the host refuses; nothing has
+    changed then. `residency`, `resident` and `withdraw` take any range. A mapping with SHARED or MAYSHARE is shared.
     """
 
     def read(self, address: int, length: int) -> bytes: ...
 
     def write(self, address: int, data: bytes) -> None:
-        """Store bytes; drops translated code of the pages written if they may hold any."""
+        """Store bytes; drops translated code of the pages written if they may hold any. EngineError for a shared mapping of a file
+        that is open for reading only."""
 
     def discard(self, address: int, length: int) -> None:
         """MADV_DONTNEED: private anonymous pages read zero again, private file pages the file. Shared pages are left alone."""
@@ -103,28 +121,43 @@ class Memory(Protocol):
 
     withheld: Callable[[int, int], list[tuple[int, int]]] | None
     """(start, end) -> the parts of the range, ascending and clipped, that are mapped but may not be accessed (MADV_GUARD_INSTALL).
-    An access there faults as if nothing were mapped (`FaultStop.mapped` is False). None: there are none."""
-
-    def take_written(self) -> list[int]:
-        """Addresses of private pages in the order of their first write, by the guest or by `write`, since the last call.
-
-        For Linux's anon_vma: a page may come again, and only the first write to a region need be told. Cheap when nothing is new.
-        """
-
-    def residency(self, start: int, end: int) -> bytes:
-        """A byte for each page of [start, end): 1 present in memory, 2 holds a private copy (anonymous memory that was written, a
-        written private file page), 4 belongs to a file or shared object. Whole pages; 0 where nothing is or nothing was touched."""
-
-    def populate(self, start: int, end: int, *, write: bool) -> None:
-        """Touch every page of [start, end), which is mapped throughout and not behind the end of a file: MAP_POPULATE, mlock."""
+    An access there that the region's rights allow faults as if nothing were mapped (`FaultStop.mapped` is False). None: there are
+    none. After every change of the answer `withdraw` must be called. `read` and `write` do not look at it."""
 
     def withdraw(self, start: int, end: int) -> None:
         """Whether the pages may be accessed has changed (`withheld`): ask again at the next access."""
+
+    def take_written(self) -> list[int]:
+        """Private pages (addresses) in the order of their first write, by the guest, `write` or `populate`, since the last call.
+
+        For Linux's anon_vma: of each region of the space only the first write need be told, a page may come again, and pages that
+        are not mapped any more are left out: ask before the space changes. Cheap when nothing is new.
+        """
+
+    def residency(self, start: int, end: int) -> bytes:
+        """`Residency` bits of each page of [start, end), whole pages; 0 where nothing is or nothing was touched."""
+
+    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """The same as runs (start, end, bits) with bits that are not 0, ascending: for ranges far larger than what is in them."""
+
+    def populate(self, start: int, end: int, *, write: bool) -> None:
+        """Touch every page of [start, end), which is mapped throughout and not behind the end of a file: MAP_POPULATE, mlock."""
 
     def verify(self) -> None:
         """Raise EmulatorBug when what the engine holds differs from the space."""
 
     def close(self) -> None: ...
+
+
+def host_file(vma: Vma) -> File | None:
+    """The host file behind a region; None for plain memory."""
+    backing = vma.backing
+    return backing if isinstance(backing, File) and hasattr(backing.file, "fileno") else None
+
+
+def is_shared(vma: Vma) -> bool:
+    """Does the region show the object itself? Linux clears SHARED for files that are open for reading only, and keeps MAYSHARE."""
+    return bool(vma.flags & (VmFlag.SHARED | VmFlag.MAYSHARE))
 
 
 class Engine(Protocol):

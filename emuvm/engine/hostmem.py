@@ -14,7 +14,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from errno import EINVAL, ENOMEM, errorcode
-from os import pread
+from os import O_CLOEXEC, O_RDONLY, SEEK_DATA, SEEK_HOLE, close, lseek, pread
+from os import open as open_file
 
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import EngineError
@@ -26,7 +27,7 @@ WINDOW = 1 << WINDOW_BITS
 _READ_WRITE = 3
 _READ = 1
 _SHARED, _PRIVATE, _FIXED, _ANONYMOUS, _NORESERVE = 0x1, 0x2, 0x10, 0x20, 0x4000
-_DONTNEED = 4
+_DONTNEED, _REMOVE, _NOHUGEPAGE, _POPULATE_READ, _POPULATE_WRITE = 4, 9, 15, 22, 23
 _MAYMOVE, _REMAP_FIXED, _DONTUNMAP = 1, 2, 4
 _FAILED = (1 << 64) - 1
 _COPY = 256 << 10
@@ -40,6 +41,11 @@ _munmap = _libc.munmap
 _munmap.argtypes = (ctypes.c_uint64, ctypes.c_size_t)
 _madvise = _libc.madvise
 _madvise.argtypes = (ctypes.c_uint64, ctypes.c_size_t, ctypes.c_int)
+_mincore = _libc.mincore
+_mincore.argtypes = (ctypes.c_uint64, ctypes.c_size_t, ctypes.c_void_p)
+_ioctl = _libc.ioctl
+_ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
+_heap_size = getattr(_libc, "malloc_usable_size", None)
 _mremap = _libc.mremap
 _mremap.restype = ctypes.c_uint64
 _mremap.argtypes = (ctypes.c_uint64, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_uint64)
@@ -59,9 +65,128 @@ def host_unmap(pointer: int, length: int) -> None:
     _munmap(pointer, length)
 
 
+def host_map_fresh(length: int, address: int = 0) -> int:
+    """Zero pages that become real one by one: a huge page would make present what nobody touched."""
+    pointer = host_map(length, address)
+    _madvise(pointer, length, _NOHUGEPAGE)
+    return pointer
+
+
+def host_populate(pointer: int, length: int, *, write: bool) -> None:
+    """Touch the pages, which must exist. EngineError when the host cannot provide them."""
+    if not _madvise(pointer, length, _POPULATE_WRITE if write else _POPULATE_READ):
+        return
+    error = ctypes.get_errno()
+    if error != EINVAL:
+        raise EngineError(f"the host refuses to populate {length:#x} bytes: {errorcode.get(error, '?')}")
+    # Linux before 5.14, or pages that may only be read.
+    for place in range(pointer, pointer + length, 4096):
+        cell = ctypes.c_uint8.from_address(place)
+        if write:
+            cell.value = cell.value
+        else:
+            _ = cell.value
+
+
+def host_punch(pointer: int, length: int) -> None:
+    """MADV_REMOVE: the object behind a shared mapping loses the bytes. EngineError when it cannot."""
+    if _madvise(pointer, length, _REMOVE):
+        raise EngineError(f"the host refuses to punch a hole: {errorcode.get(ctypes.get_errno(), '?')}")
+
+
+def heap_block(pointer: int) -> int:
+    """Bytes of a block of the C library's heap; 0: it does not tell."""
+    if _heap_size is None:
+        return 0
+    _heap_size.restype, _heap_size.argtypes = ctypes.c_size_t, (ctypes.c_void_p,)
+    return int(_heap_size(pointer))
+
+
 def read_file(fd: int, offset: int, length: int) -> bytes:
     """Up to `length` bytes of a file, for engines that do not map it."""
     return pread(fd, length, offset)
+
+
+class _Scan(ctypes.Structure):
+    """linux/fs.h: struct pm_scan_arg."""
+
+    _fields_ = [
+        (name, ctypes.c_uint64)
+        for name in (
+            *("size", "flags", "start", "end", "walk_end", "vec", "vec_len", "max_pages"),
+            *("category_inverted", "category_mask", "category_anyof_mask", "return_mask"),
+        )
+    ]
+
+
+_PAGEMAP_SCAN = 3 << 30 | ctypes.sizeof(_Scan) << 16 | ord("f") << 8 | 16
+_SCANNED, _RETURNED = 8 | 16, 4 | 8 | 16 | 32
+_RUNS = 256
+_PIECE = 1 << 15
+
+
+def scan_pages(start: int, end: int) -> list[tuple[int, int, int]] | None:
+    """(start, end, categories) of the runs in a host range that are present or swapped out, by PAGEMAP_SCAN; None: too old a host.
+
+    The cost is that of the page table, not of the range.
+    """
+    runs = (ctypes.c_uint64 * (3 * _RUNS))()
+    out: list[tuple[int, int, int]] = []
+    pagemap = open_file("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)
+    try:
+        while start < end:
+            ask = _Scan(ctypes.sizeof(_Scan), 0, start, end, 0, ctypes.addressof(runs), _RUNS, 0, 0, 0, _SCANNED, _RETURNED)
+            count = _ioctl(pagemap, _PAGEMAP_SCAN, ctypes.byref(ask))
+            if count < 0:
+                return None
+            found = runs[: 3 * count]
+            out += zip(found[0::3], found[1::3], found[2::3], strict=True)
+            start = ask.walk_end
+    finally:
+        close(pagemap)
+    return out
+
+
+def page_entries(start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """(first address, 8 bytes for each page) of a host range, from /proc/self/pagemap."""
+    pagemap = open_file("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)
+    try:
+        for place in range(start, end, _PIECE * 4096):
+            count = min(_PIECE, (end - place) // 4096)
+            yield place, pread(pagemap, 8 * count, place // 4096 * 8)
+    finally:
+        close(pagemap)
+
+
+def cached(start: int, end: int) -> bytes:
+    """mincore: a byte for each page of a mapped host range, its lowest bit tells whether it is in memory."""
+    out = ctypes.create_string_buffer((end - start) // 4096)
+    if _mincore(start, end - start, out):
+        raise EngineError(f"the host's mincore: {errorcode.get(ctypes.get_errno(), '?')}")
+    return out.raw
+
+
+def data_ranges(fd: int, start: int, end: int) -> list[tuple[int, int]]:
+    """The parts of [start, end) of a file, in whole pages, outside of which it has only holes."""
+    try:
+        # Anew: the position of the guest's descriptor is the guest's.
+        own = open_file(f"/proc/self/fd/{fd}", O_RDONLY | O_CLOEXEC)
+    except OSError:
+        return [(start, end)]
+    out = []
+    try:
+        while start < end:
+            low = lseek(own, start, SEEK_DATA)
+            high = min(end, lseek(own, low, SEEK_HOLE))
+            if low >= end:
+                break
+            out.append((max(start, low & -4096), min(end, high + (-high % 4096))))
+            start = out[-1][1]
+    except OSError:
+        pass  # ENXIO: no data from here on
+    finally:
+        close(own)
+    return out
 
 
 class Staged(NamedTuple):
@@ -85,7 +210,7 @@ class HostMemory:
         """Host address of a window, reserved if it is not there yet. EngineError when the host refuses."""
         base = self.windows.get(window)
         if base is None:
-            base = self.windows[window] = host_map(WINDOW)
+            base = self.windows[window] = host_map_fresh(WINDOW)
         return base
 
     def pointer(self, address: int) -> int:
@@ -137,7 +262,19 @@ class HostMemory:
     def make_anonymous(self, start: int, end: int) -> None:
         """Replace whatever is there by fresh zero pages."""
         for low, high, pointer in self.spans(start, end):
-            host_map(high - low, pointer)
+            host_map_fresh(high - low, pointer)
+
+    def populate(self, start: int, end: int, write: bool) -> None:
+        """Touch pages. Reserves windows. EngineError when the host cannot provide them."""
+        for window in range(start >> WINDOW_BITS, (end - 1 >> WINDOW_BITS) + 1):
+            self.reserve(window)
+        for low, high, pointer in self.spans(start, end):
+            host_populate(pointer, high - low, write=write)
+
+    def punch(self, start: int, end: int) -> None:
+        """MADV_REMOVE on shared pages."""
+        for low, high, pointer in self.spans(start, end):
+            host_punch(pointer, high - low)
 
     def stage(self, fd: int, offset: int, length: int, *, shared: bool) -> Staged:
         """Map a file aside; nothing of the guest's changes. The caller clips `length` to whole pages not behind the end of file.
@@ -180,7 +317,7 @@ class HostMemory:
     def _move_piece(self, source: int, length: int, target: int, anonymous: bool) -> None:
         if not anonymous:
             self._remap(source, length, target, _MAYMOVE | _REMAP_FIXED)
-            host_map(length, source)
+            host_map_fresh(length, source)
             return
         if length > _COPY:
             got = _mremap(source, length, length, _MAYMOVE | _REMAP_FIXED | _DONTUNMAP, target)
@@ -198,9 +335,20 @@ class HostMemory:
 
 
 def _copy(source: int, length: int, target: int) -> None:
-    """Copy what is not zero onto zero pages, a chunk at a time: untouched memory stays untouched."""
-    zeros = bytes(_COPY)
-    for offset in range(0, length, _COPY):
-        data = ctypes.string_at(source + offset, min(_COPY, length - offset))
-        if data != zeros[: len(data)]:
-            ctypes.memmove(target + offset, data, len(data))
+    """Copy onto zero pages; each page is then as present as it was."""
+    try:
+        for first, data in page_entries(source, source + length):
+            for n, entry in enumerate(memoryview(data).cast("Q")):
+                if entry >> 62:  # present or swapped out
+                    _copy_page(first + n * 4096, target + first - source + n * 4096, written=bool(entry >> 56 & 1))
+    except OSError:
+        for offset in range(0, length, 4096):
+            _copy_page(source + offset, target + offset, written=False)
+
+
+def _copy_page(source: int, target: int, *, written: bool) -> None:
+    data = ctypes.string_at(source, 4096)
+    if written or data.count(0) != 4096:
+        ctypes.memmove(target, data, 4096)
+    else:
+        _ = ctypes.c_uint8.from_address(target).value  # untouched memory that was read

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emuvm.engine.base import Access, FastCall, FaultStop, LimitStop, Stop
+from emuvm.engine.base import Access, FastCall, FaultStop, LimitStop, Residency, Stop, host_file, is_shared
 from emuvm.engine.hostmem import read_file
 from emuvm.errors import EmulatorBug, EngineError
-from emuvm.mm.types import RIGHTS, File, Kind, Update, Vma, VmFlag
+from emuvm.mm.types import RIGHTS, Kind, Update, Vma
 
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch
@@ -48,7 +48,11 @@ class PlainMemory:
         self.rights = rights
         self.calls = 0
         self.fail_at: int | None = None
+        self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self._pages: dict[int, bytearray] = {}
+        self._written: set[int] = set()
+        """Private pages that were written, by number."""
+        self._first: list[int] = []
         self._areas: list[_Area] = []
         self._pending: list[_Undo] = []
         self._unsubscribe = space.subscribe(self._update, committed=self._committed)
@@ -68,6 +72,7 @@ class PlainMemory:
             stored = self._pages.get(page)
             if stored is None:
                 stored = self._pages[page] = bytearray(self.space.page_size)
+            self._note(page)
             stored[low:high] = data[done : done + high - low]
             done += high - low
 
@@ -79,16 +84,77 @@ class PlainMemory:
         page = self.space.page_size
         start, end = address & -page, address + length + (-(address + length) % page)
         for vma in self.space.regions(start, end - start):
-            if not vma.flags & VmFlag.SHARED:
+            if not is_shared(vma):
                 low, high = max(start, vma.start), min(end, vma.end)
                 self._forget(low, high)
                 self._pages.update((n, bytearray(data)) for n, data in self._file_pages(vma, low, high).items())
 
+    def punch(self, address: int, length: int) -> None:
+        """MADV_REMOVE, as engine.base.Memory says; seen in this mapping only."""
+        if length <= 0:
+            return
+        self._must_be_mapped(address, length)
+        for vma in self.space.regions(address, length):
+            if host_file(vma) is None or not is_shared(vma):
+                raise EngineError(f"{vma} does not map an object that could lose pages")
+        self._call()
+        for page, low, high in self._parts(address, length):
+            if page in self._pages:
+                self._pages[page][low:high] = bytes(high - low)
+
+    def withdraw(self, start: int, end: int) -> None:
+        """Nothing is kept of what `withheld` said."""
+
+    def take_written(self) -> list[int]:
+        """First writes, as engine.base.Memory says."""
+        pages, self._first = self._first, []
+        return [page for page in pages if self.space.query(page) is not None]
+
+    def residency(self, start: int, end: int) -> bytes:
+        """`Residency` bits page by page."""
+        out, size = bytearray((end - start) // self.space.page_size), self.space.page_size
+        for low, _, bits in self.resident(start, end):
+            out[(low - start) // size] = bits
+        return bytes(out)
+
+    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """`Residency` bits of the pages there are, one by one."""
+        self._call()
+        size = self.space.page_size
+        return [(n * size, n * size + size, self._residency(n)) for n in sorted(self._present(start, end))]
+
+    def _residency(self, number: int) -> int:
+        vma = self.space.query(number * self.space.page_size)
+        if number in self._written:
+            return Residency.PRESENT | Residency.PRIVATE | Residency.MAPPED
+        if vma is not None and host_file(vma) is not None:
+            return Residency.PRESENT | Residency.FILE | Residency.MAPPED
+        return Residency.PRESENT
+
+    def populate(self, start: int, end: int, *, write: bool) -> None:
+        """Touch pages, as engine.base.Memory says."""
+        parts = self._parts(start, end - start)
+        self._call()
+        for page, _, _ in parts:
+            self._pages.setdefault(page, bytearray(self.space.page_size))
+            if write:
+                self._note(page)
+
+    def _note(self, page: int) -> None:
+        vma = self.space.query(page * self.space.page_size)
+        if page not in self._written and vma is not None and not is_shared(vma):
+            self._written.add(page)
+            self._first.append(page * self.space.page_size)
+
     def allows(self, address: int, access: Access) -> FaultStop | None:
         """The fault an access to one byte would cause, judged by what the updates said."""
+        page = address & -self.space.page_size
         for area in self._areas:
             if area.start <= address < area.end:
-                return None if area.rights & _NEEDED[access] else FaultStop(address, access, 1, mapped=True)
+                if not area.rights & _NEEDED[access]:
+                    return FaultStop(address, access, 1, mapped=True)
+                if self.withheld is None or not self.withheld(page, page + self.space.page_size):
+                    return None
         return FaultStop(address, access, 1, mapped=False)
 
     def verify(self) -> None:
@@ -114,6 +180,9 @@ class PlainMemory:
                 raise EngineError("refused, as asked")
 
     def _update(self, update: Update) -> None:
+        if update.kind is Kind.PROTECT and update.old is not None and update.new is not None:
+            if not (update.old.prot ^ update.new.prot) & RIGHTS:
+                return
         if self._pending and update.old is self._pending[-1].update.new and update.new is self._pending[-1].update.old:
             self._areas = self._pending.pop().areas
             return
@@ -141,13 +210,17 @@ class PlainMemory:
                 self._pages.update((n, bytearray(data)) for n, data in item.content.items())
             elif update.kind is Kind.MOVE and update.new is not None:
                 shift = (update.new.start - update.start) // size
-                moved = {n + shift: self._pages.pop(n) for n in self._present(update.start, update.end)}
+                numbers = self._present(update.start, update.end)
+                moved = {n + shift: self._pages.pop(n) for n in numbers}
+                written = {n + shift for n in numbers if n in self._written}
+                self._written.difference_update(numbers)
                 self._pages.update(moved)
+                self._written |= written
 
     def _file_pages(self, vma: Vma, start: int, end: int) -> dict[int, bytes]:
         """The pages of [start, end) that the region's file fills, by page number."""
-        backing = vma.backing
-        if not isinstance(backing, File) or not hasattr(backing.file, "fileno"):
+        backing = host_file(vma)
+        if backing is None:
             return {}
         size, found = self.space.page_size, {}
         for address in range(start, end, size):
@@ -166,6 +239,7 @@ class PlainMemory:
     def _forget(self, start: int, end: int) -> None:
         for number in self._present(start, end):
             del self._pages[number]
+            self._written.discard(number)
 
     def _parts(self, address: int, length: int) -> list[tuple[int, int, int]]:
         """(page number, first, last byte in it) for a byte range, which must be mapped."""

@@ -5,7 +5,7 @@ address space.
 
     bits    7 6   5    4       3     2 1 0
             - -  CODE PRESENT DIRTY  X W R      R W X   rights granted now, already the effective ones of the architecture
-                                                DIRTY   written since `take_dirty`; in the log once
+                                                DIRTY   written since `take_dirty`; in the log once, in the order of writing
                                                 PRESENT the host page may hold content (even when no right is granted)
                                                 CODE    was fetched from: there may be translated code
 
@@ -35,6 +35,7 @@ _FIRST_BUDGET, _LAST_BUDGET = 512, 1 << 22
 _KEEP = bytes(b & (DIRTY | PRESENT) for b in range(256))
 _IS_CODE = bytes(1 if b & CODE else 0 for b in range(256))
 _grants: dict[tuple[int, bool], bytes] = {}
+_protects: dict[int, bytes] = {}
 
 
 class _Window(ctypes.Structure):
@@ -69,6 +70,7 @@ class PageTable:
 
     def __init__(self) -> None:
         self.state = FillState()
+        self._room = _LOG
         self._log = host_map(_LOG * 8)
         self._entries = (ctypes.c_uint64 * _LOG).from_address(self._log)
         self._budget = _FIRST_BUDGET
@@ -77,6 +79,10 @@ class PageTable:
         self._tables: dict[int, int] = {}
         self._leaves: set[int] = set()
         self._dirty: set[int] = set()
+        self._told = 0
+        """Entries of the log that `take_written` has returned."""
+        self._untold = bytearray()
+        """Entries that left the log before `take_written` came."""
 
     def reserve(self, window: int) -> None:
         """Have a table for a window. EngineError when the host refuses or there are too many."""
@@ -104,10 +110,9 @@ class PageTable:
             if not bits & W:
                 return 0
             if not bits & DIRTY:
-                if self.state.dirty_count >= _LOG:
+                if self.state.dirty_count >= self._room:
                     return 0
-                self._entries[self.state.dirty_count] = address & -PAGE
-                self.state.dirty_count += 1
+                self.note(address & -PAGE)
                 ctypes.c_uint8.from_address(pointer).value = bits | DIRTY
             return R | W | bits & X
         return R | X if access == FETCH and bits & (X | CODE) == X | CODE else 0
@@ -149,10 +154,47 @@ class PageTable:
             bits = ctypes.c_uint8.from_address(pointer).value
             if bits & (DIRTY | PRESENT) != DIRTY | PRESENT:
                 self._leaves.add(page >> _LEAF_BITS)
-                self._dirty.add(page)
+                self.note(page)
                 ctypes.c_uint8.from_address(pointer).value = bits | DIRTY | PRESENT
             code = code or bool(bits & CODE)
         return code
+
+    def note(self, page: int) -> None:
+        """Enter a page into the log."""
+        if self.state.dirty_count >= self._room:
+            self._spill()
+        self._entries[self.state.dirty_count] = page
+        self.state.dirty_count += 1
+
+    def take_written(self) -> list[int]:
+        """The log's pages in their order, as far as the last call did not return them."""
+        count, told = self.state.dirty_count, self._told
+        if count == told and not self._untold:
+            return []
+        pages = memoryview(self._untold).cast("Q").tolist() if self._untold else []
+        self._untold = bytearray()
+        self._told = count
+        return pages + self._entries[told:count]
+
+    def protect(self, start: int, end: int, rights: int) -> tuple[bool, list[tuple[int, int]]]:
+        """Pages that have any right get these instead, and as for code nothing is granted; the others stay without.
+
+        (do TLB entries exist that grant too much, the ranges that may have translated code)
+        """
+        change = _protects.get(rights)
+        if change is None:
+            change = _protects[rights] = bytes(b & (DIRTY | PRESENT) | (rights if b & (R | W | X) else 0) for b in range(256))
+        code: list[tuple[int, int]] = []
+        less = False
+        for page, pointer, count in self._runs(start, end):
+            bits = ctypes.string_at(pointer, count)
+            changed = bits.translate(change)
+            if changed == bits:
+                continue
+            code += _code_in(page, bits)
+            less = less or bool(code) or any(b & 7 & ~rights or (rights & ~b & X and b & 7) for b in set(bits))
+            ctypes.memmove(pointer, changed, count)
+        return less, code
 
     def withdraw(self, start: int, end: int) -> tuple[bool, list[tuple[int, int]]]:
         """Grant nothing any more; what is known of the contents stays.
@@ -167,13 +209,7 @@ class PageTable:
             if kept == bits:
                 continue
             found = True
-            marks = bits.translate(_IS_CODE)
-            at = marks.find(1)
-            while at >= 0:
-                stop = marks.find(0, at)
-                stop = count if stop < 0 else stop
-                code.append((page + (at << PAGE_BITS), page + (stop << PAGE_BITS)))
-                at = marks.find(1, stop)
+            code += _code_in(page, bits)
             ctypes.memmove(pointer, kept, count)
         return found, code
 
@@ -231,15 +267,17 @@ class PageTable:
         self._leaves.clear()
         if self._log:
             self.state.dirty_capacity = self.state.dirty_count = 0
-            host_unmap(self._log, _LOG * 8)
+            host_unmap(self._log, self._room * 8)
             self._log = 0
 
     def _spill(self, *, everything: bool = False) -> None:
         """Make room in the log the fill callbacks write to."""
         count = self.state.dirty_count
-        if count and (everything or count > _LOG // 2):
+        if count and (everything or count > self._room // 2):
             self._dirty.update(self._entries[:count])
-            self.state.dirty_count = 0
+            if count > self._told:
+                self._untold += ctypes.string_at(self._log + 8 * self._told, 8 * (count - self._told))
+            self.state.dirty_count = self._told = 0
 
     def _runs(self, start: int, end: int) -> list[tuple[int, int, int]]:
         """(first page, pointer to its byte, pages) for the used parts of a range, ascending, each within one leaf."""
@@ -258,3 +296,19 @@ class PageTable:
             table = self._tables[low >> WINDOW_BITS]
             runs.append((low, table + ((low & WINDOW - 1) >> PAGE_BITS), high - low >> PAGE_BITS))
         return runs
+
+    def used(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Parts of [start, end), ascending, outside of which no page is present."""
+        return [(page, page + (count << PAGE_BITS)) for page, _, count in self._runs(start, end)]
+
+
+def _code_in(page: int, bits: bytes) -> list[tuple[int, int]]:
+    """The runs of pages marked CODE among the bytes of the pages from `page` on."""
+    marks = bits.translate(_IS_CODE)
+    found, at = [], marks.find(1)
+    while at >= 0:
+        stop = marks.find(0, at)
+        stop = len(marks) if stop < 0 else stop
+        found.append((page + (at << PAGE_BITS), page + (stop << PAGE_BITS)))
+        at = marks.find(1, stop)
+    return found

@@ -11,16 +11,19 @@ from __future__ import annotations
 import mmap
 import sys
 from collections.abc import Iterator
-from ctypes import addressof, c_char, memmove, memset, string_at
+from contextlib import suppress
+from ctypes import Structure, addressof, byref, c_char, c_uint8, c_void_p, memmove, memset, py_object, pythonapi, string_at
+from errno import EINVAL
 from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
+from emuvm.engine.base import Residency
 from emuvm.engine.intervals import Intervals
 from emuvm.errors import EngineError
 
 BLOCK = 1 << 20
-_DROP = 64 << 10
-"""Zeroing at least this much is left to the host where that is known to work (private anonymous memory on Linux)."""
+_POPULATE_READ, _POPULATE_WRITE = 22, 23
+"""Linux's numbers; Python does not name them."""
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 """Only a hint that large sparse memory is meant. Python below 3.13 does not name it; without it Linux refuses tens of GiB."""
 
@@ -28,15 +31,35 @@ _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" el
 class Block:
     """One host mapping. It lives as long as something refers to it: a page table below, or an engine's owner."""
 
-    def __init__(self, memory: mmap.mmap) -> None:
+    def __init__(self, memory: mmap.mmap, *, writable: bool = True) -> None:
         self.memory = memory
-        self.pointer = addressof(c_char.from_buffer(memory))
+        self.writable = writable
+        self.pointer = addressof(c_char.from_buffer(memory)) if writable else _address(memory)
 
     @classmethod
     def anonymous(cls, length: int) -> Block:
         if sys.platform == "win32":
             return cls(mmap.mmap(-1, length))
-        return cls(mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE))
+        block = cls(mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE))
+        if sys.platform == "linux":
+            # A huge page would make present what nobody touched. Hosts without huge pages refuse, which is as good.
+            with suppress(OSError):
+                block.memory.madvise(mmap.MADV_NOHUGEPAGE)
+        return block
+
+
+class _Buffer(Structure):
+    """Py_buffer, as far as it matters; the rest is for the interpreter."""
+
+    _fields_ = [("buf", c_void_p), ("obj", c_void_p), ("rest", c_void_p * 16)]
+
+
+def _address(memory: mmap.mmap) -> int:
+    """Where a mapping that may only be read lies: `from_buffer` wants writable ones."""
+    view = _Buffer()
+    pythonapi.PyObject_GetBuffer(py_object(memory), byref(view), 0)
+    pythonapi.PyBuffer_Release(byref(view))
+    return int(view.buf or 0)
 
 
 class Source(NamedTuple):
@@ -118,25 +141,27 @@ class PortablePages:
     def write(self, address: int, data: bytes) -> None:
         """Store; bytes for pages behind a file's end are dropped."""
         found = self._pieces.at(address)
+        self.must_be_writable(address, address + len(data))
         if found is not None and address + len(data) <= found[1] and found[2].pointer:
             memmove(found[2].pointer + address - found[0], bytes(data), len(data))
             return
         for low, high, pointer in self.spans(address, address + len(data)):
             memmove(pointer, bytes(data[low - address : high - address]), high - low)
 
-    def open_file(self, source: Source, length: int) -> Table:
-        """The file's pages as pieces from 0 on, for `install`. EngineError when the host cannot map them."""
+    def must_be_writable(self, start: int, end: int) -> None:
+        """EngineError for shared pages of a file that is open for reading only."""
+        for _, _, piece in self._pieces.whole(start, end):
+            if piece.block is not None and not piece.block.writable:
+                raise EngineError(f"{piece.source} is open for reading only, and mapped shared")
+
+    def open_file(self, source: Source, length: int, *, writable: bool = False) -> Table:
+        """The file's pages as pieces from 0 on, for `install`. EngineError when the host cannot map them, for `writable` to be written."""
         known = source.file.size()
         size = min(length, max(0, known - source.offset))
         table: Table = []
         if size:
-            access = mmap.ACCESS_WRITE if source.shared else mmap.ACCESS_COPY
             skip = source.offset % mmap.ALLOCATIONGRANULARITY
-            try:
-                memory = mmap.mmap(source.file.fileno(), skip + size, access=access, offset=source.offset - skip)
-            except (OSError, ValueError) as error:
-                raise EngineError(f"cannot map {source.file!r} at {source.offset:#x}: {error}") from error
-            block = Block(memory)
+            block = _map_file(source, source.offset - skip, skip + size, writable=writable)
             table.append((0, size + -size % self.page_size, Piece(block.pointer + skip, block, source)))
         filled = size + -size % self.page_size
         if filled < length:
@@ -179,10 +204,60 @@ class PortablePages:
         for low, high, piece in self._pieces.inside(start, end):
             if piece.source is None:
                 self._zero(piece, high - low)
-            elif not piece.source.shared and piece.pointer:
+            elif not piece.source.shared and piece.pointer and not self._drop(piece, high - low):
                 for first, last, fresh in self.open_file(piece.source, high - low):
                     if fresh.pointer and first == 0:
                         memmove(piece.pointer, fresh.pointer, last)
+
+    def punch(self, start: int, end: int) -> None:
+        """The objects behind shared pages lose them. EngineError when the host cannot do that."""
+        for low, high, piece in self._pieces.inside(start, end):
+            if piece.block is not None:
+                try:
+                    piece.block.memory.madvise(mmap.MADV_REMOVE, piece.pointer - piece.block.pointer, high - low)
+                except (AttributeError, OSError, ValueError) as error:
+                    raise EngineError(f"the host refuses to punch a hole: {error}") from error
+
+    def populate(self, start: int, end: int, write: bool) -> None:
+        """Touch every page; memory is made where there is none. EngineError when the host cannot."""
+        for low, high in self._pieces.gaps(start, end):
+            self._allocate(low, high)
+        for low, high, piece in self._pieces.inside(start, end):
+            if piece.block is None:
+                continue
+            store = write and piece.block.writable
+            try:
+                piece.block.memory.madvise(_POPULATE_WRITE if store else _POPULATE_READ, piece.pointer - piece.block.pointer, high - low)
+            except (AttributeError, OSError, ValueError) as error:
+                if getattr(error, "errno", EINVAL) != EINVAL:
+                    raise EngineError(f"the host refuses to populate {low:#x}-{high:#x}: {error}") from error
+                for place in range(piece.pointer, piece.pointer + high - low, mmap.PAGESIZE):
+                    cell = c_uint8.from_address(place)
+                    if store:
+                        cell.value = cell.value
+                    else:
+                        _ = cell.value
+
+    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """(start, end, Residency bits) of what is in memory. Away from Linux: of what holds anything but zeros."""
+        out: list[tuple[int, int, int]] = []
+        for low, high, piece in self._pieces.inside(start, end):
+            if not piece.pointer:
+                continue
+            if sys.platform != "linux":
+                kept = Residency.PRESENT | Residency.MAPPED | (Residency.PRIVATE if piece.source is None else Residency.FILE)
+                size = self.page_size
+                out += [(at, at + size, kept) for at in range(low, high, size) if self.read(at, size).count(0) != size]
+                continue
+            from emuvm.engine.residency import in_cache, overlay, touched
+
+            first, shift = piece.pointer, low - piece.pointer
+            last = first + high - low
+            runs = touched(first, last, [(first, last)])
+            if piece.source is not None:
+                runs = overlay(in_cache(first, last, piece.source.file.fileno(), piece.source.offset), runs)
+            out += [(one + shift, two + shift, bits) for one, two, bits in runs]
+        return out
 
     def shrunk(self) -> list[tuple[int, int]]:
         """Page ranges whose file has since become too short for them: touching those would be the host's SIGBUS."""
@@ -228,11 +303,28 @@ class PortablePages:
 
     @staticmethod
     def _zero(piece: Piece, length: int) -> None:
+        if not PortablePages._drop(piece, length):
+            memset(piece.pointer, 0, length)
+
+    @staticmethod
+    def _drop(piece: Piece, length: int) -> bool:
+        """MADV_DONTNEED, where it is known to bring back what private memory had first. False: not here."""
         block = piece.block
-        assert block is not None, "plain memory always has a block"
-        if length >= _DROP and sys.platform == "linux":
-            start = piece.pointer - block.pointer
-            if start % mmap.PAGESIZE == 0 and length % mmap.PAGESIZE == 0:
-                block.memory.madvise(mmap.MADV_DONTNEED, start, length)
-                return
-        memset(piece.pointer, 0, length)
+        if block is None or sys.platform != "linux" or piece.pointer % mmap.PAGESIZE or length % mmap.PAGESIZE:
+            return False
+        block.memory.madvise(mmap.MADV_DONTNEED, piece.pointer - block.pointer, length)
+        return True
+
+
+def _map_file(source: Source, offset: int, length: int, *, writable: bool) -> Block:
+    """Map a file; shared and open for reading only: to be read only, unless it must be `writable`."""
+    ways = [mmap.ACCESS_COPY] if not source.shared else [mmap.ACCESS_WRITE] if writable else [mmap.ACCESS_WRITE, mmap.ACCESS_READ]
+    for access in ways:
+        try:
+            memory = mmap.mmap(source.file.fileno(), length, access=access, offset=offset)
+        except (OSError, ValueError) as error:
+            if access != ways[-1]:
+                continue
+            raise EngineError(f"cannot map {source.file!r} at {source.offset:#x}: {error}") from error
+        return Block(memory, writable=access != mmap.ACCESS_READ)
+    raise AssertionError

@@ -1,13 +1,13 @@
 """The default mirror: the engine asks us for every page it has not seen (UC_TLB_VIRTUAL), and we are its page table.
 
-Owns: what the TLB gets, page contents, faults, dirty pages, stale code. Must not know the kernel side.
+Owns: what the TLB gets, page contents, dirty pages, stale code. Must not know the kernel side.
 
     space     what is mapped             an update only withdraws page bytes; contents change when it is committed
     table     a byte a page              no right there: ask the space, and fill in a chunk around the page
     host      the contents               guest address = engine's physical address = host address - window base
 
-A page the space refuses is answered with a physical address where nothing is: the engine then calls the unmapped hook, which
-is added at that moment, with the exact address and size. TLB flush and dropping translated code wait until no guest instruction is running.
+A page the space refuses becomes a fault in unicorn_refusals. TLB flush and dropping translated code wait until no guest
+instruction is running.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from unicorn.unicorn_const import (
     UC_CTL_TB_FLUSH,
     UC_CTL_TB_REMOVE_CACHE,
     UC_CTL_TLB_FLUSH,
-    UC_HOOK_MEM_UNMAPPED,
     UC_HOOK_TLB_FILL,
     UC_TLB_VIRTUAL,
 )
 
 from emuvm.abi.tuples import NamedTuple
-from emuvm.engine.base import Access, FaultStop
+from emuvm.engine.base import FaultStop, host_file, is_shared
+from emuvm.engine.filepages import WRITE, Extent, FilePages
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
-from emuvm.engine.intervals import Intervals
-from emuvm.engine.pagetable import FETCH, PAGE, WRITE, PageTable, native_fill
-from emuvm.engine.unicorn_raw import FILL, INVALID, Raw
+from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, PageTable, native_fill
+from emuvm.engine.unicorn_raw import FILL, Raw
+from emuvm.engine.unicorn_refusals import Refusals
 from emuvm.errors import EmulatorBug, EngineError
-from emuvm.mm.types import RIGHTS, File, Kind, Update, Vma, VmFlag
+from emuvm.mm.types import RIGHTS, Kind, Update, Vma
 
 if TYPE_CHECKING:
     from unicorn.unicorn_py3.unicorn import Uc
@@ -45,25 +45,11 @@ T = TypeVar("T")
 CHUNK = 64 * PAGE
 """What one question fills in, aligned."""
 _EAGER_WINDOWS = 4
-_NOWHERE = 0xFF << 56
-"""Physical addresses from here on: never mapped."""
 _MANY_STALE = 512 * PAGE
-_TAIL = 64
-"""More than the widest store: what a store across a page border may have left in the lower page."""
-_KINDS = {16: Access.READ, 17: Access.WRITE, 18: Access.EXEC}
 _NEEDED = {16: 1, 17: 2, 18: 4}
 _REMOVE_CACHE = UC_CTL_TB_REMOVE_CACHE | 2 << 26 | UC_CTL_IO_WRITE << 30
 _FLUSH_CODE = UC_CTL_TB_FLUSH | UC_CTL_IO_WRITE << 30
 _FLUSH_TLB = UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30
-
-
-class _Extent(NamedTuple):
-    """File pages that are mapped on the host: the file, and the position of the first byte."""
-
-    file: Any
-    offset: int
-    shared: bool
-    writable: bool
 
 
 class _Pending(NamedTuple):
@@ -71,20 +57,6 @@ class _Pending(NamedTuple):
 
     update: Update
     staged: Staged | None
-
-
-class _Denial(NamedTuple):
-    """A page the space refused during this run."""
-
-    page: int
-    access: Access
-    mapped: bool
-    bus: bool
-    tail: bytes
-
-
-def _advance(extent: _Extent, offset: int) -> _Extent:
-    return _Extent(extent.file, extent.offset + offset, extent.shared, extent.writable)
 
 
 class PagedMemory:
@@ -102,14 +74,12 @@ class PagedMemory:
         """Set by the CPU driver around emu_start."""
         self.hook_error: BaseException | None = None
         """The first exception inside one of the adapter's hooks."""
+        self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self._raw = Raw(uc)
+        self.refusals = Refusals(self._raw, self.host, lambda address: bool(self.table.byte(address) & DIRTY))
         self._mapped: set[int] = set()
-        self._extents: Intervals[_Extent] = Intervals(_advance)
-        self._needed: tuple[int, dict[Any, int]] = (-1, {})
-        """For a state of the extents (`changes`): how long each file must be for all of its mapped pages to hold bytes."""
+        self._extents = FilePages(self.host)
         self._pending: list[_Pending] = []
-        self._denials: list[_Denial] = []
-        self._fault: FaultStop | None = None
         self._flush = False
         self._stale: list[tuple[int, int]] = []
         self._dropping = False
@@ -119,8 +89,6 @@ class PagedMemory:
         if fill:
             self._raw.hook(UC_HOOK_TLB_FILL, fill, ctypes.addressof(self.table.state))
         self._raw.hook(UC_HOOK_TLB_FILL, FILL(self._fill))
-        self._watch_call = INVALID(self._unmapped)
-        self._watch = 0
         self._unsubscribe = space.subscribe(self._update, committed=self._committed)
 
     # -- the Memory protocol ------------------------------------------------------------------------------------------
@@ -142,9 +110,7 @@ class PagedMemory:
             if window not in self._mapped:
                 self._reserve(window)
         if self._extents:
-            for _, _, extent in self._extents.whole(address, end):
-                if not extent.writable:
-                    raise EngineError(f"{extent.file!r} is open for reading only, and mapped shared")
+            self._extents.must_be_writable(address, end)
         self.host.write(address, data)
         first, last = address & -PAGE, end + (-end % PAGE)
         if self.table.written(first, last):
@@ -158,11 +124,84 @@ class PagedMemory:
         start, end = address & -PAGE, address + length + (-(address + length) % PAGE)
         for vma in self.space.regions(start, end - start):
             low, high = max(vma.start, start), min(vma.end, end)
-            extents = self._extents.inside(low, high)
-            if vma.flags & VmFlag.SHARED or any(extent.shared for _, _, extent in extents):
-                continue
-            self.host.discard(low, high)
+            if not is_shared(vma):
+                self.host.discard(low, high)
+                self._withdraw(low, high)
+
+    def punch(self, address: int, length: int) -> None:
+        """MADV_REMOVE, as engine.base.Memory says. Whole pages."""
+        if length <= 0:
+            return
+        self._must_be_mapped(address, length)
+        start, end = address & -PAGE, address + length + (-(address + length) % PAGE)
+        pieces = self._extents.inside(start, end)
+        for vma in self.space.regions(start, end - start):
+            if host_file(vma) is None or not is_shared(vma):
+                raise EngineError(f"{vma} does not map an object that could lose pages")
+        for low, high, _ in pieces:
+            self.attempt(self.host.punch, low, high)
+        for low, high in self._extents.of_same_bytes(start, end):
+            # Translated code of the lost pages, wherever they are seen.
             self._withdraw(low, high)
+
+    def withdraw(self, start: int, end: int) -> None:
+        """`withheld` says something else now."""
+        self._withdraw(start, end)
+
+    def take_written(self) -> list[int]:
+        """First writes, as engine.base.Memory says."""
+        pages = self.table.take_written()
+        if not pages:
+            return pages
+        told: list[int] = []
+        seen: set[int] = set()
+        low = high = 0
+        for page in pages:
+            if not low <= page < high:
+                vma = self.space.query(page)
+                if vma is not None:
+                    low, high = vma.start, vma.end
+                    if low not in seen and not is_shared(vma):
+                        seen.add(low)
+                        told.append(page)
+        return told
+
+    def residency(self, start: int, end: int) -> bytes:
+        """`Residency` bits page by page."""
+        from emuvm.engine.residency import as_bytes
+
+        return as_bytes(start, end, self.resident(start, end))
+
+    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """`Residency` bits as runs: the host's page table, and the page cache below file pages."""
+        from emuvm.engine.residency import in_cache, overlay, touched
+
+        out = []
+        for low, high, pointer in list(self.host.spans(start, end)) if start < end else []:
+            shift = low - pointer
+            used = [(first - shift, last - shift) for first, last in self.table.used(low, high)]
+            used += [(first - shift, last - shift) for first, last, _ in self._extents.inside(low, high)]
+            runs = self.attempt(touched, pointer, pointer + high - low, used)
+            cached = []
+            for first, last, extent in self._extents.inside(low, high):
+                cached += self.attempt(in_cache, first - shift, last - shift, extent.file.fileno(), extent.offset)
+            out += [(first + shift, last + shift, bits) for first, last, bits in (overlay(cached, runs) if cached else runs)]
+        return out
+
+    def populate(self, start: int, end: int, *, write: bool) -> None:
+        """Touch pages, as engine.base.Memory says."""
+        if start >= end:
+            return
+        self._must_be_mapped(start, end - start)
+        for window in range(start >> WINDOW_BITS, (end - 1 >> WINDOW_BITS) + 1):
+            if window not in self._mapped:
+                self._reserve(window)
+        if self._extents:
+            write = write and all(extent.writable for _, _, extent in self._extents.whole(start, end))
+        self.attempt(self.host.populate, start, end, write)
+        for vma in self.space.regions(start, end - start) if write else ():
+            if not is_shared(vma):
+                self.table.note(max(start, vma.start))
 
     def verify(self) -> None:
         """EmulatorBug unless page bytes, windows and file pages agree with the space."""
@@ -170,15 +209,12 @@ class PagedMemory:
             vma = self.space.query(page)
             if vma is None or self.rights[vma.prot & RIGHTS] != rights:
                 raise EmulatorBug(f"the page table grants {rights} at {page:#x}, the space has {vma}")
+            if self.withheld is not None and self.withheld(page, page + PAGE):
+                raise EmulatorBug(f"the page table grants {rights} at {page:#x}, which is withheld")
         engine = sorted((start, end + 1) for start, end, _ in self.uc.mem_regions())
         if engine != sorted((n << WINDOW_BITS, n + 1 << WINDOW_BITS) for n in self._mapped):
             raise EmulatorBug(f"the engine's regions {engine} are not the windows {sorted(self._mapped)}")
-        for low, high, extent in self._extents:
-            vma = self.space.query(low)
-            if vma is None or high > vma.end or host_file(vma) is None:
-                raise EmulatorBug(f"file pages at {low:#x}-{high:#x}, the space has {vma}")
-            if vma.backing.file != extent.file or vma.backing.offset + low - vma.start != extent.offset:
-                raise EmulatorBug(f"pages of {extent} at {low:#x}, the space has {vma}")
+        self._extents.verify(self.space)
         if self._pending:
             raise EmulatorBug(f"{len(self._pending)} updates were neither committed nor undone")
 
@@ -197,35 +233,29 @@ class PagedMemory:
         """Call before each emu_start: does what had to wait for the engine to stand still."""
         if self._extents:
             self._notice_shrunk_files()
-        self._fault = None
         if self._stale:
             self._remove_stale_code()
-        if self._denials:
-            self._denials.clear()
-            self._flush = True
-        if self._watch:
-            self._raw.unhook(self._watch)
-            self._watch = 0
-        if self._flush:
+        if self.refusals.before_run() or self._flush:
             self.attempt(self._raw.control, _FLUSH_TLB)
             self._flush = False
 
-    def take_fault(self) -> FaultStop | None:
-        """The fault of the last run, once. An exception of the adapter's own hooks is raised here."""
-        fault, error = self._fault, self.hook_error
-        self._fault = self.hook_error = None
-        if fault is not None and fault.access is Access.WRITE and not fault.address & PAGE - 1:
-            # A store across the page border may have stored its lower part: nothing ran since the first refusal, put it back.
-            tail = next(denial.tail for denial in self._denials if denial.page == fault.address)
-            self.host.write(fault.address - _TAIL, tail)
-        if error is not None:
-            raise error
+    def take_fault(self, error: int = 0) -> FaultStop | None:
+        """The fault of the last run, which ended with this error number, once. An exception of the adapter's own hooks is raised here."""
+        raised, self.hook_error = self.hook_error, None
+        fault = self.refusals.take(error)
+        if raised is not None:
+            raise raised
         return fault
 
     @property
     def disturbed(self) -> bool:
         """`before_run` has something to do: a run that ended without a reason was interrupted for it."""
         return self._flush
+
+    @property
+    def again(self) -> bool:
+        """The last run only found out how to tell a fault: the instruction is to be executed again."""
+        return self.refusals.again
 
     def take_dirty(self) -> set[int]:
         """Addresses of the pages written, by guest or host, since the last call."""
@@ -240,6 +270,8 @@ class PagedMemory:
 
     def _update(self, update: Update) -> None:
         pending, old, new = self._pending, update.old, update.new
+        if update.kind is Kind.PROTECT and old is not None and new is not None and not (old.prot ^ new.prot) & RIGHTS:
+            return
         if pending and _undoes(update, pending[-1].update):
             item = pending.pop()
             if item.staged is not None:
@@ -247,12 +279,13 @@ class PagedMemory:
             return
         staged = None
         if update.kind is Kind.PROTECT:
-            if old is not None and new is not None and (old.prot ^ new.prot) & RIGHTS:
+            if self._extents and new is not None and new.prot & WRITE:
+                self._extents.must_be_writable(new.start, new.end)
+        else:
+            if new is not None:
+                staged = self._prepare(new, update.kind)
+            if old is not None:
                 self._withdraw(update.start, update.end)
-        elif new is not None:
-            staged = self._prepare(new, update.kind)
-        if old is not None and update.kind is not Kind.PROTECT:
-            self._withdraw(update.start, update.end)
         pending.append(_Pending(update, staged))
 
     def _prepare(self, vma: Vma, kind: Kind) -> Staged | None:
@@ -265,7 +298,7 @@ class PagedMemory:
         backing = host_file(vma)
         if backing is None or kind is Kind.MOVE:
             return None
-        return self._stage(vma, backing, vma.start, vma.end)
+        return self.attempt(self._extents.stage, vma, backing, vma.start, vma.end)
 
     def _committed(self) -> None:
         """Contents: forget, install, move. File pages the host refuses now are asked for again when touched."""
@@ -281,6 +314,8 @@ class PagedMemory:
                 start = end = 0
             if update.kind is Kind.UNMAP:
                 start, end = update.start, update.end
+            elif update.kind is Kind.PROTECT and new is not None:
+                self._protect(new)
             elif update.kind is Kind.MOVE and new is not None:
                 self._move(update.start, update.end, new.start)
             elif item.staged is not None and new is not None:
@@ -292,8 +327,16 @@ class PagedMemory:
         if self._extents:
             for low, high, _ in self._extents.cut(start, end):
                 self.host.make_anonymous(low, high)
-        if self.table.clear(start, end):
-            self.host.discard(start, end)
+        self.table.clear(start, end)
+        # Always: what was only read, by the kernel side perhaps, must not look touched to whoever comes next.
+        self.host.discard(start, end)
+
+    def _protect(self, vma: Vma) -> None:
+        less, code = self.table.protect(vma.start, vma.end, self.rights[vma.prot & RIGHTS])
+        if less:
+            self._disturb()
+        if code:
+            self._drop_code(code)
 
     def _move(self, start: int, end: int, to: int) -> None:
         pieces = self._extents.cut(start, end) if self._extents else []
@@ -308,26 +351,11 @@ class PagedMemory:
 
     def _install(self, vma: Vma, start: int, staged: Staged) -> bool:
         try:
-            self.attempt(self.host.install, start, staged)
+            self.attempt(self._extents.install, vma, start, staged)
         except EngineError:
             host_unmap(staged.pointer, staged.length)
             return False
-        shared = bool(vma.flags & VmFlag.SHARED)
-        extent = _Extent(vma.backing.file, vma.backing.offset + start - vma.start, shared, staged.writable)
-        self._extents.put(start, start + staged.length, extent)
         return True
-
-    def _stage(self, vma: Vma, backing: File, start: int, end: int) -> Staged | None:
-        """The file's pages for [start, end) of a region, as far as the file goes."""
-        offset = backing.offset + start - vma.start
-        if offset % PAGE:
-            raise EngineError(f"file position {offset:#x} is not a multiple of the page size")
-        left = backing.file.size() - offset
-        if left <= 0:
-            return None
-        length = min(end - start, left + (-left % PAGE))
-        shared = bool(vma.flags & VmFlag.SHARED)
-        return self.attempt(lambda: self.host.stage(backing.file.fileno(), offset, length, shared=shared))
 
     def _reserve(self, window: int) -> None:
         """Have a window: host pages, page bytes, an engine region."""
@@ -345,17 +373,17 @@ class PagedMemory:
             if self._dropping:
                 rights = 5
             else:
-                rights = self.table.lookup(address, access) or self._ask(address, access)
+                # The native fill has looked already; when it only wanted the TLB flushed, asking again does no harm.
+                rights = (not self.native and self.table.lookup(address, access)) or self._ask(address, access)
             if rights:
                 entry[0].paddr = address
                 entry[0].perms = rights
                 return True
-            if access == FETCH or self._fault is not None:
-                # The exact address is the pc's, or known: the plain refusal leaves the pc right in every case (dc zva).
-                return False
-            entry[0].paddr = _NOWHERE + (len(self._denials) - 1 << 12) + (address & PAGE - 1)
-            entry[0].perms = 7
-            return True
+            place = self.refusals.answer(address, access)
+            if place:
+                entry[0].paddr = place
+                entry[0].perms = 7
+            return bool(place)
         except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
             self.hook_error = self.hook_error or error
             return False
@@ -368,6 +396,10 @@ class PagedMemory:
         if vma is None or not rights & _NEEDED[access]:
             return self._deny(page, access, mapped=vma is not None)
         low, high = max(vma.start, page & -CHUNK), min(vma.end, (page & -CHUNK) + CHUNK)
+        for first, last in self.withheld(low, high) if self.withheld is not None else ():
+            if first <= page < last:
+                return self._deny(page, access, mapped=False)
+            low, high = (last, high) if last <= page else (low, min(high, first))
         if host_file(vma) is not None:
             extent = self._extents.at(page) or self._extend(vma, page)
             if extent is None:
@@ -379,35 +411,17 @@ class PagedMemory:
         self.table.grant(low, high, rights, code=access == FETCH)
         return self.table.lookup(address, access)
 
-    def _extend(self, vma: Vma, page: int) -> tuple[int, int, _Extent] | None:
+    def _extend(self, vma: Vma, page: int) -> tuple[int, int, Extent] | None:
         """File pages from `page` on that were behind the end of the file when it was mapped, or that the host refused then."""
         following = self._extents.whole(page, vma.end)
-        staged = self._stage(vma, vma.backing, page, following[0][0] if following else vma.end)
+        staged = self.attempt(self._extents.stage, vma, vma.backing, page, following[0][0] if following else vma.end)
         if staged is None or not self._install(vma, page, staged):
             return None
         return self._extents.at(page)
 
     def _deny(self, page: int, access: int, *, mapped: bool, bus: bool = False) -> int:
-        tail = b""
-        if access == WRITE and self.table.byte(page - 1) & 2:
-            tail = self.host.read(page - _TAIL, _TAIL)
-        self._denials.append(_Denial(page, _KINDS[access], mapped, bus, tail))
-        if access == FETCH:
-            self._fault = self._fault or FaultStop(page, Access.EXEC, 1, mapped, bus)
-        elif not self._watch:
-            # Only now: with a memory hook in place the engine translates every load and store into the slow form.
-            address = ctypes.cast(self._watch_call, ctypes.c_void_p).value
-            assert address is not None
-            self._watch = self._raw.hook(UC_HOOK_MEM_UNMAPPED, address)
+        self.refusals.deny(page, access, mapped=mapped, bus=bus)
         return 0
-
-    def _unmapped(self, _uch: Any, _kind: int, address: int, size: int, _value: int, _data: Any) -> bool:
-        """The engine touches a refused page: now the exact address is known."""
-        number = address - _NOWHERE >> 12
-        if self._fault is None and 0 <= number < len(self._denials):
-            denial = self._denials[number]
-            self._fault = FaultStop(denial.page + (address & PAGE - 1), denial.access, size, denial.mapped, denial.bus)
-        return False
 
     # -- waiting for the engine to stand still --------------------------------------------------------------------------
 
@@ -444,22 +458,10 @@ class PagedMemory:
 
     def _notice_shrunk_files(self) -> None:
         """Touching file pages behind the end would be the host's SIGBUS: let go of them."""
-        known, needed = self._needed
-        if known != self._extents.changes:
-            needed = {}
-            for low, high, extent in self._extents:
-                needed[extent.file] = max(needed.get(extent.file, 0), extent.offset + high - low - PAGE + 1)
-            self._needed = self._extents.changes, needed
-        short = {file: size for file, wanted in needed.items() if (size := file.size()) < wanted}
-        for low, high, extent in list(self._extents) if short else ():
-            if extent.file not in short:
-                continue
-            left = max(0, short[extent.file] - extent.offset)
-            first = low + left + (-left % PAGE)
-            if first < high:
-                self._extents.cut(first, high)
-                self._withdraw(first, high)
-                self.host.make_anonymous(first, high)
+        for first, high in self._extents.shrunk():
+            self._extents.cut(first, high)
+            self._withdraw(first, high)
+            self.host.make_anonymous(first, high)
 
     def _must_be_mapped(self, address: int, length: int) -> None:
         end = address + length
@@ -480,12 +482,6 @@ class PagedMemory:
         """Pages of a file that has grown since come into being, as far as they lie in [address, end)."""
         for first, _ in self._extents.gaps(max(region.start, address & -PAGE), min(region.end, end)):
             self._extend(region, first)
-
-
-def host_file(vma: Vma) -> File | None:
-    """The host file behind a region; None for plain memory."""
-    backing = vma.backing
-    return backing if isinstance(backing, File) and hasattr(backing.file, "fileno") else None
 
 
 def _undoes(update: Update, last: Update) -> bool:

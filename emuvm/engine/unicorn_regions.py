@@ -9,13 +9,16 @@ runs the engine: it may be somebody else (see `emuvm.attach`).
 A store across a page end into a page that is missing or forbidden has stored the part before it when it faults: Unicorn
 does it byte by byte, and no hook is early enough to prevent that.
 
+With `track_writes` a private writable area has no right to write until it is written to: that ends the run, the first write is
+noted, the area gets the right, and the instruction is executed again.
+
 An update changes engine regions only; page contents change when the operation is committed. Everything the engine lacks
 although the space has it is noted as absent and is mapped when touched, so a refusal after the commit loses nothing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from unicorn import UC_HOOK_MEM_INVALID, UC_QUERY_PAGE_SIZE
 from unicorn.unicorn_const import (
@@ -26,15 +29,18 @@ from unicorn.unicorn_const import (
 )
 
 from emuvm.abi.tuples import NamedTuple
-from emuvm.engine.base import Access, FaultStop
+from emuvm.engine.base import Access, FaultStop, Residency, host_file, is_shared
+from emuvm.engine.firstwrites import FirstWrites
 from emuvm.engine.intervals import Intervals
 from emuvm.engine.portable import PortablePages, Source, Table
 from emuvm.engine.unicorn_mirror import Mirror, Region
-from emuvm.errors import EmulatorBug, EngineError
+from emuvm.errors import EngineError
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import RIGHTS, File, Kind, Update, Vma, VmFlag
+from emuvm.mm.types import RIGHTS, Kind, Update, Vma
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unicorn.unicorn_py3.unicorn import Uc
 
 EAGER = 16 << 20
@@ -42,6 +48,9 @@ EAGER = 16 << 20
 CHUNK = 16 << 20
 """What a touch maps, aligned, in bytes. The host gives real memory page by page all the same."""
 
+T = TypeVar("T")
+_OWNED = Residency.PRESENT | Residency.PRIVATE | Residency.MAPPED
+_WRITE = 2
 _NEEDED = {Access.READ: 1, Access.WRITE: 2, Access.EXEC: 4}
 _WRITES = (UC_MEM_WRITE_UNMAPPED, UC_MEM_WRITE_PROT)
 _FETCHES = (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT)
@@ -56,16 +65,17 @@ class _Pending(NamedTuple):
 
 def source_of(vma: Vma) -> Source | None:
     """The host file behind a region; None for plain memory."""
-    backing = vma.backing
-    if isinstance(backing, File) and hasattr(backing.file, "fileno"):
-        return Source(backing.file, backing.offset, bool(vma.flags & VmFlag.SHARED))
-    return None
+    backing = host_file(vma)
+    return None if backing is None else Source(backing.file, backing.offset, is_shared(vma))
 
 
 class RegionsMemory:
     """Implements engine.base.Memory for a Uc. Subscribes to `space`; `rights` maps the three PROT bits to effective ones."""
 
-    def __init__(self, uc: Uc, space: AddressSpace, rights: tuple[int, ...], pages: PortablePages | None = None) -> None:
+    def __init__(
+        self, uc: Uc, space: AddressSpace, rights: tuple[int, ...], pages: PortablePages | None = None, *, track_writes: bool = False
+    ) -> None:
+        """`track_writes`: for `take_written`, which tells nothing otherwise. The driver must run again when `again` says so."""
         page = int(uc.query(UC_QUERY_PAGE_SIZE))
         if space.page_size % page:
             raise EngineError(f"the engine's pages have {page} bytes, the space's {space.page_size}: not a multiple")
@@ -73,12 +83,17 @@ class RegionsMemory:
         self.space = space
         self.rights = rights
         self.pages = pages if pages is not None else PortablePages(space.page_size)
-        self._mirror = Mirror(uc, self.pages)
+        self.mirror = Mirror(uc, self.pages)
         self._pinned: Intervals[str] = Intervals(lambda why, offset: why)
         self._pending: list[_Pending] = []
         self._files = False
         self._adopting = False
         self._adopted = False
+        self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
+        self.again = False
+        """The last run ended only because an area needed the right to write; it has it now."""
+        self.writes = FirstWrites(space) if track_writes else None
+        self._wanted = -1
         self._fault: FaultStop | None = None
         self.hook_error: BaseException | None = None
         """The first exception inside the adapter's own hook: the binding hides it behind a UcError."""
@@ -114,9 +129,11 @@ class RegionsMemory:
             if low < high:
                 self.uc.mem_write(low, bytes(data[low - address : high - address]))
             place = high
+        if self.writes is not None:
+            self.writes.note(address, end)
         start, end = self._page_range(address, len(data))
         self._touch(start, end)
-        self._mirror.drop_code(start, end)
+        self.mirror.drop_code(start, end)
 
     def discard(self, address: int, length: int) -> None:
         """MADV_DONTNEED, as engine.base.Memory says. Whole pages."""
@@ -125,43 +142,74 @@ class RegionsMemory:
         self._must_be_mapped(address, length)
         start, end = self._page_range(address, length)
         for vma in self.space.regions(start, end - start):
-            if vma.flags & (VmFlag.SHARED | VmFlag.MAYSHARE):
+            if is_shared(vma):
                 continue
             low, high = max(vma.start, start), min(vma.end, end)
             for first, last in self._engine_owned(low, high):
                 self.uc.mem_write(first, bytes(last - first))
             self.pages.discard(low, high)
-        self._mirror.drop_code(start, end)
+        self.mirror.drop_code(start, end)
+
+    def punch(self, address: int, length: int) -> None:
+        """MADV_REMOVE, as engine.base.Memory says. Whole pages."""
+        if length <= 0:
+            return
+        self._must_be_mapped(address, length)
+        start, end = self._page_range(address, length)
+        for vma in self.space.regions(start, end - start):
+            if host_file(vma) is None or not is_shared(vma):
+                raise EngineError(f"{vma} does not map an object that could lose pages")
+        self.attempt(self.pages.punch, start, end)
+        for low, high, _ in self.mirror.regions.inside(self.space.start, self.space.end):
+            # Code of the lost pages may be mapped elsewhere too.
+            self.mirror.drop_code(low, high)
+
+    def withdraw(self, start: int, end: int) -> None:
+        """`withheld` says something else now: the engine gets the pages when they are touched, if it may have them."""
+        for low, _, why in self._pinned.whole(start, end):
+            raise EngineError(f"{low:#x}: {why}")
+        with self.mirror:
+            for vma in self.space.regions(start, end - start):
+                low, high = max(start, vma.start), min(end, vma.end)
+                self.mirror.take_over(low, high, self.rights)
+                self.mirror.clear(low, high)
+                self.mirror.note_absent(low, high)
+
+    def take_written(self) -> list[int]:
+        """First writes, as engine.base.Memory says; nothing without `track_writes`."""
+        return self.writes.take() if self.writes is not None else []
+
+    def residency(self, start: int, end: int) -> bytes:
+        """`Residency` bits page by page."""
+        from emuvm.engine.residency import as_bytes
+
+        return as_bytes(start, end, self.resident(start, end), self.space.page_size)
+
+    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """`Residency` bits as runs. What the engine itself owns counts as written."""
+        owned = [(low, high, _OWNED) for low, high in self._engine_owned(start, end)]
+        runs = self.attempt(self.pages.resident, start, end)
+        return sorted(owned + runs) if owned else runs
+
+    def populate(self, start: int, end: int, *, write: bool) -> None:
+        """Touch pages, as engine.base.Memory says."""
+        if start >= end:
+            return
+        self._must_be_mapped(start, end - start)
+        self._touch(start, end)
+        self.attempt(self.pages.populate, start, end, write)
+        if write and self.writes is not None:
+            self.writes.note(start, end)
+
+    def attempt(self, call: Callable[..., T], *args: Any) -> T:
+        """Host calls that may be refused, beyond those of updates, go through here (tests make them fail)."""
+        return call(*args)
 
     def verify(self) -> None:
         """EmulatorBug unless the engine's regions are those noted here, and those are what the space says."""
-        lo, hi = self.space.start, self.space.end
-        regions = self._mirror.regions
-        actual = sorted((max(s, lo), min(e + 1, hi), p) for s, e, p in self.uc.mem_regions() if s < hi and e >= lo)
-        noted = self.engine_regions
-        if _coalesce(actual) != _coalesce(noted):
-            raise EmulatorBug(f"engine regions {_text(actual)} differ from those noted: {_text(noted)}")
-        for start, end, region in regions:
-            self._verify_region(start, end, region)
-        for start, end, _ in self._mirror.absent:
-            if regions.whole(start, end) or self.space.gaps(start, end - start):
-                raise EmulatorBug(f"{start:#x}-{end:#x} is noted as absent from the engine, and is there or not in the space")
-        for vma in self.space:
-            if not self._effective(vma):
-                continue
-            for low, high in regions.gaps(vma.start, vma.end):
-                for first, last in self._mirror.absent.gaps(low, high):
-                    raise EmulatorBug(f"the engine lacks {first:#x}-{last:#x} of {vma}")
+        from emuvm.engine.regions_check import check
 
-    def _verify_region(self, start: int, end: int, region: Region) -> None:
-        for low, high in self.space.gaps(start, end - start):
-            raise EmulatorBug(f"the engine has {low:#x}-{high:#x}, the space has not")
-        for vma in self.space.regions(start, end - start):
-            allowed = (self._effective(vma),) if region.pointer else (self._effective(vma), vma.prot & RIGHTS)
-            if region.rights not in allowed:
-                raise EmulatorBug(f"the engine has rights {region.rights} at {start:#x}-{end:#x}, the space {vma}")
-        if region.pointer and list(self.pages.spans(start, end)) != [(start, end, region.pointer)]:
-            raise EmulatorBug(f"the engine's region {start:#x}-{end:#x} is not the memory of those pages")
+        check(self)
 
     def close(self) -> None:
         """Stop mirroring. The engine keeps its regions: who closes keeps `pages` alive as long as the engine."""
@@ -174,19 +222,24 @@ class RegionsMemory:
         """Call before each emu_start. Forgets an old fault; lets go of file pages that a truncation took away."""
         self._fault = None
         self.hook_error = None
+        self.again = False
         if self._files:
             for low, high in self.pages.shrunk():
-                with self._mirror:
-                    self._mirror.clear(low, high)
-                    self._mirror.note_absent(low, high)
+                with self.mirror:
+                    self.mirror.clear(low, high)
+                    self.mirror.note_absent(low, high)
                 self.pages.hollow(low, high)
 
-    def take_fault(self) -> FaultStop | None:
+    def take_fault(self, error: int = 0) -> FaultStop | None:
         """The fault of the last run, once. An exception of the adapter's own hook is raised here."""
-        fault, error = self._fault, self.hook_error
+        fault, failed = self._fault, self.hook_error
         self._fault = self.hook_error = None
-        if error is not None:
-            raise error
+        wanted, self._wanted = self._wanted, -1
+        if failed is not None:
+            raise failed
+        if wanted >= 0 and fault is None:
+            self._allow_writes(wanted)
+            self.again = True
         return fault
 
     def adopt(self, start: int, end: int, rights: int, flags: int = 0, *, pinned: str = "") -> None:
@@ -200,42 +253,46 @@ class RegionsMemory:
         finally:
             self._adopting = False
         self._adopted = True
-        self._mirror.regions.put(start, end, Region(rights, 0))
+        self.mirror.regions.put(start, end, Region(rights, 0))
         if pinned:
             self._pinned.put(start, end, pinned)
 
     def complete(self) -> None:
         """Give the engine everything it was to get when touched, as far as host and engine can hold it."""
-        for low, high, _ in list(self._mirror.absent):
+        for low, high, _ in list(self.mirror.absent):
             for vma in self.space.regions(low, high - low):
-                rights = self._effective(vma)
-                if not rights:
-                    continue
                 try:
-                    with self._mirror:
-                        self._mirror.fill(max(low, vma.start), min(high, vma.end), rights)
+                    with self.mirror:
+                        for first, last, rights in self.parts(vma, max(low, vma.start), min(high, vma.end)):
+                            self.mirror.fill(first, last, rights)
                 except EngineError:
                     continue
 
     @property
     def engine_regions(self) -> list[tuple[int, int, int]]:
         """(start, end, rights) as noted, ascending."""
-        return [(start, end, region.rights) for start, end, region in self._mirror.regions]
+        return [(start, end, region.rights) for start, end, region in self.mirror.regions]
 
     # -- updates ------------------------------------------------------------------------------------------------------
 
     def _update(self, update: Update) -> None:
         if self._adopting:
             return
+        if update.kind is Kind.PROTECT and update.old is not None and update.new is not None:
+            if not (update.old.prot ^ update.new.prot) & RIGHTS:
+                return
         undone = bool(self._pending) and _undoes(update, self._pending[-1].update)
         table = None
-        source = source_of(update.new) if update.kind is Kind.MAP and update.new is not None else None
-        if source is not None and not undone:
-            table = self.pages.open_file(source, update.length)
+        new = update.new
+        source = source_of(new) if update.kind is Kind.MAP and new is not None else None
+        if new is not None and source is not None and not undone:
+            table = self.pages.open_file(source, update.length, writable=bool(new.prot & _WRITE))
+        if new is not None and update.kind is Kind.PROTECT and new.prot & _WRITE:
+            self.pages.must_be_writable(new.start, new.end)
         for region in (update.old, update.new):
             for low, _, why in self._pinned.whole(region.start, region.end) if region is not None else ():
                 raise EngineError(f"{low:#x}: {why}")
-        with self._mirror:
+        with self.mirror:
             self._apply(update, undone)
         if undone:
             self._pending.pop()
@@ -243,33 +300,32 @@ class RegionsMemory:
             self._pending.append(_Pending(update, table))
 
     def _apply(self, update: Update, undone: bool) -> None:
-        mirror, old, new = self._mirror, update.old, update.new
+        mirror, old, new = self.mirror, update.old, update.new
         if update.kind is Kind.PROTECT and old is not None and new is not None:
-            if (old.prot ^ new.prot) & RIGHTS:
-                mirror.take_over(old.start, old.end, self.rights)
-                self._protect(old, new)
+            mirror.take_over(old.start, old.end, self.rights)
+            self._protect(old, new)
             return
         if old is not None:
             mirror.take_over(old.start, old.end, self.rights)
             mirror.clear(old.start, old.end)
             mirror.forget_absent(old.start, old.end)
         if new is not None:
-            self._map(new, wait=update.kind is Kind.MOVE and not undone)
+            self._map(new, wait=update.kind is Kind.MOVE and not undone, fresh=not undone)
 
-    def _map(self, vma: Vma, *, wait: bool = False) -> None:
+    def _map(self, vma: Vma, *, wait: bool = False, fresh: bool = False) -> None:
         """Give the engine a region, or note that it is to come: large ones, and pages that take their place at the commit."""
-        rights = self._effective(vma)
-        self._mirror.note_absent(vma.start, vma.end)
-        if rights and not wait and vma.size <= EAGER and self.pages.is_backed(vma.start, vma.end, source_of(vma)):
-            self._mirror.fill(vma.start, vma.end, rights)
+        self.mirror.note_absent(vma.start, vma.end)
+        if self.effective(vma) and not wait and vma.size <= EAGER and self.pages.is_backed(vma.start, vma.end, source_of(vma)):
+            for low, high, rights in self.parts(vma, vma.start, vma.end, fresh=fresh):
+                self.mirror.fill(low, high, rights)
 
     def _protect(self, old: Vma, new: Vma) -> None:
-        rights = self._effective(new)
-        if not rights:
-            self._mirror.clear(new.start, new.end)
-            self._mirror.note_absent(new.start, new.end)
-        elif self._effective(old):
-            self._mirror.protect(new.start, new.end, rights)
+        if not self.effective(new):
+            self.mirror.clear(new.start, new.end)
+            self.mirror.note_absent(new.start, new.end)
+        elif self.effective(old):
+            for low, high, rights in self.parts(new, new.start, new.end):
+                self.mirror.protect(low, high, rights)
         else:
             self._map(new)
 
@@ -282,6 +338,8 @@ class RegionsMemory:
             old, new = item.update.old, item.update.new
             if item.update.kind is Kind.PROTECT:
                 continue
+            if self.writes is not None:
+                self._account(old, new)
             if item.update.kind is Kind.MOVE and old is not None and new is not None:
                 kept += self.pages.move(old.start, old.end, new.start)
             elif old is not None:
@@ -294,28 +352,35 @@ class RegionsMemory:
                 fresh.append(new)
         for vma in fresh:
             try:
-                with self._mirror:
+                with self.mirror:
                     self._settle(vma)
             except EngineError:
                 continue
         del kept  # not earlier: the engine has only now let go of these pages
 
+    def _account(self, old: Vma | None, new: Vma | None) -> None:
+        assert self.writes is not None
+        if old is not None and new is not None:
+            self.writes.move(old.start, old.end, new.start)
+        elif old is not None:
+            self.writes.forget(old.start, old.end)
+
     def _settle(self, vma: Vma) -> None:
         """Make the engine's regions in a changed range point to the pages that are there now."""
-        rights = self._effective(vma)
-        for low, high, region in self._mirror.regions.inside(vma.start, vma.end):
+        for low, high, region in self.mirror.regions.inside(vma.start, vma.end):
             if region.pointer and list(self.pages.spans(low, high)) != [(low, high, region.pointer)]:
-                self._mirror.clear(low, high)
-                self._mirror.note_absent(low, high)
-        if rights and vma.size <= EAGER:
-            for low, high in self._mirror.regions.gaps(vma.start, vma.end):
-                self._mirror.fill(low, high, rights)
+                self.mirror.clear(low, high)
+                self.mirror.note_absent(low, high)
+        if vma.size <= EAGER:
+            for low, high in self.mirror.regions.gaps(vma.start, vma.end):
+                for first, last, rights in self.parts(vma, low, high):
+                    self.mirror.fill(first, last, rights)
 
     # -- touching -----------------------------------------------------------------------------------------------------
 
     def _touch(self, start: int, end: int) -> None:
         """Bring what the engine lacks of [start, end) and has a right to. What it refuses stays absent."""
-        for low, high, _ in self._mirror.absent.inside(start, end):
+        for low, high, _ in self.mirror.absent.inside(start, end):
             for vma in self.space.regions(low, high - low):
                 place, stop = max(low, vma.start), min(high, vma.end)
                 while place < stop:
@@ -327,9 +392,9 @@ class RegionsMemory:
 
     def _touch_chunk(self, address: int) -> bool:
         """Map what is absent around `address`, as far as one region and one chunk go. Is there a page then?"""
-        mirror = self._mirror
+        mirror = self.mirror
         vma, here = self.space.query(address), mirror.absent.at(address)
-        if vma is None or here is None or not self._effective(vma):
+        if vma is None or here is None or not self.effective(vma):
             return False
         low = max(vma.start, here[0], address & -CHUNK)
         high = min(vma.end, here[1], (address & -CHUNK) + CHUNK)
@@ -337,10 +402,11 @@ class RegionsMemory:
         if source is not None and not self.pages.pointer(address):
             # Behind the end of the file when it was mapped; the file may have grown.
             fresh = Source(source.file, source.offset + low - vma.start, source.shared)
-            self.pages.install(low, self.pages.open_file(fresh, high - low))
+            self.pages.install(low, self.pages.open_file(fresh, high - low, writable=bool(vma.prot & _WRITE)))
         with mirror:
             # Not joined: this may run inside the access that waits for the page.
-            mirror.fill(low, high, self._effective(vma), join=False)
+            for first, last, rights in self.parts(vma, low, high):
+                mirror.fill(first, last, rights, join=False)
         return mirror.regions.at(address) is not None
 
     def _invalid(self, uc: Uc, kind: int, address: int, size: int, value: int, data: Any) -> bool:
@@ -351,12 +417,19 @@ class RegionsMemory:
             first, last = self._page_range(address, max(size, 1))
             for page in range(first, last, self.space.page_size):
                 vma = self.space.query(page)
-                if vma is None or not self._effective(vma) & _NEEDED[access]:
+                if vma is None or not self.effective(vma) & _NEEDED[access]:
                     return self._refuse(FaultStop(max(page, address), access, size, vma is not None))
-                if self._mirror.regions.at(page) is None:
+                if self.withheld is not None and self.withheld(page, page + self.space.page_size):
+                    return self._refuse(FaultStop(max(page, address), access, size, mapped=False))
+                if self.mirror.regions.at(page) is None:
                     if not self._touch_chunk(page):
                         return self._refuse(FaultStop(max(page, address), access, size, True, bus=source_of(vma) is not None))
                     came = True
+                region = self.mirror.regions.at(page)
+                if access is Access.WRITE and self.writes is not None and region is not None and not region[2].rights & _WRITE:
+                    # Changing rights here would lose the store: it is done when the engine stands still.
+                    self._wanted = max(page, address) if self._wanted < 0 else self._wanted
+                    return False
             return came
         except BaseException as error:
             self.hook_error = self.hook_error or error
@@ -371,16 +444,42 @@ class RegionsMemory:
         self._fault = fault
         return False
 
+    def _allow_writes(self, address: int) -> None:
+        """The guest writes to an area for the first time, or the kernel side has before."""
+        assert self.writes is not None
+        vma = self.space.query(address)
+        assert vma is not None
+        self.writes.note(address, address + 1)
+        with self.mirror:
+            for low, high, rights in self.parts(vma, vma.start, vma.end):
+                self.mirror.protect(low, high, rights)
+
     # -- small things -------------------------------------------------------------------------------------------------
 
-    def _effective(self, vma: Vma) -> int:
+    def effective(self, vma: Vma) -> int:
         return self.rights[vma.prot & RIGHTS]
+
+    def parts(self, vma: Vma, low: int, high: int, *, fresh: bool = False) -> list[tuple[int, int, int]]:
+        """(start, end, rights) of what the engine is to have of [low, high), a part of the region. `fresh`: of a new mapping."""
+        rights = self.effective(vma)
+        if not rights:
+            return []
+        pieces = [(low, high)]
+        if self.withheld is not None:
+            pieces = []
+            for first, last in [*self.withheld(low, high), (high, high)]:
+                if low < first:
+                    pieces.append((low, first))
+                low = last
+        if self.writes is None:
+            return [(first, last, rights) for first, last in pieces]
+        return [part for first, last in pieces for part in self.writes.rights(vma, first, last, rights, fresh=fresh) if part[2]]
 
     def _engine_owned(self, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) whose memory is the engine's own: adopted, and not touched yet."""
         if not self._adopted:
             return []
-        return [(low, high) for low, high, region in self._mirror.regions.inside(start, end) if not region.pointer]
+        return [(low, high) for low, high, region in self.mirror.regions.inside(start, end) if not region.pointer]
 
     def _page_range(self, address: int, length: int) -> tuple[int, int]:
         page, end = self.space.page_size, address + length
@@ -399,17 +498,3 @@ class RegionsMemory:
 def _undoes(update: Update, last: Update) -> bool:
     """Is `update` the space's inverse of `last`? Inverses carry the same region objects; new regions are new objects."""
     return update.old is last.new and update.new is last.old and (update.kind is Kind.MOVE) == (last.kind is Kind.MOVE)
-
-
-def _coalesce(regions: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    out: list[tuple[int, int, int]] = []
-    for start, end, rights in regions:
-        if out and out[-1][1] == start and out[-1][2] == rights:
-            out[-1] = (out[-1][0], end, rights)
-        else:
-            out.append((start, end, rights))
-    return out
-
-
-def _text(regions: list[tuple[int, int, int]]) -> str:
-    return " ".join(f"{start:#x}-{end:#x}:{rights}" for start, end, rights in regions) or "none"

@@ -5,6 +5,7 @@ Owns: which parts a process is made of, and the options of a run. Must not know 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -20,6 +21,7 @@ from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.process import Process
 from emuvm.kernel.report import Reporter
 from emuvm.mm.linux import INFINITY, Limits, LinuxMm
+from emuvm.mm.rules import KERNEL, Kernel
 from emuvm.mm.space import AddressSpace
 from emuvm_loaders import Image, LoadError, load
 
@@ -38,8 +40,8 @@ class Options(NamedTuple):
     adapter: Literal["paged", "regions"] = "paged"
     memory: int = INFINITY
     """RLIMIT_DATA in bytes: private writable memory, reservations not counted."""
-    kernel: tuple[int, int] = (6, 18)
-    """The version of Linux whose rules the memory layer follows where versions differ."""
+    kernel: str = ""
+    """Linux version whose rules the memory calls follow: '6.1', 'host' for the host's. '': emuvm's default."""
 
 
 class NotOpened(LoadError):
@@ -52,6 +54,13 @@ def architecture(image: Image) -> Arch:
     if arch is None or not arch.runnable:
         raise LoadError(f"programs for {image.arch or f'machine {image.machine}'} cannot be run")
     return arch
+
+
+def _kernel(system: HostSystem, wanted: str) -> Kernel:
+    """The version a name stands for: '6.12', 'host', or '' for the newest whose rules are known."""
+    text = system.uname()[2] if wanted == "host" else wanted
+    numbers = [int(digits) for digits in re.findall(r"\d+", text)[:2]]
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else KERNEL
 
 
 def _limits(system: HostSystem, options: Options) -> Limits:
@@ -75,8 +84,10 @@ def boot(
     envp: Sequence[bytes],
     options: Options = Options(),  # noqa: B008 - immutable
     write: Callable[[str], object] | None = None,
+    begin: Callable[[Process], object] | None = None,
 ) -> Process:
-    """A process that is about to run `program`, a guest path. Close it when done. `write` takes the notices.
+    """A process that is about to run `program`, a guest path. Close it when done. `write` takes the notices. `begin` is
+    called with the process while its address space is still empty: the moment to subscribe.
 
     NotOpened: no such program. LoadError: none that can be run (errno as execve). GuestError: E2BIG.
     """
@@ -94,11 +105,13 @@ def boot(
         space = AddressSpace(0, arch.task_size, arch.page_size)
         engine = UnicornEngine(arch, space, adapter=options.adapter)
         system = HostSystem()
-        mm = LinuxMm(space, arch, _limits(system, options), kernel=options.kernel)
+        mm = LinuxMm(space, arch, _limits(system, options), kernel=_kernel(system, options.kernel))
         mm.raw_io = bool(system.capabilities >> _CAP_SYS_RAWIO & 1)
         proc = Process(arch, space, mm, engine, files=files, fs=fs, system=system, reporter=reporter)
         space.checking = proc.system.switched_on("EMUVM_CHECK")
         proc.umask = fs.umask
+        if begin is not None:
+            begin(proc)
         install(proc, prepare(proc, source, path, argv, envp, exe))
     except BaseException:
         if engine is not None:

@@ -4,6 +4,7 @@ Owns: the table number -> bound handler of one process (filled when a call is fi
 engine's hook, what happens to unknown calls. Must not know any single call.
 
     GuestError  -> -errno      TimeLimit -> passed on       anything else -> EmulatorBug, with the call and the map
+    Interrupted -> no result: the signal that is due decides whether the call is made again
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.numbers import table
 from emuvm.errors import EmulatorBug, GuestError
 from emuvm.kernel import registry
+from emuvm.kernel.signal_restart import Interrupted
 from emuvm.kernel.usermem import Deferred
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 Bound = Callable[[tuple[int, ...]], int]
+Watcher = Callable[[str, Bound], Bound]
+"""(name, what makes the call) -> what makes it and is watched; a call without a name in the table is 'number 1234'."""
 
 
 class TimeLimit(Exception):
@@ -37,6 +41,7 @@ class Dispatcher:
         self._fast: dict[int, Bound | None] = {}
         self._slow: dict[int, Bound] = {}
         self._last: tuple[int, tuple[int, ...]] = (-1, ())
+        self._watchers: list[Watcher] = []
         self.unknown: dict[str, int] = {}
         """Calls answered with ENOSYS for want of a handler, by name, with how often."""
 
@@ -56,8 +61,14 @@ class Dispatcher:
             return None
         return result if result >= 0 else result & self._word
 
+    def watch(self, watcher: Watcher) -> None:
+        """Have every call, known or not, made through what `watcher` makes of it, and none inside the engine's hook."""
+        self._watchers.append(watcher)
+        self._fast.clear()
+        self._slow.clear()
+
     def _bind_fast(self, number: int) -> Bound | None:
-        if self._proc.arch.error_flag:
+        if self._proc.arch.error_flag or self._watchers:
             return None
         spec = registry.find(self._names.get(number, ""))
         if spec is None or not spec.pure:
@@ -78,7 +89,10 @@ class Dispatcher:
         return careful
 
     def call(self, number: int, args: tuple[int, ...]) -> None:
-        """Serve one SyscallStop: the result goes into the engine, unless the call ended or replaced the program."""
+        """Serve one SyscallStop: the result goes into the engine, unless the call ended or replaced the program.
+
+        Signals that are due then are taken.
+        """
         proc = self._proc
         self._last = (number, args)
         bound = self._slow.get(number)
@@ -89,6 +103,10 @@ class Dispatcher:
             result = bound(args)
         except GuestError as error:
             result = -error.errno
+        except Interrupted as interrupted:
+            proc.in_call = False
+            proc.deliver(interrupted)
+            return
         except (EmulatorBug, TimeLimit, KeyboardInterrupt, MemoryError):
             raise
         except Exception as error:
@@ -99,14 +117,21 @@ class Dispatcher:
             proc.replaced = False
         elif proc.ended is None:
             proc.engine.set_result(result)
+        if proc.signals.due and proc.ended is None:
+            proc.deliver()
 
     def _bind(self, number: int) -> Bound:
         name = self._names.get(number, f"number {number}")
         spec = registry.find(name)
         if spec is None:
-            return lambda args: self._missing(name)
-        bound = registry.bind(spec, self._proc, self._proc.arch.bits, self._proc.mem)
+            return self._watched(name, lambda args: self._missing(name))
+        bound = self._watched(name, registry.bind(spec, self._proc, self._proc.arch.bits, self._proc.mem))
         self._slow[number] = bound
+        return bound
+
+    def _watched(self, name: str, bound: Bound) -> Bound:
+        for watcher in self._watchers:
+            bound = watcher(name, bound)
         return bound
 
     def _missing(self, name: str) -> int:

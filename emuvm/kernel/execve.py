@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MIN_ADDRESS = 0x10000
 """vm.mmap_min_addr."""
 _COMM = 15
+_MINSIGSTKSZ = {"x86_64": 1216, "arm64": 4720}
+"""AT_MINSIGSTKSZ: the largest signal frame, with all padding (`MINIMUM` in abi.sigframes_x86 and sigframes_arm64)."""
 _SCRIPTS = 6
 """How often an interpreter may itself be a script, and one more (fs/exec.c:exec_binprm)."""
 
@@ -60,8 +62,9 @@ def prepare(proc: Process, source: Source | str, path: bytes, argv: Sequence[byt
     planned = layout(proc.arch, image, proc.mm.layout.mmap_base)
     host = proc.system
     facts = Facts(
-        phdr=planned.phdr_address, phnum=image.phnum, entry=planned.entry, uid=host.uid, euid=host.euid, gid=host.gid, egid=host.egid
-    )
+        phdr=planned.phdr_address, phnum=image.phnum, entry=planned.entry, uid=host.uid, euid=host.euid, gid=host.gid, egid=host.egid,
+        minsigstksz=_MINSIGSTKSZ.get(proc.arch.name, 0),
+    )  # fmt: skip
     limit = min(proc.mm.limits.stack, 1 << 40)
     stack = build_stack(proc.arch, argv, envp, path, facts, host.random(16), stack_limit=limit)
     return Prepared(image, planned, stack, path.rsplit(b"/", 1)[-1][:_COMM], exe or path)
@@ -73,6 +76,7 @@ def install(proc: Process, new: Prepared) -> None:
     again = proc.plan is not None
     if again:
         proc.space.clear()
+        proc.kept.peak_rss = mm.totals.peak = 0
         mm.def_flags = 0
     top = arch.stack_top
     mm.mmap(
@@ -94,9 +98,19 @@ def install(proc: Process, new: Prepared) -> None:
     proc.plan, proc.stack_info = new.plan, new.stack
     proc.name, proc.exe = new.name, new.exe
     proc.personality = Prctl.READ_IMPLIES_EXEC if new.plan.read_implies_exec else 0
+    _map_trampoline(proc)
     proc.clear_child_tid = 0
     proc.dumpable = 1
     _start_registers(proc, new, again)
+
+
+def _map_trampoline(proc: Process) -> None:
+    """The one thing of the kernel's vDSO that programs need: where handlers without SA_RESTORER return to (arm64)."""
+    if proc.arch.name == "arm64":
+        from emuvm.abi.sigframes_arm64 import TRAMPOLINE
+
+        proc.vdso = proc.mm.mmap(MapRequest(0, proc.arch.page_size, 5, may=5))
+        proc.engine.memory.write(proc.vdso, TRAMPOLINE)
 
 
 def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes]) -> None:
@@ -116,6 +130,8 @@ def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[by
         raise GuestError(Errno.ELOOP, "scripts of scripts")
     install(proc, new)
     proc.signals.reset_for_exec()
+    if proc.timers is not None:
+        proc.timers.reset_for_exec()
     proc.files.close_on_exec()
     proc.replaced = True
 

@@ -1,6 +1,7 @@
 """What becomes of memory faults and CPU exceptions: stack growth, or the signal Linux sends.
 
-Owns: the decision of arch/*/mm/fault.c and of each architecture's traps. Must not know how signals are delivered.
+Owns: the decision of arch/*/mm/fault.c and of each architecture's traps, and what of the exception a signal frame will show
+(`Signals.trap`). Must not know how signals are delivered.
 """
 
 from __future__ import annotations
@@ -8,44 +9,162 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emuvm.abi.flags_mm import family
-from emuvm.abi.signals import Code, Signal
+from emuvm.abi.signals import SIG_IGN, Code, Signal
 from emuvm.engine.base import Access, FaultStop, Trap, TrapStop
 from emuvm.kernel.siginfo import SignalInfo
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
+_PAGE_FAULT, _PROTECTION, _BREAKPOINT = 14, 13, 3
+"""x86 exception numbers."""
+_PRESENT, _WRITE, _USER, _FETCH = 1, 2, 4, 0x10
+"""x86 page fault error code."""
+_DATA_ABORT, _FETCH_ABORT, _LONG = 0x24 << 26, 0x20 << 26, 1 << 25
+_WRITES, _TRANSLATION, _PERMISSION = 0x40, 4, 0xC
+"""arm64: ESR_EL1 of an abort from user code; the last two plus the level of the page table."""
+
 
 def memory(proc: Process, stop: FaultStop) -> None:
-    """Grow the stack, or send SIGSEGV or SIGBUS."""
+    """Grow the stack, make a vsyscall, or send SIGSEGV or SIGBUS."""
     address = stop.address
+    if stop.access is Access.EXEC and not stop.mapped:
+        from emuvm.kernel import vsyscall
+
+        if vsyscall.called(proc):
+            return
     if not stop.mapped and address < proc.arch.task_size and proc.mm.grow_stack(address):
         return
-    proc.kill(explain(proc, stop), forced=True)
+    signal, code, shown = verdict(proc, stop)
+    state = proc.signals
+    if proc.arch.name == "x86_64":
+        if code == Code.SI_KERNEL:
+            state.trap = (0, _PROTECTION, state.trap[2])
+        else:
+            state.trap = (_error_code(proc, stop), _PAGE_FAULT, address)
+        state.faulted = True
+    elif proc.arch.name == "arm64":
+        state.trap = (address, _syndrome(proc, stop), 0)
+    caught = state.handler(signal) > SIG_IGN and not state.mask >> signal - 1 & 1
+    state.force(SignalInfo(signal, code, shown, "" if caught else _why(proc, stop)))
 
 
 def explain(proc: Process, stop: FaultStop) -> SignalInfo:
     """The signal for a fault that stays one."""
+    return SignalInfo(*verdict(proc, stop), _why(proc, stop))
+
+
+def verdict(proc: Process, stop: FaultStop) -> tuple[int, int, int]:
+    """(signal, si_code, si_addr)."""
+    if _not_canonical(proc, stop.address):
+        return Signal.SIGSEGV, Code.SI_KERNEL, 0
+    if stop.bus:
+        return Signal.SIGBUS, Code.BUS_ADRERR, stop.address
+    return Signal.SIGSEGV, Code.SEGV_ACCERR if stop.mapped else Code.SEGV_MAPERR, stop.address
+
+
+def _not_canonical(proc: Process, address: int) -> bool:
+    return proc.arch.name == "x86_64" and 1 << 47 <= address < (1 << 64) - (1 << 47)
+
+
+def _why(proc: Process, stop: FaultStop) -> str:
+    """For people."""
     address, access = stop.address, f"{stop.access.value} of {stop.size} byte{'s' if stop.size != 1 else ''}"
     if stop.access is Access.EXEC:
         access = "execution"
-    if proc.arch.name == "x86_64" and 1 << 47 <= address < (1 << 64) - (1 << 47):
-        return SignalInfo(Signal.SIGSEGV, Code.SI_KERNEL, 0, f"{access} at {address:#x}, which is not an address of this CPU")
+    if _not_canonical(proc, address):
+        return f"{access} at {address:#x}, which is not an address of this CPU"
     if stop.bus:
-        return SignalInfo(Signal.SIGBUS, Code.BUS_ADRERR, address, f"{access} behind the end of the mapped file")
+        return f"{access} behind the end of the mapped file"
     if stop.mapped:
         vma = proc.space.query(address)
         rights = "" if vma is None else " of a " + "".join(c if vma.prot & b else "-" for c, b in (("r", 1), ("w", 2), ("x", 4))) + " area"
-        return SignalInfo(Signal.SIGSEGV, Code.SEGV_ACCERR, address, f"{access}{rights} is forbidden")
+        return f"{access}{rights} is forbidden"
     above = proc.space.region_above(address) if address < proc.space.end else None
     if above is not None and above.flags & 0x100 and above.end - address <= proc.mm.limits.stack + (16 << 20):
-        return SignalInfo(Signal.SIGSEGV, Code.SEGV_MAPERR, address, f"{access} of unmapped memory below a stack that may not grow")
-    return SignalInfo(Signal.SIGSEGV, Code.SEGV_MAPERR, address, f"{access} of unmapped memory")
+        return f"{access} of unmapped memory below a stack that may not grow"
+    return f"{access} of unmapped memory"
+
+
+# -- what the CPU tells -------------------------------------------------------------------------------------------------------
+
+
+def _present(proc: Process, address: int, mapped: bool) -> bool:
+    """Does the page table have the page? Not before the first access, nor without any right."""
+    if not mapped:
+        return False
+    vma = proc.space.query(address)
+    if vma is None or not vma.prot & 7:
+        return False
+    page = address & -proc.arch.page_size
+    return bool(proc.engine.memory.residency(page, page + proc.arch.page_size)[0] & 1)
+
+
+def _error_code(proc: Process, stop: FaultStop) -> int:
+    """x86: what #PF pushes, as Linux shows it (sanitize_error_code)."""
+    code = _USER
+    if stop.access is Access.WRITE:
+        code |= _WRITE
+    elif stop.access is Access.EXEC:
+        code |= _FETCH
+        if stop.mapped and not stop.bus:
+            _read_in(proc, stop.address)
+    if stop.address >= proc.arch.task_size or (not stop.bus and _present(proc, stop.address, stop.mapped)):
+        code |= _PRESENT
+    return code
+
+
+def _read_in(proc: Process, address: int) -> None:
+    """Linux lets x86 fetch from a page that may not be executed once it is there: it reads it in, and the CPU refuses then."""
+    vma, size = proc.space.query(address), proc.arch.page_size
+    if vma is not None and vma.prot & 7:
+        proc.engine.memory.populate(address & -size, (address & -size) + size, write=False)
+
+
+def _syndrome(proc: Process, stop: FaultStop) -> int:
+    """arm64: ESR_EL1 (set_thread_esr hides what is beyond user addresses)."""
+    code = _LONG | (_FETCH_ABORT if stop.access is Access.EXEC else _DATA_ABORT)
+    if stop.access is Access.WRITE:
+        code |= _WRITES
+    if stop.address >= proc.arch.task_size:
+        return code | _TRANSLATION
+    if not stop.bus and _present(proc, stop.address, stop.mapped):
+        return code | _PERMISSION + 3
+    return code | _TRANSLATION + _depth(proc, stop.address)
+
+
+def _depth(proc: Process, address: int) -> int:
+    """The level at which the walk of the page tables ends: there are tables where there are regions."""
+    for level, shift in ((3, 21), (2, 30), (1, 39)):
+        low = address >> shift << shift
+        if any(True for _ in proc.space.regions(low, 1 << shift)):
+            return level
+    return 0
 
 
 def trap(proc: Process, stop: TrapStop) -> None:
     """Send the signal of a CPU exception."""
-    proc.kill(explain_trap(proc, stop), forced=True)
+    info, state = explain_trap(proc, stop), proc.signals
+    if proc.arch.name == "x86_64":
+        number, error = _vector(stop)
+        if stop.trap is Trap.OTHER and stop.number >= 32:
+            # int n: a fault at the instruction.
+            proc.engine.set("pc", proc.engine.get("pc") - 2)
+        state.trap = (error, number, state.trap[2])
+        state.faulted = number != _BREAKPOINT
+    elif stop.trap is not Trap.BREAKPOINT:
+        state.trap = (0, 0, 0)
+    proc.kill(info, forced=True)
+
+
+_OWN = {Trap.ILLEGAL: 6, Trap.BREAKPOINT: 3, Trap.DIVIDE: 0, Trap.PROTECTION: 13, Trap.ALIGNMENT: 17}
+
+
+def _vector(stop: TrapStop) -> tuple[int, int]:
+    """x86: (exception number, error code). `int n` is a protection fault that names the number."""
+    if stop.trap is Trap.OTHER and stop.number >= 0:
+        return (_PROTECTION, stop.number * 8 + 2) if stop.number >= 32 else (stop.number, 0)
+    return _OWN.get(stop.trap, 6), 0
 
 
 def explain_trap(proc: Process, stop: TrapStop) -> SignalInfo:
@@ -60,6 +179,6 @@ def explain_trap(proc: Process, stop: TrapStop) -> SignalInfo:
         return SignalInfo(Signal.SIGFPE, Code.FPE_INTDIV, pc, why)
     if kind is Trap.ALIGNMENT:
         return SignalInfo(Signal.SIGBUS, Code.BUS_ADRALN, pc, why)
-    if kind is Trap.PROTECTION:
+    if kind is Trap.PROTECTION or (x86 and stop.number >= 32):
         return SignalInfo(Signal.SIGSEGV, Code.SI_KERNEL, 0, why)
     return SignalInfo(Signal.SIGILL, Code.ILL_ILLOPN if x86 else Code.ILL_ILLOPC, pc, f"{why} number {stop.number}")

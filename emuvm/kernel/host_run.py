@@ -56,45 +56,6 @@ def leave(status: int) -> NoReturn:
     os._exit(status & 0xFF)
 
 
-class Interrupter:
-    """Lets Ctrl-C through to a program that computes.
-
-    Python handles a signal when its own code runs again, and the engine may run guest code for hours. The interpreter's C
-    handler writes to a pipe at once; a thread that reads it stops the engine. Does nothing outside the main thread, nor where
-    somebody else has a handler for SIGINT.
-    """
-
-    def __init__(self, proc: Process) -> None:
-        import signal
-        import threading
-
-        self._fds: tuple[int, int] | None = None
-        mine = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if mine and threading.main_thread() is threading.current_thread():
-            self._signal = signal
-            self._fds = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(self._fds[1], False)
-            self._before = signal.set_wakeup_fd(self._fds[1], warn_on_full_buffer=False)
-            self._proc = proc
-            self._thread = threading.Thread(target=self._watch, args=(self._fds[0],), daemon=True)
-            self._thread.start()
-
-    def _watch(self, fd: int) -> None:
-        while (number := os.read(fd, 1)) not in (b"", b"\0"):
-            if number[0] == self._signal.SIGINT:
-                self._proc.engine.stop()
-
-    def cancel(self) -> None:
-        """The process has ended."""
-        if self._fds is not None:
-            self._signal.set_wakeup_fd(self._before)
-            os.write(self._fds[1], b"\0")
-            self._thread.join()
-            for fd in self._fds:
-                os.close(fd)
-            self._fds = None
-
-
 class TimeLimiter:
     """Ends a process when its time is over, be it computing or waiting in a system call."""
 

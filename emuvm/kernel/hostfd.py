@@ -95,6 +95,26 @@ def pipe(flags: int) -> tuple[int, int]:
     return os.pipe2(flags | os.O_CLOEXEC)
 
 
+NONBLOCK = os.O_NONBLOCK
+
+
+def nudge(fd: int) -> None:
+    """Write a byte to a pipe that does not block; when it is full that has been done often enough."""
+    try:
+        os.write(fd, b"\1")
+    except OSError:
+        pass
+
+
+def drain(fd: int) -> None:
+    """Empty a pipe that does not block."""
+    try:
+        while len(os.read(fd, 4096)) == 4096:
+            pass
+    except OSError:
+        pass
+
+
 @host_call
 def memory_file(size: int, name: str = "emuvm") -> int:
     """A file of `size` zero bytes in memory, without a name in any directory."""
@@ -173,6 +193,11 @@ def seal(fd: int, seals: int) -> None:
 @host_call
 def eventfd(initial: int, flags: int) -> int:
     return os.eventfd(initial, flags | os.EFD_CLOEXEC)
+
+
+@host_call
+def pidfd(pid: int) -> int:
+    return os.pidfd_open(pid)
 
 
 def standard_streams() -> list[tuple[int, int]]:
@@ -273,6 +298,15 @@ def wait(wanted: Iterable[tuple[int, int]], seconds: float | None) -> dict[int, 
     for fd, events in wanted:
         poll.register(fd, events)
     return dict(poll.poll(None if seconds is None else max(0.0, seconds * 1000)))
+
+
+def readable(fd: int, seconds: float) -> bool:
+    """Wait for one descriptor, to the microsecond; -1: only wait."""
+    fds = [fd] if fd >= 0 else []
+    try:
+        return bool(select.select(fds, [], [], seconds)[0])
+    except ValueError:  # a number that select has no room for
+        return bool(wait([(fd, select.POLLIN)], seconds))
 
 
 @host_call

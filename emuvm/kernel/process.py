@@ -1,19 +1,19 @@
 """A guest process: its parts, its identity, and the loop that runs it.
 
-Owns: what belongs to one process, how it ends, signals with default actions. Must not know single system calls, nor how
-memory or files work. Guest handlers are not run in this version: a signal that has one ends the process, and the report
-says so.
+Owns: what belongs to one process, how it ends, how signals are sent to it. Must not know single system calls, nor how
+memory, files or signals work.
 
-    run():  engine.run() -> Stop:   SyscallStop -> dispatch     FaultStop -> fault     TrapStop -> fault     LimitStop -> time limit
+    run():  engine.run() -> Stop:   SyscallStop -> dispatch     FaultStop -> fault     TrapStop -> fault
+                                    LimitStop -> time limit, or a signal came meanwhile      then: signals that are due are taken
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from emuvm.abi.arch import Arch
-from emuvm.abi.sigframes import Sigaction, StackT
-from emuvm.abi.signals import SIG_DFL, SIG_IGN, SS_DISABLE, Action, Signal, default_action
+from emuvm.abi.signals import Signal
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Engine, FaultStop, LimitStop, SyscallStop, TrapStop
 from emuvm.errors import EmulatorBug, EmuvmError
@@ -22,12 +22,24 @@ from emuvm.kernel.dispatch import Dispatcher, TimeLimit
 from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.report import Reporter
 from emuvm.kernel.siginfo import SignalInfo
+from emuvm.kernel.signals import Signals
 from emuvm.kernel.usermem import UserMemory
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.maps import line
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import File, Vma, VmFlag
 from emuvm_loaders import printable
+
+if TYPE_CHECKING:
+    from emuvm.kernel.host_signals import HostSignals
+    from emuvm.kernel.signal_deliver import Delivery
+    from emuvm.kernel.signal_restart import Interrupted
+    from emuvm.kernel.timers import Timers
+    from emuvm.kernel.tracing import Tracer
+    from emuvm.kernel.waiting import Wake
+
+_SLACK = 0.01
+"""A time limit that is over but for this, in seconds, is over."""
 
 
 class ExitStatus(NamedTuple):
@@ -42,29 +54,26 @@ class ExitStatus(NamedTuple):
         return 128 + self.signal if self.signal else self.code
 
 
-class Signals:
-    """Signal state: actions, mask, pending set, alternate stack. Masks have bit n-1 for signal n."""
+class Kept:
+    """What a process has and only /proc/self shows or sets."""
 
-    def __init__(self) -> None:
-        self.actions: dict[int, Sigaction] = {}
-        """Signals without an entry have the default action."""
-        self.mask = 0
-        self.pending = 0
-        self.altstack = StackT(0, SS_DISABLE, 0)
-
-    def handler(self, signal: int) -> int:
-        """SIG_DFL, SIG_IGN or the guest address of a handler."""
-        action = self.actions.get(signal)
-        return action.handler if action is not None else SIG_DFL
-
-    def reset_for_exec(self) -> None:
-        """Handlers are gone after execve, ignored signals stay ignored, mask and pending signals too (fs/exec.c)."""
-        self.actions = {n: a for n, a in self.actions.items() if a.handler == SIG_IGN}
-        self.altstack = StackT(0, SS_DISABLE, 0)
+    oom_score_adj = 0
+    coredump_filter = 0x33
+    timer_slack = 50_000
+    """Nanoseconds, as prctl(PR_SET_TIMERSLACK) sets it."""
+    peak_rss = 0
+    """The most memory seen in use, in bytes (VmHWM)."""
+    peak_known = 0
+    """emuvm's own peak, in KiB, when that was last looked at; -1: look whenever much memory goes."""
 
 
 class Process:
     """One guest process with one thread. `files`, `fs` and `host` are the file side's; see `emuvm.kernel.files`."""
+
+    ipc: Any = None
+    """System V objects (kernel.sysv), from the first use on."""
+    controls: dict[str, int]
+    """What prctl and membarrier remember, by name."""
 
     def __init__(
         self,
@@ -103,6 +112,7 @@ class Process:
         """What prctl(PR_GET_NAME) shows: at most 15 bytes."""
         self.exe = b""
         """Guest path of the program."""
+        self.kept = Kept()
         self.clear_child_tid = 0
         self.robust_list = 0
         self.umask = 0o22
@@ -110,18 +120,25 @@ class Process:
         self.no_new_privs = False
         self.dumpable = 1
         self.rlimits: dict[int, tuple[int, int]] = {}
-        self.oom_score_adj = 0
-        self.coredump_filter = 0x33
-        self.timer_slack = 50_000
-        """Nanoseconds, as prctl(PR_SET_TIMERSLACK) sets it."""
-        self.peak_rss = 0
-        """The most memory seen in use, in bytes (/proc/self/status: VmHWM)."""
+        self.controls: dict[str, int] = {}
         self.stack_info: Any = None
         """The InitialStack: where arguments, environment and auxv lie."""
         self.plan: Any = None
         """The Plan of the image that runs."""
         self.replaced = False
-        """The running call was an execve that succeeded: its result is not stored."""
+        """The running call set all registers itself (execve, rt_sigreturn): its result is not stored."""
+        self.restart_block: Callable[[], int] | None = None
+        """What restart_syscall goes on with."""
+        self.timers: Timers | None = None
+        """Made with the first timer."""
+        self.wake: Wake | None = None
+        """There while signals can come from outside: waiting calls listen to it."""
+        self.host_signals: HostSignals | None = None
+        """Signals that the host sends to emuvm's own process; None: nobody passes them on."""
+        self.vdso = 0
+        """Where the code lies through which handlers return (arm64)."""
+        self._delivery: Delivery | None = None
+        self.tracer: Tracer | None = None
         self.dispatcher = Dispatcher(self)
         engine.fast_call = self.dispatcher.fast
 
@@ -146,9 +163,15 @@ class Process:
                 fault.memory(self, stop)
             elif isinstance(stop, TrapStop):
                 fault.trap(self, stop)
-            elif isinstance(stop, LimitStop):
+            elif isinstance(stop, LimitStop) and not self.signals.due and self._is_over():
                 self.time_limit()
+            if self.signals.due and self.ended is None:
+                self.deliver()
         return self.ended
+
+    def _is_over(self) -> bool:
+        """Did somebody stop the engine for good, and not only for a signal that another stop has brought already?"""
+        return self.wake is None or (self.deadline is not None and self.system.monotonic() >= self.deadline - _SLACK)
 
     def exit(self, code: int) -> None:
         """End with an exit code, of which the low 8 bits count."""
@@ -161,6 +184,11 @@ class Process:
 
     def close(self) -> None:
         """Give the engine and the files back."""
+        if self.timers is not None:
+            self.timers.close()
+        if self.wake is not None:
+            self.wake.close()
+            self.wake = None
         self.engine.close()
         if self.files is not None:
             self.files.close_all()
@@ -171,6 +199,8 @@ class Process:
         """What /proc/self/maps calls a region: '[stack]', '[heap]', a path, or nothing."""
         if vma.flags & VmFlag.GROWSDOWN:
             return "[stack]"
+        if self.vdso and vma.start == self.vdso:
+            return "[vdso]"
         if isinstance(vma.backing, File):
             file = vma.backing.file
             name = getattr(file, "name", None) or getattr(file, "path", "")
@@ -185,29 +215,49 @@ class Process:
 
     # -- signals ------------------------------------------------------------------------------------------------------------
 
-    def kill(self, info: SignalInfo, *, forced: bool = False) -> None:
-        """Send this process a signal. `forced` (faults): blocking or ignoring it does not help (kernel/signal.c:force_sig)."""
-        signal, bit = info.signal, 1 << (info.signal - 1)
-        always = signal in (Signal.SIGKILL, Signal.SIGSTOP)
-        handler = self.signals.handler(signal)
-        if not forced and not always:
-            if handler == SIG_IGN or (handler == SIG_DFL and default_action(signal) in (Action.IGNORE, Action.CONTINUE)):
-                return
-            if self.signals.mask & bit:
-                self.signals.pending |= bit
-                return
-        if default_action(signal) is Action.STOP and (always or handler == SIG_DFL):
-            self.reporter.once(f"stop{signal}", f"{Signal(signal).name} does not stop the program: emuvm has no job control")
-            return
-        self.ended = ExitStatus(0, signal)
-        undelivered = not always and handler not in (SIG_DFL, SIG_IGN)
-        self.reporter.death(self, info, undelivered)
+    def kill(self, info: SignalInfo, *, forced: bool = False, thread: bool = False) -> None:
+        """Send this process a signal. `forced` (faults): blocking or ignoring it does not help. `thread`: to the thread, not the process.
 
-    def deliver_pending(self) -> None:
-        """Send the pending signals that are no longer blocked."""
-        ready = self.signals.pending & ~self.signals.mask
-        while ready and self.ended is None:
-            signal = (ready & -ready).bit_length()
-            self.signals.pending &= ~(1 << (signal - 1))
-            ready &= ready - 1
-            self.kill(SignalInfo(signal, 0))
+        It is taken before the program goes on.
+        """
+        if forced:
+            self.signals.force(info)
+            return
+        if self.tracer is not None and self.signals.unheeded(info.signal):
+            self.tracer.signal(info)
+        self.signals.send(info, thread=thread)
+        if self.mem.deferred and self.signals.due:
+            self.engine.stop()
+
+    def post(self, arrival: Callable[[], None]) -> None:
+        """From any thread: have `arrival` called, which may send signals, as soon as the program can be interrupted."""
+        self.signals.arrivals.append(arrival)
+        self.signals.due = True
+        self.engine.stop()
+        if self.wake is not None:
+            self.wake.wake()
+
+    def listen(self) -> None:
+        """From now on signals may come from outside at any time."""
+        if self.wake is None:
+            from emuvm.kernel.waiting import Wake
+
+            self.wake = Wake()
+
+    @property
+    def delivery(self) -> Delivery:
+        """How signals are taken; made when the first one comes."""
+        if self._delivery is None:
+            from emuvm.kernel.signal_deliver import Delivery
+
+            self._delivery = Delivery(self)
+        return self._delivery
+
+    def deliver(self, interrupted: Interrupted | None = None) -> None:
+        """Take the signals that are due. `interrupted`: the call that one of them ended."""
+        self.delivery.deliver(interrupted)
+
+    def die(self, info: SignalInfo) -> None:
+        """End by a signal."""
+        self.ended = ExitStatus(0, info.signal)
+        self.reporter.death(self, info)

@@ -285,12 +285,7 @@ def open_file(proc: Process, name: bytes, path: bytes, flags: int) -> OpenFile:
     from emuvm.kernel.procfs_open import make
 
     creating = flags & Open.O_CREAT and not flags & Open.O_PATH
-    try:
-        stat = status(proc, name)
-    except GuestError:
-        if creating:
-            raise GuestError(Errno.EACCES, "no file can be made here") from None
-        raise
+    stat = status(proc, name)
     if creating and flags & Open.O_EXCL:
         raise GuestError(Errno.EEXIST, "exists already")
     kind, wanted = stat.mode & Mode.S_IFMT, ((flags & Open.O_ACCMODE) + 1) & 3 or 3

@@ -7,6 +7,7 @@ that is given as a function, asked when the program reads, never when it opens.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Poll, Seek
@@ -25,9 +26,10 @@ Listing = Callable[[], "list[tuple[int, int, bytes]]"]
 
 
 class MadeFile(OpenFile):
-    """A file of emuvm's own making, with an offset."""
+    """A file of emuvm's own making, with an offset. Its text may need registers and pages: it is not made inside the engine's hook."""
 
-    prompt = True
+    noexec = True
+    map_limit = (1 << 63) - 1
 
     def __init__(self, path: bytes, flags: int, stat: Stat) -> None:
         super().__init__(flags, path)
@@ -66,6 +68,11 @@ class MadeFile(OpenFile):
             raise GuestError(Errno.EINVAL, f"offset {offset}")
         self.offset = offset
         return offset
+
+    def mappable(self) -> Any:
+        """ENODEV, but EIO for what lies in /proc itself (fs/proc/inode.c:proc_reg_mmap)."""
+        directory, _, _ = self.path.rpartition(b"/")
+        raise GuestError(Errno.EIO if directory in (b"/proc", b"/proc/net") else Errno.ENODEV, "cannot be mapped")
 
 
 class SequenceFile(MadeFile):
@@ -184,6 +191,7 @@ class MadeDirectory(OpenFile):
     """A directory that emuvm makes up. The offset counts entries."""
 
     is_directory = True
+    noexec = True
 
     def __init__(self, path: bytes, flags: int, stat: Stat, listing: Listing) -> None:
         super().__init__(flags, path)
@@ -217,10 +225,11 @@ class MadeDirectory(OpenFile):
 
 def number(data: bytes) -> int:
     """A decimal, octal or hexadecimal number that was written, blanks around it ignored; EINVAL (lib/kstrtox.c)."""
-    text = data[:12].strip(b" \t\n\r\v\f\0")
-    try:
-        digits = text.lstrip(b"+-")
-        octal = len(digits) > 1 and digits[:1] == b"0" and digits[1:2] not in b"xX"
-        return int(text, 8 if octal else 0)
-    except ValueError:
-        raise GuestError(Errno.EINVAL, "not a number") from None
+    text = data[:12].partition(b"\0")[0].strip(b" \t\n\r\v\f")
+    digits = text[1:] if text[:1] in (b"+", b"-") else text
+    base = 16 if digits[:2].lower() == b"0x" else 8 if digits[:1] == b"0" else 10
+    allowed = b"0123456789abcdefABCDEF" if base == 16 else b"0123456789"[:base]
+    body = digits[2:] if base == 16 else digits
+    if not body or body.strip(allowed):
+        raise GuestError(Errno.EINVAL, "not a number")
+    return -int(body, base) if text[:1] == b"-" else int(body, base)

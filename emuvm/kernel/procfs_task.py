@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, convert_open, open_for
+from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
 from emuvm.kernel import host_proc
 from emuvm.kernel.procfs_files import number
@@ -34,8 +35,34 @@ _FILTER = 0x1FF
 # -- what lies in the program's memory ------------------------------------------------------------------------------------
 
 
+class Bounds(NamedTuple):
+    """Where the parts of the program lie; all 0 before there is one."""
+
+    start_code: int = 0
+    end_code: int = 0
+    start_data: int = 0
+    end_data: int = 0
+    start_stack: int = 0
+    arg_start: int = 0
+    arg_end: int = 0
+    env_start: int = 0
+    env_end: int = 0
+
+
+def bounds(proc: Process) -> Bounds:
+    plan, stack = proc.plan, proc.stack_info
+    if plan is None or stack is None:
+        return Bounds()
+    return Bounds(
+        plan.start_code, plan.end_code, plan.start_data, plan.end_data, stack.start,
+        stack.arg_start, stack.arg_end, stack.env_start, stack.env_end,
+    )  # fmt: skip
+
+
 def _memory(proc: Process, start: int, end: int) -> bytes:
     """Guest memory as far as the program lets it be read."""
+    if end <= start:
+        return b""
     try:
         found: bytes = proc.mem.read_some(start, end - start)
     except GuestError:
@@ -45,7 +72,7 @@ def _memory(proc: Process, start: int, end: int) -> bytes:
 
 def cmdline(proc: Process) -> bytes:
     """The arguments, or what the program has written over them (fs/proc/base.c:get_mm_cmdline)."""
-    stack = proc.stack_info
+    stack = bounds(proc)
     if _memory(proc, stack.arg_end - 1, stack.arg_end) not in (b"", b"\0"):
         title = _memory(proc, stack.arg_start, min(stack.arg_start + _PAGE, stack.env_end))
         return title[: title.find(b"\0") + 1] or title
@@ -53,11 +80,12 @@ def cmdline(proc: Process) -> bytes:
 
 
 def environ(proc: Process) -> bytes:
-    return _memory(proc, proc.stack_info.env_start, proc.stack_info.env_end)
+    stack = bounds(proc)
+    return _memory(proc, stack.env_start, stack.env_end)
 
 
 def auxv(proc: Process) -> bytes:
-    vector: bytes = proc.stack_info.auxv
+    vector: bytes = proc.stack_info.auxv if proc.stack_info is not None else b""
     return vector
 
 
@@ -80,29 +108,29 @@ def _escaped(name: bytes) -> str:
 # -- stat, status ---------------------------------------------------------------------------------------------------------
 
 
-def _masks(proc: Process) -> tuple[int, int, int, int]:
-    """(pending, blocked, ignored, caught) signals, bit n-1 for signal n."""
+def _masks(proc: Process) -> tuple[int, int, int]:
+    """(blocked, ignored, caught) signals, bit n-1 for signal n."""
     signals = proc.signals
     ignored = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler == 1)
     caught = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler > 1)
-    return signals.pending, signals.mask, ignored, caught
+    return signals.mask, ignored, caught
 
 
 def stat(proc: Process) -> bytes:
-    now, plan, stack, system = usage(proc), proc.plan, proc.stack_info, proc.system
+    now, at, system = usage(proc), bounds(proc), proc.system
     user, kernel = (value // _TICK for value in system.cpu_times())
     host = host_proc.fields()
     terminal, foreground, flags, started, cpu = (
-        int(host[at - 3]) if len(host) > at - 3 else absent for at, absent in ((7, 0), (8, -1), (9, 0), (22, 0), (39, 0))
+        int(host[n - 3]) if len(host) > n - 3 else absent for n, absent in ((7, 0), (8, -1), (9, 0), (22, 0), (39, 0))
     )
     minor, major = system.usage()[4:6]
-    pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in _masks(proc))
+    pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in (proc.signals.thread.bits, *_masks(proc)))
     nice = system.nice()
     values = [
         "R", proc.ppid, system.pgid, system.session(), terminal, foreground, flags & ~_RANDOMIZE, minor, 0, major, 0, user, kernel, 0, 0,
         20 + nice, nice, 1, 0, started, now.total, now.rss // proc.space.page_size, limit(proc, 5)[0],
-        plan.start_code, plan.end_code, stack.start, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, 0, 0, 0, 0, 0,
-        plan.start_data, plan.end_data, proc.mm.start_brk, stack.arg_start, stack.arg_end, stack.env_start, stack.env_end, 0,
+        at.start_code, at.end_code, at.start_stack, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, 0, 0, 0, 0, 0,
+        at.start_data, at.end_data, proc.mm.start_brk, at.arg_start, at.arg_end, at.env_start, at.env_end, 0,
     ]  # fmt: skip
     return b"%d (%s) %s\n" % (proc.pid, proc.name, " ".join(map(str, values)).encode())
 
@@ -140,7 +168,8 @@ def _memory_rows(proc: Process) -> list[tuple[str, object]]:
 
 def status(proc: Process) -> bytes:
     system, host = proc.system, host_proc.rows("/proc/self/status")
-    pending, blocked, ignored, caught = _masks(proc)
+    blocked, ignored, caught = _masks(proc)
+    pending = proc.signals.thread, proc.signals.process
     groups = " ".join(map(str, system.groups)) + " "
     pid, uids, gids = proc.pid, [system.uid, *[system.euid] * 3], [system.gid, *[system.egid] * 3]
     cpus = sorted(system.cpus())
@@ -150,7 +179,8 @@ def status(proc: Process) -> bytes:
         ("Pid", proc.tid), ("PPid", proc.ppid), ("TracerPid", 0), ("Uid", "\t".join(map(str, uids))), ("Gid", "\t".join(map(str, gids))),
         ("FDSize", proc.files.capacity), ("Groups", groups), ("NStgid", pid), ("NSpid", proc.tid), ("NSpgid", system.pgid),
         ("NSsid", system.session()), ("Kthread", 0), *_memory_rows(proc), ("Threads", 1),
-        ("SigQ", f"0/{limit(proc, 11)[0]}"), ("SigPnd", f"{0:016x}"), ("ShdPnd", f"{pending:016x}"), ("SigBlk", f"{blocked:016x}"),
+        ("SigQ", f"{sum(queue.count() for queue in pending)}/{limit(proc, 11)[0]}"), ("SigPnd", f"{pending[0].bits:016x}"),
+        ("ShdPnd", f"{pending[1].bits:016x}"), ("SigBlk", f"{blocked:016x}"),
         ("SigIgn", f"{ignored:016x}"), ("SigCgt", f"{caught:016x}"),
         *[(name, host.get(name, f"{0:016x}")) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],
         ("NoNewPrivs", int(proc.no_new_privs)), ("Seccomp", 0), ("Seccomp_filters", 0),
@@ -214,21 +244,21 @@ def descriptor_info(proc: Process, fd: int, file: OpenFile) -> bytes:
 
 
 def oom_score_adj(proc: Process) -> bytes:
-    return b"%d\n" % proc.oom_score_adj
+    return b"%d\n" % proc.kept.oom_score_adj
 
 
 def set_oom_score_adj(proc: Process, data: bytes) -> None:
     value = number(data)
     if not -1000 <= value <= 1000:
         raise GuestError(Errno.EINVAL, f"{value} is not between -1000 and 1000")
-    if value < proc.oom_score_adj and proc.system.euid:
+    if value < proc.kept.oom_score_adj and proc.system.euid:
         raise GuestError(Errno.EACCES, "lowering it needs CAP_SYS_RESOURCE")
-    proc.oom_score_adj = value
+    proc.kept.oom_score_adj = value
 
 
 def oom_adj(proc: Process) -> bytes:
     """The old scale, -17 to 15 (fs/proc/base.c:oom_adj_read)."""
-    score = proc.oom_score_adj
+    score = proc.kept.oom_score_adj
     value = 15 if score == 1000 else int(score * 17 / 1000)
     return b"%d\n" % min(value, 15)
 
@@ -244,25 +274,25 @@ def oom_score(proc: Process) -> bytes:
     """How likely the process is to be killed for memory: its part of the system's memory, and the adjustment (mm/oom_kill.c)."""
     memory = proc.system.memory()
     total = (memory.get("MemTotal", 0) + memory.get("SwapTotal", 0)) // proc.space.page_size or 1
-    points = (usage(proc).rss + page_tables(proc)) // proc.space.page_size + proc.oom_score_adj * total // 1000
+    points = (usage(proc).rss + page_tables(proc)) // proc.space.page_size + proc.kept.oom_score_adj * total // 1000
     return b"%d\n" % max(0, (1000 + points * 1000 // total) * 2 // 3)
 
 
 def coredump_filter(proc: Process) -> bytes:
-    return b"%08x\n" % proc.coredump_filter
+    return b"%08x\n" % proc.kept.coredump_filter
 
 
 def set_coredump_filter(proc: Process, data: bytes) -> None:
-    proc.coredump_filter = number(data) & _FILTER
+    proc.kept.coredump_filter = number(data) & _FILTER
 
 
 def timer_slack(proc: Process) -> bytes:
-    return b"%d\n" % proc.timer_slack
+    return b"%d\n" % proc.kept.timer_slack
 
 
 def set_timer_slack(proc: Process, data: bytes) -> None:
     """0 is the value the program started with."""
-    proc.timer_slack = number(data) or _SLACK
+    proc.kept.timer_slack = number(data) or _SLACK
 
 
 def clear_refs(proc: Process, data: bytes) -> None:
@@ -271,7 +301,7 @@ def clear_refs(proc: Process, data: bytes) -> None:
     if not 1 <= value <= 5:
         raise GuestError(Errno.EINVAL, f"order {value}")
     if value == 5:
-        proc.peak_rss = 0
+        proc.kept.peak_rss, proc.kept.peak_known = 0, -1
         usage(proc)
 
 

@@ -49,11 +49,9 @@ class Reporter:
             except (OSError, ValueError):
                 self._write = None
 
-    def death(self, proc: Process, info: SignalInfo, undelivered: bool) -> None:
+    def death(self, proc: Process, info: SignalInfo) -> None:
         """The report after a fatal signal."""
         title = f"{name(info.signal)} ({DESCRIPTIONS.get(info.signal, 'real-time signal')})"
-        if undelivered:
-            title += "; the program has a handler for it, but this version of emuvm does not run signal handlers"
         if info.signal in _QUIET:
             self.line(f"the program was ended by {title}")
             return

@@ -21,3 +21,13 @@ class Request(NamedTuple):
     memory: int | None = None
     timeout: float | None = None
     maps: bool = False
+    strace: str | None = None
+    """Filter of a trace of system calls, '' for everything; see `tools.strace_filter`. None: no trace."""
+    strace_file: str | None = None
+    """Where the trace goes; None: stderr."""
+    strace_string: int = 32
+    """How many bytes of strings, and elements of arrays, a trace shows."""
+    trace_vma: str | None = None
+    """Where the changes of the address space go as JSON lines; '-': stderr. None: nowhere."""
+    kernel: str = ""
+    """Linux version whose rules the memory calls follow: '6.1', 'host'. '': emuvm's default."""

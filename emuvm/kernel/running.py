@@ -5,13 +5,14 @@ Owns: PATH search, the environment, the time limit, closing. Must not know how o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.boot import NotOpened, Options, boot
-from emuvm.kernel.host_run import Interrupter, TimeLimiter, environment, write_stderr
+from emuvm.kernel.host_run import TimeLimiter, environment, write_stderr
+from emuvm.kernel.host_signals import HostSignals
 from emuvm.kernel.request import Request
 from emuvm.mm.linux import INFINITY
 from emuvm_loaders import LoadError, printable
@@ -32,8 +33,8 @@ class Refused(Exception):
 
 
 @contextmanager
-def started(wanted: Request) -> Iterator[Process]:
-    """The process, ready to run; closed at the end. Refused."""
+def started(wanted: Request, begin: Callable[[Process], object] | None = None) -> Iterator[Process]:
+    """The process, ready to run; closed at the end. Refused. `begin`: as for `boot`; who traces hooks on there."""
     env = environment(wanted.environment)
     options = Options(
         root=wanted.root,
@@ -41,26 +42,30 @@ def started(wanted: Request) -> Iterator[Process]:
         allow_all=wanted.allow_all,
         adapter="regions" if wanted.engine == "regions" else "paged",
         memory=INFINITY if wanted.memory is None else wanted.memory,
+        kernel=wanted.kernel,
     )
-    proc = _boot(wanted, env, options)
-    watchers: list[Interrupter | TimeLimiter] = []
+    proc = _boot(wanted, env, options, begin)
+    watchers: list[HostSignals | TimeLimiter] = []
     try:
-        watchers.append(Interrupter(proc))
+        proc.host_signals = HostSignals(proc)
+        watchers.append(proc.host_signals)
         if wanted.timeout is not None:
             watchers.append(TimeLimiter(proc, wanted.timeout))
         yield proc
     finally:
         for watcher in reversed(watchers):
             watcher.cancel()
+        if proc.tracer is not None:
+            proc.tracer.exited(proc.ended)
         proc.close()
 
 
-def _boot(wanted: Request, env: list[bytes], options: Options) -> Process:
+def _boot(wanted: Request, env: list[bytes], options: Options, begin: Callable[[Process], object] | None) -> Process:
     argv = [text.encode(errors="surrogateescape") for text in (wanted.program, *wanted.args)]
     missing: NotOpened | None = None
     for path in _candidates(wanted.program, env):
         try:
-            return boot(path, argv, env, options, write_stderr)
+            return boot(path, argv, env, options, write_stderr, begin)
         except NotOpened as error:
             if error.errno not in (_ENOENT, _ENOTDIR):
                 raise Refused(path, error.reason, missing=False) from error

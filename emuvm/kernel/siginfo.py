@@ -5,6 +5,8 @@ Owns: SignalInfo. Must not know processes.
 
 from __future__ import annotations
 
+from typing import Any
+
 from emuvm.abi.tuples import NamedTuple
 
 
@@ -15,3 +17,8 @@ class SignalInfo(NamedTuple):
     code: int
     address: int | None = None
     why: str = ""
+    fields: bytes | None = None
+    """What siginfo_t holds behind its head. None: `address`; else the program's own pid and uid for SI_USER and SI_TKILL; else nothing."""
+    errno: int = 0
+    timer: Any = None
+    """The timer that sent it: it is told when the signal is taken."""

@@ -24,7 +24,7 @@ from emuvm.mm.guards import Guards
 from emuvm.mm.layout import GUARD_PAGES, Layout, next_region, place, start_gap
 from emuvm.mm.limits import INFINITY, Limits
 from emuvm.mm.pages import NoPages, Pages
-from emuvm.mm.rules import LOCKS, Kernel
+from emuvm.mm.rules import KERNEL, LOCKS, Kernel
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.totals import Totals
 from emuvm.mm.types import RIGHTS, Anon, File, Vma, VmFlag
@@ -74,6 +74,8 @@ class MapRequest(NamedTuple):
     """The file system aligns large mappings to large pages (thp_get_unmapped_area)."""
     has_file: bool = False
     vm_flags: int = 0
+    late: GuestError | None = None
+    """What the file system says to the mapping when the place has been cleared for it, which is not undone."""
 
 
 class LinuxMm:
@@ -90,7 +92,7 @@ class LinuxMm:
         layout: Layout | None = None,
         *,
         pages: Pages | None = None,
-        kernel: Kernel = (6, 18),
+        kernel: Kernel = KERNEL,
     ) -> None:
         self.space = space
         self.arch = arch
@@ -199,6 +201,10 @@ class LinuxMm:
                 self.areas.cut(addr)
                 self.areas.cut(addr + length)
             raise
+        if request.late is not None:
+            if replaced:
+                self.areas.remove(addr, addr + length)
+            raise request.late
         if backing is None:
             backing = Anon(addr)
         never = bool(flags & LOCKS and flags & rules.NEVER_LOCKED)
@@ -229,6 +235,9 @@ class LinuxMm:
 
     def check_fixed(self, addr: int, length: int) -> None:
         """get_unmapped_area for MAP_FIXED: ENOMEM, EINVAL, EPERM in this order."""
+        if addr > (1 << self.arch.bits) - 4096:
+            # The search returns the address, which then looks like an error number.
+            raise GuestError(-addr & (1 << self.arch.bits) - 1 if -addr & 0xFFF < 132 else Errno.ENOMEM, "beyond the address space")
         if addr > self.layout.task_size - length:
             raise GuestError(Errno.ENOMEM, "beyond the address space")
         if addr & self._mask:

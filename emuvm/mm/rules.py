@@ -24,6 +24,8 @@ STICKY = VmFlag.MAYBE_GUARD
 LOCKS = VmFlag.LOCKED | VmFlag.LOCKONFAULT
 Kernel = tuple[int, int]
 """A Linux version whose rules are followed."""
+KERNEL: Kernel = (6, 18)
+"""The newest whose rules are known."""
 
 
 def anon_of(vma: Vma) -> int:
@@ -91,9 +93,9 @@ def _name(backing: Any) -> bytes | None:
 
 def _alike(left: Vma, right: Vma) -> bool:
     """is_mergeable_vma for two neighbours."""
-    if left.end != right.start or left.prot != right.prot:
+    if left.end != right.start or left.prot != right.prot or (left.flags ^ right.flags) & ~STICKY:
         return False
-    return (left.flags == right.flags or not (left.flags ^ right.flags) & ~STICKY) and _continues(left, right)
+    return _continues(left, right)
 
 
 def _joins(target: int, source: int, kernel: Kernel) -> bool:

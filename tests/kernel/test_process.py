@@ -115,10 +115,12 @@ def test_a_fault_cannot_be_ignored(guest: Guest) -> None:
     assert guest.proc.run().shell == 139
 
 
-def test_a_handler_is_told_not_to_run(guest: Guest) -> None:
+def test_a_handler_is_entered(guest: Guest) -> None:
     assert action(guest, Signal.SIGUSR2, 0x4000) == 0
-    guest.call("kill", guest.proc.pid, Signal.SIGUSR2)
-    assert guest.proc.ended == ExitStatus(0, Signal.SIGUSR2) and "handler" in guest.proc.reporter.lines[-1]
+    guest.engine.set("rsp", BASE + 0x3000)
+    assert guest.call("kill", guest.proc.pid, Signal.SIGUSR2) == 0 and guest.proc.ended is None
+    assert guest.engine.get("rip") == 0x4000 and guest.engine.get("rdi") == Signal.SIGUSR2
+    assert guest.proc.mem.read_word(guest.engine.get("rsp")) == 0x1234, "it returns to the restorer"
 
 
 def test_signal_arguments(guest: Guest) -> None:

@@ -18,7 +18,7 @@ import pytest
 from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
 from emuvm.errors import GuestError
-from emuvm.kernel import filemap, hostfd, shmem
+from emuvm.kernel import filemap, files, hostfd, procfs_memory, shmem
 from emuvm.kernel.files import OpenFile
 from emuvm.kernel.registry import bind, find
 from emuvm.mm.layout import Layout
@@ -81,9 +81,10 @@ class Opened(OpenFile):
         self._kind, self._sealed = row["kind"], bool(row["sealed"])
         self.is_zero = self._kind == "zero"
         self.noexec = self._kind == "none"
-        self.places_itself = self._kind in ("disk", "zero")
+        self.is_regular = self._kind in ("memfd", "disk")
+        self.host_fd = row["fd"] if self._kind == "disk" else -1
         self.map_limit = (1 << 63) - 1 if self._kind in ("memfd", "disk") else (1 << 64) - 1
-        self._content: Any = Zero() if self.is_zero else Content(row["size"], row["inode"], places_itself=self.places_itself)
+        self._content: Any = Zero() if self.is_zero else Content(row["size"], row["inode"], places_itself=self._kind == "disk")
 
     def mappable(self) -> Any:
         if self._kind == "none":
@@ -231,9 +232,7 @@ def letters(flags: int) -> str:
     """VmFlags in the kernel's order."""
     found = _letters.get(flags)
     if found is None:
-        order = ("sh", "mr", "mw", "me", "ms", "gd", "pf", "gu", "lo", "io", "sr", "rr", "dc", "de", "lf", "ac", "nr", "ht", "sf", "wf", "dd",
-                 "mm", "hg", "nh", "mg", "dp", "sl")  # fmt: skip
-        found = _letters[flags] = "".join(name for name in order if flags & FLAGS[name])
+        found = _letters[flags] = "".join(name for name, flag in FLAGS.items() if flags & flag)
         assert not flags & ~sum(FLAGS.values()), f"flags {flags:#x} have no letters"
     return found
 
@@ -285,6 +284,8 @@ def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shared objects without memory of the host."""
     monkeypatch.setattr(shmem, "SharedMemory", Shared)
     monkeypatch.setattr(filemap, "SharedMemory", Shared)
+    monkeypatch.setattr(files, "filesystem", lambda fd: min(files.SYNCHRONOUS) if fd >= 0 else 0)
+    monkeypatch.setattr(procfs_memory, "remember_peak", lambda proc: None)
     monkeypatch.setattr(hostfd, "fdatasync", lambda fd: None)
 
 

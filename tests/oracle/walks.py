@@ -76,9 +76,13 @@ class Walk:
     seed: int
     count: int
     kept: tuple[int, ...] | None = None
+    portable: bool = False
+    """Without what differs between CPUs."""
 
     def words(self) -> list[str]:
-        return [self.mode, str(self.seed), str(self.count), *([] if self.kept is None else [listing(self.kept)])]
+        words = ["portable"] if self.portable else []
+        words += [self.mode, str(self.seed), str(self.count)]
+        return words if self.kept is None else [*words, listing(self.kept)]
 
     def operations(self) -> tuple[int, ...]:
         return tuple(range(self.count)) if self.kept is None else self.kept
@@ -240,7 +244,7 @@ def kind(operation: str) -> str:
     words = operation.split()
     if words[0] == "of":
         return "mmap file"
-    return f"madvise {words[3]}" if words[0] == "madvise" and len(words) > 3 else words[0]
+    return f"madvise {words[words.index('advice') + 1]}" if words[0] == "madvise" and "advice" in words else words[0]
 
 
 def shrink(walk: Walk, found: Difference, check: Callable[[Walk], Difference | None], tries: int = 200) -> tuple[Walk, Difference]:

@@ -18,6 +18,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfs, procfs
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.fs import inner, resolve
+from emuvm.kernel.sys.io import too_big
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -28,10 +29,10 @@ _KEEP = 0xFFFF_FFFF
 
 
 def _outside_proc(proc: Process, path: bytes) -> bytes:
-    """An absolute path that is to be changed; EACCES in the guest's own /proc directory."""
+    """An absolute path that is to be changed; EPERM in the guest's own /proc."""
     where, name = procfs.locate(proc, path, follow=False)
     if name is not None:
-        raise GuestError(Errno.EACCES, "/proc/self cannot be changed")
+        raise GuestError(Errno.EPERM, "/proc cannot be changed")
     return where
 
 
@@ -326,6 +327,9 @@ def truncate(proc: Process, path: bytes, length: int) -> int:
         if node.kind != Mode.S_IFREG:
             raise GuestError(Errno.EINVAL, "not a regular file")
         proc.fs.changing(node.fd, where)
+        limit = proc.files.size_limit
+        if limit is not None and node.info.st_size < length > limit:
+            raise too_big(proc)
         hostfs.truncate(node.fd, length)
     return 0
 

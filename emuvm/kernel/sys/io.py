@@ -18,6 +18,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.siginfo import SignalInfo
+from emuvm.kernel.signal_restart import Interrupted
 from emuvm.kernel.usermem import MAX_RW_COUNT, READ, WRITE, Deferred
 
 if TYPE_CHECKING:
@@ -91,9 +92,13 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
         raise GuestError(Errno.EISDIR, "a directory")
     usable = _usable(proc, buffers, WRITE)
     if usable < wanted:
+        if file.consumes:
+            _scatter(proc, _first(buffers, usable), file.read(wanted))
+            raise GuestError(Errno.EFAULT, "nothing of the buffer can be written")
         usable = _limited(proc, file, usable, offset)
     if not usable and wanted:
         return 0
+    _ready(proc, file, Poll.POLLIN)
     if flags:
         data = hostfd.preadv(file.host_fd, usable, -1 if offset is None else offset, flags)
     else:
@@ -105,6 +110,7 @@ def _limited(proc: Process, file: OpenFile, usable: int, offset: int | None) -> 
     """How much may leave a file when the buffer has bad pages behind `usable` bytes; 0 when the file is at its end, else EFAULT."""
     if file.is_pipe and offset is None:
         if not file.status() & Open.O_NONBLOCK:
+            _ready(proc, file, Poll.POLLIN)
             hostfd.wait([(file.host_fd, Poll.POLLIN)], None)
         present = hostfd.available(file.host_fd)
         if not present:
@@ -143,9 +149,16 @@ def room(proc: Process, file: OpenFile, length: int, offset: int | None, append:
     return file.admit(position, length)
 
 
+def check_size(proc: Process, file: OpenFile, length: int) -> None:
+    """inode_newsize_ok: EFBIG with SIGXFSZ when the file would grow beyond RLIMIT_FSIZE."""
+    limit = proc.files.size_limit
+    if limit is not None and limit < length and file.is_regular and length > file.stat().size:
+        raise too_big(proc)
+
+
 def too_big(proc: Process) -> GuestError:
     """What a file beyond RLIMIT_FSIZE earns."""
-    proc.kill(SignalInfo(Signal.SIGXFSZ, 0))
+    proc.kill(SignalInfo(Signal.SIGXFSZ, 0), thread=True)
     return GuestError(Errno.EFBIG, "beyond RLIMIT_FSIZE")
 
 
@@ -155,6 +168,8 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     if file.discards:
         for address, length in buffers:
             proc.mem.access_ok(address, length)
+        if file.is_full:
+            raise GuestError(Errno.ENOSPC, "full")
         return wanted
     if file.guarded or proc.files.size_limit is not None:
         wanted = room(proc, file, wanted, offset, bool(flags & Fd.RWF_APPEND))
@@ -172,10 +187,10 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     if offset is not None:
         return file.pwrite(data, offset)
     try:
-        return file.write(data)
+        return file.write(data) if file.prompt or proc.wake is None else _write_in_parts(proc, file, data)
     except GuestError as error:
         if error.errno == Errno.EPIPE:
-            proc.kill(SignalInfo(Signal.SIGPIPE, 0))
+            proc.kill(SignalInfo(Signal.SIGPIPE, 0), thread=True)
         raise
 
 
@@ -186,6 +201,34 @@ def _first(buffers: Buffers, count: int) -> Buffers:
         cut.append((address, min(length, count)))
         count -= cut[-1][1]
     return cut
+
+
+def _ready(proc: Process, file: OpenFile, events: int) -> None:
+    """Where a host's call may wait, wait so that signals end it: Interrupted."""
+    if not file.prompt and proc.wake is not None and file.host_fd >= 0 and not file.status() & Open.O_NONBLOCK:
+        from emuvm.kernel.waiting import ready
+
+        ready(proc, file.host_fd, events)
+
+
+def _write_in_parts(proc: Process, file: OpenFile, data: bytes) -> int:
+    """To what may be full: a pipe that is ready takes a page without waiting. A signal ends it with what is written so far."""
+    if file.status() & Open.O_NONBLOCK:
+        return file.write(data)
+    done = 0
+    while True:
+        try:
+            _ready(proc, file, Poll.POLLOUT)
+            count = file.write(data[done : done + _PIPE_PAGE])
+        except (Interrupted, GuestError) as error:
+            if not done:
+                raise
+            if isinstance(error, GuestError) and error.errno == Errno.EPIPE:
+                proc.kill(SignalInfo(Signal.SIGPIPE, 0), thread=True)
+            return done
+        done += count
+        if done >= len(data) or not count:
+            return done
 
 
 def _one(address: int, length: int) -> Buffers:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emuvm.abi.controls import Prctl
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags_mm import Map, Memory, Prot, map_for, mcl_for, prot_for
+from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, mcl_for, prot_for
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
 from emuvm.mm.layout import HUGE
@@ -26,6 +26,8 @@ _F = TypeVar("_F", bound=Callable[..., int])
 _bits: dict[str, tuple[type[Map], type[Prot]]] = {}
 _TAGGED = frozenset(("arm64",))
 """Architectures whose kernel strips the top byte off the addresses of all calls but mmap."""
+_MUCH = 1 << 20
+"""From this many bytes on it is noted how much memory was in use before it goes."""
 
 
 def _untagged(proc: Process, addr: int) -> int:
@@ -105,14 +107,14 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         low_2g=bool(flags & bits.MAP_32BIT),
         above_4g=bool(flags & bits.MAP_ABOVE4G),
         locked=bool(flags & bits.MAP_LOCKED),
-        populate=flags & (bits.MAP_POPULATE | bits.MAP_NONBLOCK) == bits.MAP_POPULATE,
         vm_flags=VmFlag.SYNC if flags & bits.MAP_SYNC else 0,
+        populate=flags & (bits.MAP_POPULATE | bits.MAP_NONBLOCK) == bits.MAP_POPULATE,
     )
     if file is not None:
         return _map_file(proc, bits, file, request, flags, offset)
     if kind == bits.MAP_PRIVATE:
         return proc.mm.mmap(request)
-    if kind == Memory.MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
+    if kind == MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
         extra = VmFlag.DROPPABLE | VmFlag.NORESERVE | VmFlag.WIPEONFORK | VmFlag.DONTDUMP
         request = request._replace(vm_flags=request.vm_flags | extra)
         return proc.mm.mmap(request._replace(open_backing=_not_droppable) if flags & bits.MAP_LOCKED or growsdown else request)
@@ -134,21 +136,19 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         refusal = _type_refusal(bits, flags)
         if refusal is None and flags & bits.MAP_GROWSDOWN:
             refusal = GuestError(Errno.EINVAL, "huge pages do not grow")
-        elif refusal is None and proc.mm.deny_write_exec and prot & 6 == 6:
-            refusal = GuestError(Errno.EACCES, "writable and executable")
-        if refusal is None and fixed and replace:
-            # The file system is asked after the place has been cleared, and that is not undone.
-            proc.mm.unmap(addr, addr + length)
-        raise refusal or GuestError(Errno.ENOMEM, "no huge pages")
+        if refusal is not None:
+            raise refusal
+        return Backed(None)
 
     replace, locked = not flags & bits.MAP_FIXED_NOREPLACE, bool(flags & bits.MAP_LOCKED)
-    return proc.mm.mmap(MapRequest(addr, length, 0, fixed=fixed, replace=replace, locked=locked, open_backing=nothing))
+    late = GuestError(Errno.ENOMEM, "no huge pages")
+    return proc.mm.mmap(MapRequest(addr, length, prot, fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
 
 
-def _type_refusal(bits: type[Map], flags: int) -> GuestError | None:
-    """What is wrong with the type of a file mapping."""
+def _type_refusal(bits: type[Map], flags: int, also: int = 0) -> GuestError | None:
+    """What is wrong with the type of a file mapping. `also`: flags that the file system knows."""
     kind = flags & bits.MAP_TYPE
-    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE):
+    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE | also):
         return GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
     if kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
         return GuestError(Errno.EINVAL, f"mapping type {kind}")
@@ -170,8 +170,11 @@ def _shared_anonymous(proc: Process, right_kind: bool, request: MapRequest) -> B
 def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, flags: int, offset: int) -> int:
     """A mapping of an open file: what the file has to say comes after the address is settled."""
     from emuvm.kernel.filemap import file_mapping
+    from emuvm.kernel.files import PLACING, SYNCHRONOUS, filesystem
 
-    mask, refusal = proc.space.page_size - 1, _type_refusal(bits, flags)
+    mask = proc.space.page_size - 1
+    where = filesystem(file.host_fd) if flags & bits.MAP_SYNC or request.length >= HUGE else 0
+    refusal = _type_refusal(bits, flags, bits.MAP_SYNC if where in SYNCHRONOUS else 0)
 
     def open_backing() -> Backed:
         found = file_mapping(
@@ -180,8 +183,9 @@ def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, fl
         return Backed(File(found.file, offset), found.may, found.shared)
 
     growsdown = request.growsdown
-    aligned = getattr(file, "places_itself", False) and not (file.is_zero and request.shared)
-    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned)
+    aligned = (where in PLACING and file.is_regular) or (file.is_zero and not request.shared)
+    late = GuestError(Errno.EOPNOTSUPP, "MAP_SYNC is for memory devices") if flags & bits.MAP_SYNC and where in SYNCHRONOUS else None
+    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned, late=late)
     return proc.mm.mmap(wanted)
 
 
@@ -190,7 +194,7 @@ def _legacy(bits: type[Map]) -> int:
     return (
         bits.MAP_FIXED | bits.MAP_ANONYMOUS | bits.MAP_DENYWRITE | bits.MAP_EXECUTABLE | bits.MAP_UNINITIALIZED | bits.MAP_GROWSDOWN
         | bits.MAP_LOCKED | bits.MAP_NORESERVE | bits.MAP_POPULATE | bits.MAP_NONBLOCK | bits.MAP_STACK | bits.MAP_HUGETLB
-        | bits.MAP_32BIT | bits.MAP_ABOVE4G | bits.MAP_HUGE_MASK << bits.MAP_HUGE_SHIFT
+        | bits.MAP_32BIT | bits.MAP_ABOVE4G | (21 | 30) << bits.MAP_HUGE_SHIFT
     )  # fmt: skip
 
 
@@ -204,6 +208,8 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
         raise GuestError(Errno.EINVAL, "rights are not changed")
 
     def again(vma: Vma, start: int, size: int, offset: int) -> None:
+        if offset + size >= 1 << 63:
+            raise GuestError(Errno.EOVERFLOW, "no file is so long")
         may = vma.flags >> 4 & 7
         proc.mm.mmap(
             MapRequest(
@@ -216,12 +222,21 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
     return 0
 
 
+def _before_it_goes(proc: Process, length: int) -> None:
+    """Let the peak of memory in use be noted where it may be left."""
+    if length >= _MUCH:
+        from emuvm.kernel.procfs_memory import remember_peak
+
+        remember_peak(proc)
+
+
 # -- munmap, mprotect, mremap, brk ------------------------------------------------------------------------------------------
 
 
 @syscall("munmap", "ptr size")
 @enomem
 def munmap(proc: Process, addr: int, length: int) -> int:
+    _before_it_goes(proc, length)
     proc.mm.munmap(_untagged(proc, addr), length)
     return 0
 
@@ -315,6 +330,7 @@ def brk(proc: Process, value: int) -> int:
 def madvise(proc: Process, addr: int, length: int, advice: int) -> int:
     from emuvm.mm.advice import madvise as advise
 
+    _before_it_goes(proc, length)
     advise(proc.mm, _untagged(proc, addr), length, advice)
     return 0
 
@@ -408,15 +424,4 @@ def mseal(proc: Process, addr: int, length: int, flags: int) -> int:
     if proc.arch.bits != 64 or proc.mm.kernel < (6, 10):
         raise GuestError(Errno.ENOSYS, "no mseal")
     seal(proc.mm, _untagged(proc, addr), length, flags)
-    return 0
-
-
-@syscall("membarrier", "int uint int", level="partial", note="one thread: every barrier is already there", pure=True)
-def membarrier(proc: Process, command: int, flags: int, cpu: int) -> int:
-    if flags:
-        raise GuestError(Errno.EINVAL, "flags")
-    if command == 0:
-        return 0x1F
-    if command not in (1, 2, 4, 8, 16):
-        raise GuestError(Errno.EINVAL, f"command {command}")
     return 0

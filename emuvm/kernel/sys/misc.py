@@ -5,13 +5,15 @@ Must not know the host: `proc.system` tells.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from emuvm.abi.controls import Clock, Futex, Random
+from emuvm.abi.controls import Clock, Futex, Prctl, Random
 from emuvm.abi.errno import Errno
 from emuvm.abi.structs import Sysinfo, Utsname, pack_sysinfo, pack_utsname
 from emuvm.errors import GuestError
 from emuvm.kernel.registry import syscall
+from emuvm.kernel.signal_restart import Interrupted, Restart
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -41,8 +43,32 @@ def getrandom(proc: Process, to: int, length: int, flags: int) -> int:
 
 @syscall("uname", "ptr")
 def uname(proc: Process, to: int) -> int:
-    names = proc.system.uname()
-    proc.mem.write(to, pack_utsname(Utsname(*names, proc.arch.machine, proc.system.domain())))
+    system, node, release, version = proc.system.uname()
+    machine = proc.arch.machine
+    if proc.personality & Prctl.UNAME26:
+        release = _old_release(release)
+    if proc.personality & Prctl.PER_MASK == Prctl.PER_LINUX32:
+        machine = _COMPAT_MACHINES.get(proc.arch.name, machine)
+    proc.mem.write(to, pack_utsname(Utsname(system, node, release, version, machine, proc.system.domain())))
+    return 0
+
+
+_COMPAT_MACHINES = {"x86_64": "i686", "arm64": "armv8l"}
+
+
+def _old_release(release: str) -> str:
+    """The release that programs see which cannot take a version above 2.6 (kernel/sys.c:override_release)."""
+    numbers = re.match(r"\d*(?:\.\d*){0,2}", release)
+    assert numbers is not None
+    patchlevel = int((numbers.group().split(".") + ["0"])[1] or 0)
+    return f"2.6.{patchlevel + 60}{release[numbers.end() :]}"
+
+
+@syscall("getcpu", "ptr ptr ptr", pure=True)
+def getcpu(proc: Process, cpu: int, node: int, cache: int) -> int:
+    for address, value in zip((cpu, node), proc.system.processor(), strict=True):
+        if address:
+            proc.mem.write_u32(address, value)
     return 0
 
 
@@ -79,14 +105,30 @@ def futex(proc: Process, at: int, operation: int, value: int, timeout: int, seco
 
 
 def _wait(proc: Process, at: int, operation: int, value: int, timeout: int) -> int:
-    from emuvm.kernel.sys.time import read_timespec, sleep
+    from emuvm.kernel.sys.time import read_timespec
 
     wait = read_timespec(proc, timeout) if timeout else None
     if proc.mem.read_u32(at) != value:
         raise GuestError(Errno.EAGAIN, "the value has changed")
     if wait is None:
-        raise GuestError(Errno.EDEADLK, "the only thread would wait for ever")
+        if proc.wake is None:
+            raise GuestError(Errno.EDEADLK, "the only thread would wait for ever")
+        return _sleep(proc, None)
     if operation & Futex.FUTEX_CMD_MASK == Futex.FUTEX_WAIT_BITSET:
         wait -= proc.system.clock(Clock.CLOCK_REALTIME if operation & Futex.FUTEX_CLOCK_REALTIME else Clock.CLOCK_MONOTONIC)
-    sleep(proc, wait)
+    return _sleep(proc, proc.system.monotonic_ns() + wait)
+
+
+def _sleep(proc: Process, until: int | None) -> int:
+    """Nobody wakes the only thread: the time ends the wait, or a signal. With a time the call goes on with what is left of it."""
+    if until is None:
+        from emuvm.kernel.waiting import wait
+
+        while wait(proc, {}, None) is not None:
+            continue
+        raise Interrupted(Restart.UNLESS_TOLD)
+    from emuvm.kernel.sys.time import sleep_until
+
+    if not sleep_until(proc, until):
+        raise Interrupted(Restart.REST, lambda: _sleep(proc, until))
     raise GuestError(Errno.ETIMEDOUT, "nobody woke the thread")

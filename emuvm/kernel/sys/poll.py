@@ -1,22 +1,24 @@
 """Waiting for descriptors: poll, ppoll, select, pselect6.
 
 Must not know what the descriptors are. Regular files, directories and made-up files are always ready. A wait ends with
-TimeLimit when the run's time is over. The signal masks of ppoll and pselect6 are checked and not used: no handler runs.
-Sources: fs/select.c.
+TimeLimit when the run's time is over, and with Interrupted when a signal is due. Sources: fs/select.c.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Poll, poll_for
+from emuvm.abi.sigframes import sigset_size, unpack_sigset
 from emuvm.abi.structs import POLLFD_SIZE, pack_pollfd, pack_timespec, timespec_size, unpack_pollfds, unpack_timespec
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.dispatch import TimeLimit
 from emuvm.kernel.registry import syscall
-from emuvm.kernel.sys.time import read_timespec, sleep
+from emuvm.kernel.signal_restart import Interrupted, Restart
+from emuvm.kernel.sys.time import read_timespec, sleep_until
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -34,8 +36,11 @@ def _convert(events: int, source: type[Poll], target: type[Poll]) -> int:
     return sum(getattr(target, name) for name in _NAMES if events & getattr(source, name))
 
 
-def wait(proc: Process, wanted: list[tuple[int, int]], nanoseconds: int | None) -> list[int]:
-    """poll(2) on guest descriptors with generic event bits: the revents, in order. Negative descriptors are left out."""
+def wait(proc: Process, wanted: list[tuple[int, int]], until: int | None) -> list[int]:
+    """poll(2) on guest descriptors with generic event bits: the revents, in order. Negative descriptors are left out.
+
+    `until` is a monotonic time in nanoseconds, or None. Interrupted (UNHANDLED) when a signal comes first.
+    """
     ready = [0] * len(wanted)
     hosts: dict[int, int] = {}
     for i, (fd, events) in enumerate(wanted):
@@ -51,20 +56,27 @@ def wait(proc: Process, wanted: list[tuple[int, int]], nanoseconds: int | None) 
         else:
             hosts[file.host_fd] = hosts.get(file.host_fd, 0) | events
     if any(ready):
-        nanoseconds = 0
-    found = _wait(proc, hosts, nanoseconds)
+        until = 0
+    found = _wait(proc, hosts, until)
     for i, (fd, events) in enumerate(wanted):
         if fd >= 0 and not ready[i]:
             ready[i] = found.get(proc.files.opened(fd).host_fd, 0) & (events | _ALWAYS)
     return ready
 
 
-def _wait(proc: Process, hosts: dict[int, int], nanoseconds: int | None) -> dict[int, int]:
+def _wait(proc: Process, hosts: dict[int, int], until: int | None) -> dict[int, int]:
     """On host descriptors; TimeLimit at the run's deadline."""
-    if not hosts and nanoseconds is not None:
-        sleep(proc, nanoseconds)
+    if proc.wake is not None or proc.signals.due:
+        from emuvm.kernel.waiting import wait as wait_or_signal
+
+        ready = wait_or_signal(proc, hosts, until)
+        if ready is None:
+            raise Interrupted(Restart.UNHANDLED)
+        return ready
+    if not hosts and until is not None:
+        sleep_until(proc, until)
         return {}
-    seconds = None if nanoseconds is None else nanoseconds / _SECOND
+    seconds = None if until is None else max(0.0, (until - proc.system.monotonic_ns()) / _SECOND)
     over = False
     if proc.deadline is not None:
         left = max(0.0, proc.deadline - proc.system.monotonic())
@@ -76,48 +88,91 @@ def _wait(proc: Process, hosts: dict[int, int], nanoseconds: int | None) -> dict
     return found
 
 
-def _poll(proc: Process, at: int, count: int, nanoseconds: int | None) -> int:
+def _until(proc: Process, nanoseconds: int | None) -> int | None:
+    return None if nanoseconds is None else proc.system.monotonic_ns() + nanoseconds
+
+
+def _poll(proc: Process, at: int, count: int, until: int | None) -> int:
     if count > proc.files.limit:
         raise GuestError(Errno.EINVAL, f"{count} descriptors")
     bits = poll_for(proc.arch.name)
     asked = unpack_pollfds(proc.arch, proc.mem.read(at, count * POLLFD_SIZE))
     proc.mem.check(at, count * POLLFD_SIZE, 2)
-    ready = wait(proc, [(fd, _convert(events, bits, Poll)) for fd, events in asked], nanoseconds)
+    ready = wait(proc, [(fd, _convert(events, bits, Poll)) for fd, events in asked], until)
     answers = [pack_pollfd(proc.arch, fd, events, _convert(got, Poll, bits)) for (fd, events), got in zip(asked, ready, strict=True)]
     proc.mem.write(at, b"".join(answers))
     return sum(1 for got in ready if got)
 
 
+def _poll_on(proc: Process, at: int, count: int, until: int | None) -> int:
+    try:
+        return _poll(proc, at, count, until)
+    except Interrupted:
+        raise Interrupted(Restart.REST, lambda: _poll_on(proc, at, count, until)) from None
+
+
 @syscall("poll", "ptr uint int")
 def poll(proc: Process, at: int, count: int, milliseconds: int) -> int:
-    return _poll(proc, at, count, None if milliseconds < 0 else milliseconds * 1_000_000)
+    return _poll_on(proc, at, count, _until(proc, None if milliseconds < 0 else milliseconds * 1_000_000))
 
 
-def _mask(proc: Process, at: int, size: int) -> None:
-    if at:
-        if size != 8:
-            raise GuestError(Errno.EINVAL, f"a signal set has 8 bytes, not {size}")
-        proc.mem.read(at, 8)
-
-
-def _remember(proc: Process, at: int, nanoseconds: int | None, began: float) -> None:
-    """Linux writes the time that is left; a caller who cannot be written to is not told (fs/select.c:poll_select_finish)."""
-    if at and nanoseconds is not None:
-        left = max(0, nanoseconds - int((proc.system.monotonic() - began) * _SECOND))
-        try:
-            proc.mem.write(at, pack_timespec(proc.arch, left // _SECOND, left % _SECOND))
-        except GuestError:
-            return
-
-
-@syscall("ppoll", "ptr uint ptr ptr size", level="partial", note="the signal mask has no effect")
-def ppoll(proc: Process, at: int, count: int, timeout: int, mask: int, size: int) -> int:
-    nanoseconds = read_timespec(proc, timeout) if timeout else None
-    _mask(proc, mask, size)
-    began = proc.system.monotonic()
-    done = _poll(proc, at, count, nanoseconds)
-    _remember(proc, timeout, nanoseconds, began)
+def _masked(proc: Process, at: int, size: int, work: Callable[[], int]) -> int:
+    """With the signal mask at `at`, if any; an interrupted call leaves it in force until the signal is taken."""
+    if not at:
+        return work()
+    if size != sigset_size(proc.arch):
+        raise GuestError(Errno.EINVAL, f"signal sets of {size} bytes")
+    mask, state = unpack_sigset(proc.arch, proc.mem.read(at, size)), proc.signals
+    before = state.saved_mask = state.mask
+    if proc.host_signals is not None:
+        proc.host_signals.attend(mask)
+    state.set_mask(mask)
+    try:
+        done = work()
+    except Interrupted:
+        raise
+    except BaseException:
+        state.saved_mask = None
+        state.set_mask(before)
+        raise
+    state.saved_mask = None
+    state.set_mask(before)
     return done
+
+
+def _remember(proc: Process, at: int, until: int | None, work: Callable[[], int], unit: int = 1) -> int:
+    """Do the work, then store the time that is left, which Linux does: then an interrupted call can go on with it.
+
+    A caller who cannot be written to is not told, but his call cannot go on (fs/select.c:poll_select_finish).
+    """
+    if until is None:
+        return work()
+    try:
+        done = work()
+    except Interrupted:
+        if not _store_left(proc, at, until, unit):
+            mask, proc.signals.saved_mask = proc.signals.saved_mask, None
+            if mask is not None:
+                proc.signals.set_mask(mask)
+            raise GuestError(Errno.EINTR, "the time left cannot be stored") from None
+        raise
+    _store_left(proc, at, until, unit)
+    return done
+
+
+def _store_left(proc: Process, at: int, until: int, unit: int) -> bool:
+    left = max(0, until - proc.system.monotonic_ns())
+    try:
+        proc.mem.write(at, pack_timespec(proc.arch, left // _SECOND, left % _SECOND // unit))
+    except GuestError:
+        return False
+    return True
+
+
+@syscall("ppoll", "ptr uint ptr ptr size")
+def ppoll(proc: Process, at: int, count: int, timeout: int, mask: int, size: int) -> int:
+    until = _until(proc, read_timespec(proc, timeout) if timeout else None)
+    return _remember(proc, timeout, until, lambda: _masked(proc, mask, size, lambda: _poll(proc, at, count, until)))
 
 
 def _read_set(proc: Process, at: int, count: int) -> set[int]:
@@ -149,7 +204,7 @@ def _write_set(proc: Process, at: int, count: int, numbers: set[int]) -> None:
     proc.mem.write(at, b"".join(value.to_bytes(word, order) for value in words))  # type: ignore[arg-type]
 
 
-def _select(proc: Process, count: int, at: tuple[int, int, int], nanoseconds: int | None) -> int:
+def _select(proc: Process, count: int, at: tuple[int, int, int], until: int | None) -> int:
     if count < 0:
         raise GuestError(Errno.EINVAL, f"{count} descriptors")
     count = min(count, proc.files.capacity)
@@ -161,7 +216,7 @@ def _select(proc: Process, count: int, at: tuple[int, int, int], nanoseconds: in
             proc.files.opened(fd)
             wanted[fd] = wanted.get(fd, 0) | bits
     order = sorted(wanted)
-    ready = dict(zip(order, wait(proc, [(fd, wanted[fd]) for fd in order], nanoseconds), strict=True))
+    ready = dict(zip(order, wait(proc, [(fd, wanted[fd]) for fd in order], until), strict=True))
     total = 0
     for address, numbers, bits in zip(at, sets, (_READ, _WRITE, Poll.POLLPRI), strict=True):
         hit = {fd for fd in numbers if ready[fd] & bits}
@@ -179,24 +234,19 @@ def select(proc: Process, count: int, read: int, write: int, other: int, timeout
         if seconds < 0 or micro < 0:
             raise GuestError(Errno.EINVAL, f"{seconds} s and {micro} us")
         nanoseconds = min(seconds * _SECOND + micro * 1000, (1 << 62) - 1)
-    began = proc.system.monotonic()
-    done = _select(proc, count, (read, write, other), nanoseconds)
-    if timeout and nanoseconds is not None:
-        left = max(0, nanoseconds - int((proc.system.monotonic() - began) * _SECOND))
-        try:
-            proc.mem.write(timeout, pack_timespec(proc.arch, left // _SECOND, left % _SECOND // 1000))
-        except GuestError:
-            pass
-    return done
+    until = _until(proc, nanoseconds)
+    return _remember(proc, timeout, until, lambda: _select(proc, count, (read, write, other), until), 1000)
 
 
-@syscall("pselect6", "int ptr ptr ptr ptr ptr", level="partial", note="the signal mask has no effect")
+@syscall("pselect6", "int ptr ptr ptr ptr ptr")
 def pselect6(proc: Process, count: int, read: int, write: int, other: int, timeout: int, mask: int) -> int:
-    nanoseconds = read_timespec(proc, timeout) if timeout else None
+    at = size = 0
     if mask:
         word = proc.arch.bits // 8
-        _mask(proc, proc.mem.read_word(mask), proc.mem.read_word(mask + word))
-    began = proc.system.monotonic()
-    done = _select(proc, count, (read, write, other), nanoseconds)
-    _remember(proc, timeout, nanoseconds, began)
-    return done
+        at, size = proc.mem.read_word(mask), proc.mem.read_word(mask + word)
+    until = _until(proc, read_timespec(proc, timeout) if timeout else None)
+
+    def work() -> int:
+        return _select(proc, count, (read, write, other), until)
+
+    return _remember(proc, timeout, until, lambda: _masked(proc, at, size, work))

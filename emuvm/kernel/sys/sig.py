@@ -1,7 +1,6 @@
 """The signal system calls.
 
-Owns: signal state as programs set it, and sending signals to oneself. Must not know how a signal ends a process. Handlers
-are recorded but not run in this version. Sources: kernel/signal.c.
+Owns: their arguments, and sending signals to oneself. Must not know how a signal is taken. Sources: kernel/signal.c.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.sigframes import (
-    StackT,
+    SIGINFO_SIZE,
     pack_sigaction,
     pack_sigset,
     pack_stack_t,
@@ -18,20 +17,37 @@ from emuvm.abi.sigframes import (
     sigset_size,
     stack_t_size,
     unpack_sigaction,
+    unpack_siginfo,
     unpack_sigset,
     unpack_stack_t,
-)  # fmt: skip
-from emuvm.abi.signals import NSIG, SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, Code, Signal
+)
+from emuvm.abi.signals import (
+    NSIG,
+    SA_KNOWN,
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_SETMASK,
+    SIG_UNBLOCK,
+    SIGRTMIN,
+    SS_AUTODISARM,
+    UNBLOCKABLE,
+    Code,
+    Signal,
+)
+from emuvm.abi.structs import timespec_size, unpack_timespec
 from emuvm.errors import GuestError
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.siginfo import SignalInfo
+from emuvm.kernel.signal_restart import Interrupted, Restart
+from emuvm.kernel.signals import minimum_stack
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
-_UNBLOCKABLE = 1 << (Signal.SIGKILL - 1) | 1 << (Signal.SIGSTOP - 1)
-_MINSIGSTKSZ = 2048
-_NOT_RUN = "handlers are recorded, but not run: a caught signal ends the program"
+_SECOND = 1_000_000_000
+_BILLION_YEARS = 1 << 62
+_PENDING_LIMIT = 11
+"""RLIMIT_SIGPENDING."""
 
 
 def _size(proc: Process, size: int) -> None:
@@ -39,7 +55,12 @@ def _size(proc: Process, size: int) -> None:
         raise GuestError(Errno.EINVAL, f"signal sets of {size} bytes")
 
 
-@syscall("rt_sigaction", "int ptr ptr size", level="partial", note=_NOT_RUN)
+def _read_set(proc: Process, at: int, size: int) -> int:
+    _size(proc, size)
+    return unpack_sigset(proc.arch, proc.mem.read(at, size)) & ~UNBLOCKABLE
+
+
+@syscall("rt_sigaction", "int ptr ptr size")
 def rt_sigaction(proc: Process, signal: int, new: int, old: int, size: int) -> int:
     _size(proc, size)
     action = unpack_sigaction(proc.arch, proc.mem.read(new, sigaction_size(proc.arch))) if new else None
@@ -48,13 +69,19 @@ def rt_sigaction(proc: Process, signal: int, new: int, old: int, size: int) -> i
     state = proc.signals
     before = state.actions.get(signal)
     if action is not None:
-        state.actions[signal] = action._replace(mask=action.mask & ~_UNBLOCKABLE)
-        if action.handler == SIG_IGN:
-            state.pending &= ~(1 << (signal - 1))
+        state.set_action(signal, action._replace(mask=action.mask & ~UNBLOCKABLE, flags=action.flags & SA_KNOWN))
+        if action.handler != SIG_DFL:
+            _attend(proc, 1 << signal - 1)
     if old:
         blank = bytes(sigaction_size(proc.arch))
         proc.mem.write(old, blank if before is None else pack_sigaction(proc.arch, before))
     return 0
+
+
+def _attend(proc: Process, mask: int) -> None:
+    """Signals that do not simply end the program any more: those from other processes shall reach it."""
+    if proc.host_signals is not None:
+        proc.host_signals.attend(mask)
 
 
 @syscall("rt_sigprocmask", "int ptr ptr size")
@@ -63,19 +90,18 @@ def rt_sigprocmask(proc: Process, how: int, new: int, old: int, size: int) -> in
     state = proc.signals
     before = state.mask
     if new:
-        mask = unpack_sigset(proc.arch, proc.mem.read(new, size)) & ~_UNBLOCKABLE
+        mask = _read_set(proc, new, size)
         if how == SIG_BLOCK:
-            state.mask |= mask
+            mask |= before
         elif how == SIG_UNBLOCK:
-            state.mask &= ~mask
-        elif how == SIG_SETMASK:
-            state.mask = mask
-        else:
+            mask = before & ~mask
+        elif how != SIG_SETMASK:
             raise GuestError(Errno.EINVAL, f"how {how}")
+        state.set_mask(mask)
+        if mask & ~before:
+            _attend(proc, mask & ~before)
     if old:
         proc.mem.write(old, pack_sigset(proc.arch, before))
-    if state.pending:
-        proc.deliver_pending()
     return 0
 
 
@@ -87,33 +113,118 @@ def rt_sigpending(proc: Process, to: int, size: int) -> int:
     return 0
 
 
-@syscall("sigaltstack", "ptr ptr", level="partial", note=_NOT_RUN)
+@syscall("rt_sigreturn")
+def rt_sigreturn(proc: Process) -> int:
+    proc.delivery.sigreturn()
+    proc.replaced = True
+    return 0
+
+
+@syscall("restart_syscall")
+def restart_syscall(proc: Process) -> int:
+    again, proc.restart_block = proc.restart_block, None
+    if again is None:
+        raise GuestError(Errno.EINTR, "nothing was interrupted")
+    return again()
+
+
+@syscall("sigaltstack", "ptr ptr")
 def sigaltstack(proc: Process, new: int, old: int) -> int:
-    state = proc.signals
+    state, sp = proc.signals, proc.engine.get("sp")
     stack = unpack_stack_t(proc.arch, proc.mem.read(new, stack_t_size(proc.arch))) if new else None
     before = state.altstack
+    before = before._replace(flags=state.stack_flags(sp) | before.flags & SS_AUTODISARM)
     if stack is not None:
-        mode = stack.flags & ~SS_AUTODISARM & 0xFFFF_FFFF
-        if mode not in (0, SS_ONSTACK, SS_DISABLE):
-            raise GuestError(Errno.EINVAL, f"flags {stack.flags:#x}")
-        if mode == SS_DISABLE:
-            stack = StackT(0, SS_DISABLE, 0)
-        elif stack.size < _MINSIGSTKSZ:
-            raise GuestError(Errno.ENOMEM, f"{stack.size} bytes are too few")
-        else:
-            stack = stack._replace(flags=stack.flags & ~SS_ONSTACK)
-        state.altstack = stack
+        state.set_altstack(stack, sp, minimum_stack(proc.arch))
     if old:
         proc.mem.write(old, pack_stack_t(proc.arch, before))
     return 0
 
 
-def _send(proc: Process, signal: int, code: int) -> int:
+# -- waiting for signals --------------------------------------------------------------------------------------------------
+
+
+def _wait_for_any(proc: Process) -> int:
+    """Until a signal is taken. The time limit is all that may end this otherwise."""
+    from emuvm.kernel.waiting import wait
+
+    proc.listen()
+    while not proc.signals.due:
+        wait(proc, {}, None)
+    raise Interrupted(Restart.UNHANDLED)
+
+
+@syscall("pause")
+def pause(proc: Process) -> int:
+    return _wait_for_any(proc)
+
+
+@syscall("rt_sigsuspend", "ptr size")
+def rt_sigsuspend(proc: Process, mask: int, size: int) -> int:
+    wanted = _read_set(proc, mask, size)
+    proc.signals.saved_mask = proc.signals.mask
+    _attend(proc, wanted)
+    proc.signals.set_mask(wanted)
+    return _wait_for_any(proc)
+
+
+@syscall("rt_sigtimedwait", "ptr ptr ptr size")
+def rt_sigtimedwait(proc: Process, wanted: int, to: int, timeout: int, size: int) -> int:
+    from emuvm.kernel.waiting import wait
+
+    mask = _read_set(proc, wanted, size)
+    until = None
+    if timeout:
+        seconds, fraction = unpack_timespec(proc.arch, proc.mem.read(timeout, timespec_size(proc.arch)))
+        if seconds < 0 or not 0 <= fraction < _SECOND:
+            raise GuestError(Errno.EINVAL, f"{seconds} s and {fraction} ns")
+        until = proc.system.monotonic_ns() + min(seconds * _SECOND + fraction, _BILLION_YEARS)
+    state = proc.signals
+    found = proc.delivery.take(mask)
+    if found is None and (until is None or until > proc.system.monotonic_ns()):
+        proc.listen()
+        before = state.mask
+        # Those waited for interrupt the wait, and are not taken as usual.
+        state.mask = before & ~mask
+        while True:
+            over = wait(proc, {}, until) is not None
+            proc.delivery.run_arrivals()
+            if over or state.pending & ~state.mask:
+                break
+        state.set_mask(before)
+        found = proc.delivery.take(mask)
+        if found is None:
+            raise GuestError(Errno.EAGAIN if over else Errno.EINTR, "no such signal came")
+    if found is None:
+        raise GuestError(Errno.EAGAIN, "no such signal is pending")
+    if to:
+        from emuvm.kernel.signal_frames import siginfo
+
+        proc.mem.write(to, siginfo(proc, found))
+    return found.signal
+
+
+# -- sending --------------------------------------------------------------------------------------------------------------
+
+
+def _send(proc: Process, signal: int, code: int, *, thread: bool) -> int:
     if not 0 <= signal <= NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
     if signal:
-        proc.kill(SignalInfo(signal, code, None, "sent by the program itself"))
+        if thread:
+            _room(proc, signal)
+        proc.kill(SignalInfo(signal, code, None, "sent by the program itself"), thread=thread)
     return 0
+
+
+def _room(proc: Process, signal: int) -> None:
+    """EAGAIN when a real-time signal finds the queue full (RLIMIT_SIGPENDING)."""
+    state = proc.signals
+    if signal >= SIGRTMIN and state.pending >> SIGRTMIN - 1:
+        count = state.thread.count() + state.process.count()
+        limit = proc.rlimits.get(_PENDING_LIMIT) or proc.system.limit(_PENDING_LIMIT)
+        if count >= limit[0]:
+            raise GuestError(Errno.EAGAIN, f"{count} signals are pending")
 
 
 @syscall("kill", "int int", level="partial", note="to oneself, or 0 to test; other processes are out of reach (EPERM)")
@@ -121,7 +232,7 @@ def kill(proc: Process, pid: int, signal: int) -> int:
     if not 0 <= signal <= NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
     if pid in (proc.pid, 0, -proc.system.pgid):
-        return _send(proc, signal, Code.SI_USER)
+        return _send(proc, signal, Code.SI_USER, thread=False)
     raise GuestError(Errno.ESRCH if pid < 0 or not proc.system.process_exists(pid) else Errno.EPERM, f"process {pid}")
 
 
@@ -131,7 +242,7 @@ def tkill(proc: Process, tid: int, signal: int) -> int:
         raise GuestError(Errno.EINVAL, f"thread {tid}")
     if tid != proc.tid:
         raise GuestError(Errno.ESRCH, f"thread {tid}")
-    return _send(proc, signal, Code.SI_TKILL)
+    return _send(proc, signal, Code.SI_TKILL, thread=True)
 
 
 @syscall("tgkill", "int int int")
@@ -140,6 +251,37 @@ def tgkill(proc: Process, tgid: int, tid: int, signal: int) -> int:
         raise GuestError(Errno.EINVAL, f"thread {tid} of {tgid}")
     if tid != proc.tid or tgid != proc.pid:
         raise GuestError(Errno.ESRCH, f"thread {tid} of {tgid}")
-    return _send(proc, signal, Code.SI_TKILL)
+    return _send(proc, signal, Code.SI_TKILL, thread=True)
 
 
+@syscall("rt_sigqueueinfo", "int int ptr", level="partial", note="to oneself only")
+def rt_sigqueueinfo(proc: Process, pid: int, signal: int, at: int) -> int:
+    return _queue(proc, signal, at, pid == proc.pid, thread=False)
+
+
+@syscall("rt_tgsigqueueinfo", "int int int ptr", level="partial", note="to oneself only")
+def rt_tgsigqueueinfo(proc: Process, tgid: int, tid: int, signal: int, at: int) -> int:
+    data = proc.mem.read(at, SIGINFO_SIZE)
+    if tid <= 0 or tgid <= 0:
+        raise GuestError(Errno.EINVAL, f"thread {tid} of {tgid}")
+    del data
+    return _queue(proc, signal, at, (tgid, tid) == (proc.pid, proc.tid), thread=True)
+
+
+_FIELDS_END = 48 - 16
+"""The kernel keeps 48 bytes of a siginfo; the rest must be zero unless it knows the kind."""
+_KNOWN_CODES = frozenset((Code.SI_QUEUE, Code.SI_TIMER, Code.SI_MESGQ, Code.SI_SIGIO, Code.SI_TKILL, -60))
+
+
+def _queue(proc: Process, signal: int, at: int, to_self: bool, *, thread: bool) -> int:
+    _, code, errno, fields = unpack_siginfo(proc.arch, proc.mem.read(at, SIGINFO_SIZE))
+    if code not in _KNOWN_CODES and any(fields[_FIELDS_END:]) and code != Code.SI_USER:
+        raise GuestError(Errno.E2BIG, f"si_code {code} with unknown fields")
+    if not to_self:
+        raise GuestError(Errno.EPERM if code >= 0 or code == Code.SI_TKILL else Errno.ESRCH, "another process")
+    if not 0 <= signal <= NSIG:
+        raise GuestError(Errno.EINVAL, f"signal {signal}")
+    if signal:
+        _room(proc, signal)
+        proc.kill(SignalInfo(signal, code, None, "sent by the program itself", fields[:_FIELDS_END], errno), thread=thread)
+    return 0

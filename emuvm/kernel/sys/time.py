@@ -1,7 +1,7 @@
-"""Clocks, sleeping and interval timers.
+"""Clocks, sleeping and timers.
 
-Owns: time structures in guest memory and clock numbers. Must not know how time is told: `proc.system` does. Sleeping ends
-early with TimeLimit when the run's time is over. Sources: kernel/time/*.c.
+Owns: time structures in guest memory and clock numbers. Must not know how time is told: `proc.system` does; nor how timers
+work: `kernel.timers`. Sleeping ends early with TimeLimit when the run's time is over. Sources: kernel/time/*.c.
 """
 
 from __future__ import annotations
@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.controls import Clock
 from emuvm.abi.errno import Errno
+from emuvm.abi.sigframes import SIGEVENT_SIZE, siginfo_timer, unpack_sigevent
+from emuvm.abi.signals import NSIG, SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID, Code, Signal
 from emuvm.abi.structs import pack_itimerval, pack_timespec, timespec_size, unpack_timespec
 from emuvm.errors import GuestError
 from emuvm.kernel.dispatch import TimeLimit
 from emuvm.kernel.registry import syscall
+from emuvm.kernel.siginfo import SignalInfo
+from emuvm.kernel.signal_restart import Interrupted, Restart
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
+    from emuvm.kernel.timers import Timer, Timers
 
 _SECOND = 1_000_000_000
 _LONGEST = 1 << 62
-_NO_HANDLERS = "reading and disarming; arming is accepted, but the signal does not come"
+_UNTIMED = (Clock.CLOCK_MONOTONIC_RAW, Clock.CLOCK_REALTIME_COARSE, Clock.CLOCK_MONOTONIC_COARSE)
+"""Clocks that nobody can wait for."""
 
 
 def _clock(proc: Process, clock: int) -> int:
@@ -73,18 +79,18 @@ def time(proc: Process, to: int) -> int:
     return now
 
 
-def sleep(proc: Process, nanoseconds: int) -> None:
-    """Sleep, but not beyond the run's deadline: TimeLimit then."""
-    seconds = nanoseconds / _SECOND
-    if proc.deadline is not None:
-        left = proc.deadline - proc.system.monotonic()
-        if seconds >= left:
+def sleep_until(proc: Process, until: int) -> bool:
+    """Sleep to a monotonic time in nanoseconds, but not beyond the run's deadline: TimeLimit then. False: a signal is due."""
+    if proc.wake is not None:
+        from emuvm.kernel.waiting import wait
+
+        return wait(proc, {}, until) is not None
+    while (seconds := (until - proc.system.monotonic_ns()) / _SECOND) > 0:
+        if proc.deadline is not None and seconds >= (left := proc.deadline - proc.system.monotonic()):
             proc.system.sleep(max(left, 0))
             raise TimeLimit
-    while seconds > 0:
-        step = min(seconds, 86400.0)
-        proc.system.sleep(step)
-        seconds -= step
+        proc.system.sleep(min(seconds, 86400.0))
+    return True
 
 
 def read_timespec(proc: Process, at: int) -> int:
@@ -94,45 +100,51 @@ def read_timespec(proc: Process, at: int) -> int:
     return min(seconds * _SECOND + fraction, _LONGEST)
 
 
+def _nap(proc: Process, until: int, remaining: int) -> int:
+    """Sleep, and go on sleeping after a signal without handler."""
+    if not sleep_until(proc, until):
+        left = until - proc.system.monotonic_ns()
+        if left > 0:
+            if remaining:
+                proc.mem.write(remaining, pack_timespec(proc.arch, left // _SECOND, left % _SECOND))
+            raise Interrupted(Restart.REST, lambda: _nap(proc, until, remaining))
+    return 0
+
+
 @syscall("nanosleep", "ptr ptr")
 def nanosleep(proc: Process, request: int, remaining: int) -> int:
-    sleep(proc, read_timespec(proc, request))
-    return 0
+    return _nap(proc, proc.system.monotonic_ns() + read_timespec(proc, request), remaining)
 
 
 @syscall("clock_nanosleep", "int int ptr ptr")
 def clock_nanosleep(proc: Process, clock: int, flags: int, request: int, remaining: int) -> int:
     _clock(proc, clock)
-    if clock in (Clock.CLOCK_THREAD_CPUTIME_ID, Clock.CLOCK_MONOTONIC_RAW, Clock.CLOCK_REALTIME_COARSE, Clock.CLOCK_MONOTONIC_COARSE):
+    if clock in (Clock.CLOCK_THREAD_CPUTIME_ID, *_UNTIMED):
         raise GuestError(Errno.EINVAL if clock == Clock.CLOCK_THREAD_CPUTIME_ID else Errno.EOPNOTSUPP, f"clock {clock}")
     wait = read_timespec(proc, request)
-    if flags & Clock.TIMER_ABSTIME:
-        wait -= proc.system.clock(clock)
-    sleep(proc, wait)
+    if not flags & Clock.TIMER_ABSTIME:
+        return _nap(proc, proc.system.monotonic_ns() + wait, remaining)
+    if not sleep_until(proc, proc.system.monotonic_ns() + wait - proc.system.clock(clock)):
+        raise Interrupted(Restart.UNHANDLED)
     return 0
 
 
-@syscall("getitimer", "int ptr", level="partial", note=_NO_HANDLERS)
-def getitimer(proc: Process, which: int, to: int) -> int:
-    _which(which)
-    proc.mem.write(to, pack_itimerval(proc.arch, (0, 0), (0, 0)))
-    return 0
+# -- interval timers --------------------------------------------------------------------------------------------------------
 
 
-@syscall("setitimer", "int ptr ptr", level="partial", note=_NO_HANDLERS)
-def setitimer(proc: Process, which: int, new: int, old: int) -> int:
-    _which(which)
-    size = timespec_size(proc.arch)
-    if new:
-        for at in (new, new + size):
-            seconds, micro = unpack_timespec(proc.arch, proc.mem.read(at, size))
-            if seconds < 0 or not 0 <= micro < 1_000_000:
-                raise GuestError(Errno.EINVAL, f"{seconds} s and {micro} us")
-        if any(unpack_timespec(proc.arch, proc.mem.read(new + size, size))):
-            proc.reporter.once("timer", "interval timers do not send signals in this version")
-    if old:
-        proc.mem.write(old, pack_itimerval(proc.arch, (0, 0), (0, 0)))
-    return 0
+def _timers(proc: Process) -> Timers:
+    if proc.timers is None:
+        from emuvm.kernel.host_signals import Bell
+        from emuvm.kernel.timers import Timers
+
+        made: Timers = Timers(proc.kill, proc.system.clock, lambda: proc.system.cpu_times()[0], Bell(lambda: proc.post(_look)))
+
+        def _look() -> None:
+            made.check()
+
+        proc.listen()
+        proc.timers = made
+    return proc.timers
 
 
 def _which(which: int) -> None:
@@ -140,10 +152,139 @@ def _which(which: int) -> None:
         raise GuestError(Errno.EINVAL, f"timer {which}")
 
 
-@syscall("alarm", "uint", level="partial", note=_NO_HANDLERS)
+def _micro(nanoseconds: int) -> tuple[int, int]:
+    """As a timeval; something is never nothing."""
+    micro = -(-nanoseconds // 1000) if nanoseconds < 1000 else nanoseconds // 1000
+    return micro // 1_000_000, micro % 1_000_000
+
+
+@syscall("getitimer", "int ptr")
+def getitimer(proc: Process, which: int, to: int) -> int:
+    _which(which)
+    interval = left = 0
+    if proc.timers is not None:
+        timer = proc.timers.intervals[which]
+        interval, left = timer.interval, timer.running_left()
+    proc.mem.write(to, pack_itimerval(proc.arch, _micro(interval), _micro(left)))
+    return 0
+
+
+@syscall("setitimer", "int ptr ptr")
+def setitimer(proc: Process, which: int, new: int, old: int) -> int:
+    size = timespec_size(proc.arch)
+    values = [0, 0]
+    if new:
+        data = proc.mem.read(new, 2 * size)
+        for i in (0, 1):
+            seconds, micro = unpack_timespec(proc.arch, data[i * size : i * size + size])
+            if seconds < 0 or not 0 <= micro < 1_000_000:
+                raise GuestError(Errno.EINVAL, f"{seconds} s and {micro} us")
+            values[i] = min(seconds * _SECOND + micro * 1000, _LONGEST)
+    _which(which)
+    before = _set_interval(proc, which, *values)
+    if old:
+        proc.mem.write(old, pack_itimerval(proc.arch, _micro(before[0]), _micro(before[1])))
+    return 0
+
+
+def _set_interval(proc: Process, which: int, interval: int, value: int) -> tuple[int, int]:
+    """(interval, time left) of before."""
+    if proc.timers is None and not value:
+        return 0, 0
+    timers = _timers(proc)
+    timer = timers.intervals[which]
+    before = timer.interval, timer.running_left()
+    timer.set(timer.now() + value if value else 0, interval)
+    timers.check()
+    return before
+
+
+@syscall("alarm", "uint")
 def alarm(proc: Process, seconds: int) -> int:
-    if seconds:
-        proc.reporter.once("timer", "interval timers do not send signals in this version")
+    _, left = _set_interval(proc, Clock.ITIMER_REAL, 0, seconds * _SECOND)
+    whole, rest = left // _SECOND, left % _SECOND
+    return whole + 1 if rest and not whole or rest >= _SECOND // 2 else whole
+
+
+# -- POSIX timers -----------------------------------------------------------------------------------------------------------
+
+
+@syscall("timer_create", "int ptr ptr", level="partial", note="no clocks of other processes, no alarm clocks")
+def timer_create(proc: Process, clock: int, event: int, to: int) -> int:
+    given = unpack_sigevent(proc.arch, proc.mem.read(event, SIGEVENT_SIZE)) if event else None
+    _clock(proc, clock)
+    if clock in _UNTIMED:
+        raise GuestError(Errno.EOPNOTSUPP, f"no timers on clock {clock}")
+    timers = _timers(proc)
+    number = timers.next_number()
+    value, signal, notify, thread = given or (number, Signal.SIGALRM, SIGEV_SIGNAL, 0)
+    directed = notify == SIGEV_THREAD_ID
+    if directed and thread != proc.tid:
+        raise GuestError(Errno.EINVAL, f"thread {thread}")
+    if notify not in (SIGEV_SIGNAL, SIGEV_NONE, SIGEV_THREAD, SIGEV_THREAD_ID) or (notify != SIGEV_NONE and not 0 < signal <= NSIG):
+        raise GuestError(Errno.EINVAL, f"notification {notify} with signal {signal}")
+    proc.mem.write(to, number.to_bytes(4, "big" if proc.arch.big_endian else "little"))
+
+    def send(timer: Timer) -> bool:
+        state = proc.signals
+        if state.ignored(signal) and not state.mask >> signal - 1 & 1:
+            return False
+        ticket = PosixTaken(timer, lambda overrun: siginfo_timer(proc.arch, number, overrun, value), timers.check)
+        proc.kill(SignalInfo(signal, Code.SI_TIMER, None, "a timer", b"", 0, ticket), thread=directed)
+        return True
+
+    from emuvm.kernel.timers import PosixTaken
+
+    timers.add(number, clock, None if notify == SIGEV_NONE else send)
+    return 0
+
+
+def _timer(proc: Process, number: int) -> Timer:
+    found = None if proc.timers is None else proc.timers.posix.get(number)
+    if found is None:
+        raise GuestError(Errno.EINVAL, f"timer {number}")
+    return found
+
+
+def _itimerspec(proc: Process, timer: Timer) -> bytes:
+    interval, left = timer.interval, timer.left()
+    return pack_itimerval(proc.arch, (interval // _SECOND, interval % _SECOND), (left // _SECOND, left % _SECOND))
+
+
+@syscall("timer_gettime", "int ptr")
+def timer_gettime(proc: Process, number: int, to: int) -> int:
+    proc.mem.write(to, _itimerspec(proc, _timer(proc, number)))
+    return 0
+
+
+@syscall("timer_settime", "int int ptr ptr")
+def timer_settime(proc: Process, number: int, flags: int, new: int, old: int) -> int:
+    if not new:
+        raise GuestError(Errno.EINVAL, "no new time")
+    size = timespec_size(proc.arch)
+    proc.mem.check(new, 2 * size, 1)
+    interval, value = read_timespec(proc, new), read_timespec(proc, new + size)
+    timer = _timer(proc, number)
+    before = _itimerspec(proc, timer)
+    expiry = value if flags & Clock.TIMER_ABSTIME or not value else timer.now() + value
+    timer.set(expiry, interval)
+    if proc.timers is not None:
+        proc.timers.check()
+    if old:
+        proc.mem.write(old, before)
+    return 0
+
+
+@syscall("timer_getoverrun", "int")
+def timer_getoverrun(proc: Process, number: int) -> int:
+    return min(_timer(proc, number).overrun, (1 << 31) - 1)
+
+
+@syscall("timer_delete", "int")
+def timer_delete(proc: Process, number: int) -> int:
+    _timer(proc, number).set(0, 0)
+    if proc.timers is not None:
+        del proc.timers.posix[number]
     return 0
 
 

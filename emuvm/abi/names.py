@@ -1,0 +1,252 @@
+"""Names of flags and commands, in the order in which a trace shows them.
+
+Owns: which names belong together, and the values of those that only a trace needs. All other values are those of `emuvm.abi.flags`,
+`flags_mm`, `controls` and `signals`, for the architecture asked for. Must not know calls.
+
+A line of the tables: kind, what is shown for bits without a name, where the values come from, and the names. A word that ends with
+a colon is the prefix of the names after it; NAME=value gives the value here. Values: include/uapi/linux and asm-generic, Linux 6.18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from emuvm.abi import signals
+from emuvm.abi.controls import Clock, Fd, Futex, Prctl, Process, Random, ioctl_for
+from emuvm.abi.flags import Access, At, Memory, fcntl_for, map_for, mcl_for, open_for, poll_for, prot_for, rlimit_for
+from emuvm.abi.tuples import NamedTuple
+
+
+class Names(NamedTuple):
+    """(name, value) pairs, and 'MAP_???' for what has no name."""
+
+    entries: tuple[tuple[str, int], ...]
+    unknown: str
+
+
+Source = Callable[[str], Any] | Any
+"""A namespace, or a function from Arch.name to one."""
+
+_FLAGS: dict[str, tuple[str, Source, str]] = {
+    "prot": ("PROT_", prot_for, "NONE READ WRITE EXEC SEM BTI MTE SAO ADI GROWSDOWN GROWSUP"),
+    "map": (
+        "MAP_", map_for,
+        "FIXED ANONYMOUS 32BIT ABOVE4G NORESERVE POPULATE NONBLOCK GROWSDOWN DENYWRITE EXECUTABLE LOCKED STACK HUGETLB SYNC "
+        "FIXED_NOREPLACE DROPPABLE=0",
+    ),
+    "mremap": ("MREMAP_", Memory, "MAYMOVE FIXED DONTUNMAP"),
+    "msync": ("MS_", Memory, "SYNC ASYNC INVALIDATE"),
+    "mlock": ("MLOCK_", Memory, "ONFAULT"),
+    "mcl": ("MCL_", mcl_for, "CURRENT FUTURE ONFAULT"),
+    "open": (
+        "O_", open_for,
+        "CREAT EXCL NOCTTY TRUNC APPEND NONBLOCK SYNC DSYNC DIRECT LARGEFILE NOFOLLOW NOATIME CLOEXEC PATH TMPFILE DIRECTORY "
+        ": FASYNC=O_ASYNC",
+    ),
+    "at": ("AT_", At, "SYMLINK_NOFOLLOW REMOVEDIR SYMLINK_FOLLOW NO_AUTOMOUNT EMPTY_PATH RECURSIVE"),
+    "eaccess": ("AT_", At, "SYMLINK_NOFOLLOW EACCESS EMPTY_PATH"),
+    "statx": (
+        "STATX_", At,
+        "ALL=0xfff BASIC_STATS TYPE=1 MODE=2 NLINK=4 UID=8 GID=0x10 ATIME=0x20 MTIME=0x40 CTIME=0x80 INO=0x100 SIZE=0x200 "
+        "BLOCKS=0x400 BTIME MNT_ID DIOALIGN=0x2000 MNT_ID_UNIQUE=0x4000 SUBVOL=0x8000 WRITE_ATOMIC=0x10000",
+    ),
+    "resolve": ("RESOLVE_", At, "NO_XDEV NO_MAGICLINKS NO_SYMLINKS BENEATH IN_ROOT CACHED"),
+    "rename": ("RENAME_", At, "NOREPLACE EXCHANGE WHITEOUT"),
+    "access": ("?_OK", Access, ": F_OK R_OK W_OK X_OK"),
+    "fd": ("FD_", fcntl_for, "CLOEXEC"),
+    "lock": ("LOCK_", fcntl_for, "SH EX NB UN MAND=32 RW=192 READ=64 WRITE=128"),
+    "seal": ("F_SEAL_", None, "SEAL=1 SHRINK=2 GROW=4 WRITE=8 FUTURE_WRITE=16 EXEC=32"),
+    "dnotify": ("DN_", None, "ACCESS=1 MODIFY=2 CREATE=4 DELETE=8 RENAME=16 ATTRIB=32 MULTISHOT=0x80000000"),
+    "memfd": ("MFD_", Fd, "CLOEXEC ALLOW_SEALING HUGETLB NOEXEC_SEAL=8 EXEC=16"),
+    "grnd": ("GRND_", Random, "NONBLOCK RANDOM INSECURE"),
+    "closerange": ("CLOSE_RANGE_", Fd, "UNSHARE CLOEXEC"),
+    "rwf": ("RWF_", Fd, "HIPRI DSYNC SYNC NOWAIT APPEND NOAPPEND=32 ATOMIC=64 DONTCACHE=128"),
+    "fallocate": (
+        "FALLOC_FL_", None,
+        "KEEP_SIZE=1 PUNCH_HOLE=2 NO_HIDE_STALE=4 COLLAPSE_RANGE=8 ZERO_RANGE=16 INSERT_RANGE=32 UNSHARE_RANGE=64",
+    ),
+    "efd": ("EFD_", open_for, "SEMAPHORE=1 CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
+    "sfd": ("SFD_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
+    "tfd": ("TFD_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
+    "wait": (
+        "W", Process,
+        "NOHANG EXITED=4 STOPPED=2 CONTINUED NOWAIT=0x1000000 : __WCLONE=0x80000000 __WALL=0x40000000 __WNOTHREAD=0x20000000",
+    ),
+    "timer": ("TIMER_", Clock, "ABSTIME"),
+    "sa": ("SA_", signals, "RESTORER ONSTACK RESTART INTERRUPT=0x20000000 NODEFER RESETHAND SIGINFO NOCLDSTOP NOCLDWAIT"),
+    "ss": ("SS_", signals, "ONSTACK DISABLE AUTODISARM"),
+    "poll": ("POLL", poll_for, "IN PRI OUT ERR HUP NVAL RDNORM RDBAND WRNORM WRBAND MSG REMOVE RDHUP _BUSY_LOOP=0x8000"),
+    "clone": (
+        "CLONE_", Process,
+        "VM FS FILES SIGHAND PIDFD=0x1000 PTRACE=0x2000 VFORK PARENT THREAD NEWNS=0x20000 SYSVSEM SETTLS PARENT_SETTID CHILD_CLEARTID "
+        "UNTRACED=0x800000 CHILD_SETTID NEWCGROUP=0x2000000 NEWUTS=0x4000000 NEWIPC=0x8000000 NEWUSER=0x10000000 NEWPID=0x20000000 "
+        "NEWNET=0x40000000 IO=0x80000000 CLEAR_SIGHAND=0x100000000 INTO_CGROUP=0x200000000",
+    ),
+    "barrierflag": ("MEMBARRIER_CMD_FLAG_", None, "CPU=1"),
+    "persona": (
+        "PER_", Prctl,
+        ": UNAME26=0x20000 ADDR_NO_RANDOMIZE FDPIC_FUNCPTRS=0x80000 MMAP_PAGE_ZERO ADDR_COMPAT_LAYOUT READ_IMPLIES_EXEC ADDR_LIMIT_32BIT "
+        "SHORT_INODE=0x1000000 WHOLE_SECONDS=0x2000000 STICKY_TIMEOUTS=0x4000000 ADDR_LIMIT_3GB=0x8000000",
+    ),
+    "statfs": (
+        "ST_", None,
+        "VALID=0x20 RDONLY=1 NOSUID=2 NODEV=4 NOEXEC=8 SYNCHRONOUS=0x10 MANDLOCK=0x40 NOATIME=0x400 NODIRATIME=0x800 RELATIME=0x1000 "
+        "NOSYMFOLLOW=0x2000",
+    ),
+    "xattr": ("XATTR_", None, "CREATE=1 REPLACE=2"),
+    "shmget": (": IPC_", None, "CREAT=0x200 EXCL=0x400 : SHM_HUGETLB=0x800 SHM_NORESERVE=0x1000"),
+    "shmat": ("SHM_", None, "RDONLY=0x1000 RND=0x2000 REMAP=0x4000 EXEC=0x8000"),
+    "syncrange": ("SYNC_FILE_RANGE_", None, "WAIT_BEFORE=1 WRITE=2 WAIT_AFTER=4"),
+    "splice": ("SPLICE_F_", None, "MOVE=1 NONBLOCK=2 MORE=4 GIFT=8"),
+    "uffd": ("UFFD_", open_for, ": O_CLOEXEC O_NONBLOCK UFFD_USER_MODE_ONLY=1"),
+    "secbit": (
+        "SECBIT_", None,
+        "NOROOT=1 NOROOT_LOCKED=2 NO_SETUID_FIXUP=4 NO_SETUID_FIXUP_LOCKED=8 KEEP_CAPS=16 KEEP_CAPS_LOCKED=32",
+    ),
+    "sock": ("SOCK_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
+    "epoll": ("EPOLL_", open_for, "CLOEXEC=O_CLOEXEC"),
+    "mdwe": ("PR_MDWE_", None, "REFUSE_EXEC_GAIN=1 NO_INHERIT=2"),
+}  # fmt: skip
+
+_VALUES: dict[str, tuple[str, Source, str]] = {
+    "maptype": ("MAP_", map_for, "FILE=0 SHARED PRIVATE SHARED_VALIDATE DROPPABLE=8"),
+    "madv": (
+        "MADV_", Memory,
+        "NORMAL RANDOM SEQUENTIAL WILLNEED DONTNEED FREE REMOVE DONTFORK DOFORK MERGEABLE UNMERGEABLE HUGEPAGE NOHUGEPAGE DONTDUMP DODUMP "
+        "WIPEONFORK KEEPONFORK COLD PAGEOUT POPULATE_READ POPULATE_WRITE DONTNEED_LOCKED COLLAPSE HWPOISON SOFT_OFFLINE GUARD_INSTALL "
+        "GUARD_REMOVE",
+    ),
+    "seek": ("SEEK_", None, "SET=0 CUR=1 END=2 DATA=3 HOLE=4"),
+    "fcntl": (
+        "F_", fcntl_for,
+        "DUPFD GETFD SETFD GETFL SETFL GETLK SETLK SETLKW SETOWN GETOWN SETSIG GETSIG GETLK64 SETLK64 SETLKW64 SETOWN_EX GETOWN_EX "
+        "GETOWNER_UIDS=17 OFD_GETLK OFD_SETLK OFD_SETLKW SETLEASE GETLEASE NOTIFY DUPFD_QUERY=1027 CREATED_QUERY=1028 CANCELLK=1029 "
+        "DUPFD_CLOEXEC SETPIPE_SZ GETPIPE_SZ ADD_SEALS GET_SEALS GET_RW_HINT=1035 SET_RW_HINT=1036 GET_FILE_RW_HINT=1037 "
+        "SET_FILE_RW_HINT=1038",
+    ),
+    "flocktype": ("F_", fcntl_for, "RDLCK WRLCK UNLCK"),
+    "owner": ("F_OWNER_", None, "TID=0 PID=1 PGRP=2"),
+    "fadvise": ("POSIX_FADV_", None, "NORMAL=0 RANDOM=1 SEQUENTIAL=2 WILLNEED=3 DONTNEED=4 NOREUSE=5"),
+    "idtype": ("P_", None, "ALL=0 PID=1 PGID=2 PIDFD=3"),
+    "clock": (
+        "CLOCK_", Clock,
+        "REALTIME MONOTONIC PROCESS_CPUTIME_ID THREAD_CPUTIME_ID MONOTONIC_RAW REALTIME_COARSE MONOTONIC_COARSE BOOTTIME REALTIME_ALARM "
+        "BOOTTIME_ALARM SGI_CYCLE=10 TAI",
+    ),
+    "itimer": ("ITIMER_", Clock, "REAL VIRTUAL PROF"),
+    "rlimit": (
+        "RLIMIT_", rlimit_for,
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME",
+    ),
+    "rusage": ("RUSAGE_", Process, "SELF CHILDREN=0xffffffff THREAD"),
+    "prio": ("PRIO_", Process, "PROCESS PGRP USER"),
+    "sched": ("SCHED_", None, "OTHER=0 FIFO=1 RR=2 BATCH=3 ISO=4 IDLE=5 DEADLINE=6 EXT=7"),
+    "prctl": (
+        "PR_", Prctl,
+        "SET_PDEATHSIG GET_PDEATHSIG GET_DUMPABLE SET_DUMPABLE GET_UNALIGN=5 SET_UNALIGN=6 GET_KEEPCAPS SET_KEEPCAPS GET_FPEMU=9 "
+        "SET_FPEMU=10 GET_FPEXC=11 SET_FPEXC=12 GET_TIMING=13 SET_TIMING=14 SET_NAME GET_NAME GET_ENDIAN=19 SET_ENDIAN=20 GET_SECCOMP "
+        "SET_SECCOMP CAPBSET_READ CAPBSET_DROP GET_TSC=25 SET_TSC=26 GET_SECUREBITS=27 SET_SECUREBITS=28 SET_TIMERSLACK GET_TIMERSLACK "
+        "TASK_PERF_EVENTS_DISABLE=31 TASK_PERF_EVENTS_ENABLE=32 MCE_KILL=33 MCE_KILL_GET=34 SET_MM SET_CHILD_SUBREAPER "
+        "GET_CHILD_SUBREAPER SET_NO_NEW_PRIVS GET_NO_NEW_PRIVS GET_TID_ADDRESS=40 SET_THP_DISABLE GET_THP_DISABLE MPX_ENABLE_MANAGEMENT=43 "
+        "MPX_DISABLE_MANAGEMENT=44 SET_FP_MODE=45 GET_FP_MODE=46 CAP_AMBIENT SVE_SET_VL=50 SVE_GET_VL=51 GET_SPECULATION_CTRL=52 "
+        "SET_SPECULATION_CTRL=53 PAC_RESET_KEYS=54 SET_TAGGED_ADDR_CTRL=55 GET_TAGGED_ADDR_CTRL=56 SET_IO_FLUSHER=57 GET_IO_FLUSHER=58 "
+        "SET_SYSCALL_USER_DISPATCH=59 PAC_SET_ENABLED_KEYS=60 PAC_GET_ENABLED_KEYS=61 SCHED_CORE=62 SME_SET_VL=63 SME_GET_VL=64 "
+        "SET_MDWE=65 GET_MDWE=66 SET_MEMORY_MERGE=67 GET_MEMORY_MERGE=68 SET_VMA SET_PTRACER=0x59616d61 GET_AUXV=0x41555856",
+    ),
+    "prmm": (
+        "PR_SET_MM_", None,
+        "START_CODE=1 END_CODE=2 START_DATA=3 END_DATA=4 START_STACK=5 START_BRK=6 BRK=7 ARG_START=8 ARG_END=9 ENV_START=10 ENV_END=11 "
+        "AUXV=12 EXE_FILE=13 MAP=14 MAP_SIZE=15",
+    ),
+    "prvma": ("PR_SET_VMA_", Prctl, "ANON_NAME"),
+    "dump": ("SUID_DUMP_", None, "DISABLE=0 USER=1 ROOT=2"),
+    "ambient": ("PR_CAP_AMBIENT_", None, "IS_SET=1 RAISE=2 LOWER=3 CLEAR_ALL=4"),
+    "seccomp": ("SECCOMP_MODE_", None, "DISABLED=0 STRICT=1 FILTER=2"),
+    "cap": (
+        "CAP_", None,
+        "CHOWN=0 DAC_OVERRIDE=1 DAC_READ_SEARCH=2 FOWNER=3 FSETID=4 KILL=5 SETGID=6 SETUID=7 SETPCAP=8 LINUX_IMMUTABLE=9 "
+        "NET_BIND_SERVICE=10 NET_BROADCAST=11 NET_ADMIN=12 NET_RAW=13 IPC_LOCK=14 IPC_OWNER=15 SYS_MODULE=16 SYS_RAWIO=17 "
+        "SYS_CHROOT=18 SYS_PTRACE=19 SYS_PACCT=20 SYS_ADMIN=21 SYS_BOOT=22 SYS_NICE=23 SYS_RESOURCE=24 SYS_TIME=25 SYS_TTY_CONFIG=26 "
+        "MKNOD=27 LEASE=28 AUDIT_WRITE=29 AUDIT_CONTROL=30 SETFCAP=31 MAC_OVERRIDE=32 MAC_ADMIN=33 "
+        "SYSLOG=34 WAKE_ALARM=35 BLOCK_SUSPEND=36 AUDIT_READ=37 "
+        "PERFMON=38 BPF=39 CHECKPOINT_RESTORE=40",
+    ),
+    "arch": (
+        "ARCH_", Prctl,
+        "SET_GS SET_FS GET_FS GET_GS GET_CPUID SET_CPUID GET_XCOMP_SUPP=0x1021 GET_XCOMP_PERM=0x1022 REQ_XCOMP_PERM=0x1023 "
+        "MAP_VDSO_X32=0x2001 MAP_VDSO_32=0x2002 MAP_VDSO_64=0x2003",
+    ),
+    "futex": (
+        "FUTEX_", Futex,
+        "WAIT WAKE FD=2 REQUEUE CMP_REQUEUE WAKE_OP LOCK_PI UNLOCK_PI TRYLOCK_PI WAIT_BITSET WAKE_BITSET WAIT_REQUEUE_PI=11 "
+        "CMP_REQUEUE_PI=12 LOCK_PI2=13",
+    ),
+    "futexbits": ("FUTEX_BITSET_", Futex, "MATCH_ANY"),
+    "barrier": (
+        "MEMBARRIER_CMD_", None,
+        "QUERY=0 GLOBAL=1 GLOBAL_EXPEDITED=2 REGISTER_GLOBAL_EXPEDITED=4 PRIVATE_EXPEDITED=8 REGISTER_PRIVATE_EXPEDITED=16 "
+        "PRIVATE_EXPEDITED_SYNC_CORE=32 REGISTER_PRIVATE_EXPEDITED_SYNC_CORE=64 PRIVATE_EXPEDITED_RSEQ=128 "
+        "REGISTER_PRIVATE_EXPEDITED_RSEQ=256 GET_REGISTRATIONS=512",
+    ),
+    "per": ("PER_", None, "LINUX=0 LINUX32=8 LINUX_FDPIC=0x80000"),
+    "sighow": ("SIG_", signals, "BLOCK UNBLOCK SETMASK"),
+    "ipcctl": (
+        "SHM_", None,
+        ": IPC_RMID=0 IPC_SET=1 IPC_STAT=2 IPC_INFO=3 SHM_LOCK=11 SHM_UNLOCK=12 SHM_STAT=13 SHM_INFO=14 SHM_STAT_ANY=15",
+    ),
+    "ioctl": (
+        "", ioctl_for,
+        "TCGETS TCSETS TCSETSW TCSETSF TCGETA TCSETA TCSETAW TCSETAF TCSBRK TCXONC TCFLSH TIOCEXCL TIOCNXCL TIOCSCTTY TIOCGPGRP TIOCSPGRP "
+        "TIOCOUTQ TIOCSTI TIOCGWINSZ TIOCSWINSZ FIONREAD FIONBIO TIOCNOTTY TIOCSETD TIOCGETD TCSBRKP TIOCGSID TCGETS2 TIOCGPTN TIOCSPTLCK "
+        "FIONCLEX FIOCLEX FIOASYNC FIOQSIZE SIOCATMARK FICLONE",
+    ),
+    "family": ("AF_", None, "UNSPEC=0 UNIX=1 INET=2 INET6=10 NETLINK=16 PACKET=17 ALG=38 VSOCK=40"),
+    "socktype": ("SOCK_", None, "STREAM=1 DGRAM=2 RAW=3 RDM=4 SEQPACKET=5 PACKET=10"),
+    "sigev": ("SIGEV_", None, "SIGNAL=0 NONE=1 THREAD=2 THREAD_ID=4"),
+    "mpol": ("MPOL_", None, "DEFAULT=0 PREFERRED=1 BIND=2 INTERLEAVE=3 LOCAL=4 PREFERRED_MANY=5 WEIGHTED_INTERLEAVE=6"),
+    "super": (
+        "", None,
+        "ADFS_SUPER_MAGIC=0xadf5 EXT2_SUPER_MAGIC=0xef53 BTRFS_SUPER_MAGIC=0x9123683e XFS_SUPER_MAGIC=0x58465342 TMPFS_MAGIC=0x1021994 "
+        "PROC_SUPER_MAGIC=0x9fa0 SYSFS_MAGIC=0x62656572 OVERLAYFS_SUPER_MAGIC=0x794c7630 RAMFS_MAGIC=0x858458f6 NFS_SUPER_MAGIC=0x6969 "
+        "SQUASHFS_MAGIC=0x73717368 DEVPTS_SUPER_MAGIC=0x1cd1 "
+        "CGROUP_SUPER_MAGIC=0x27e0eb CGROUP2_SUPER_MAGIC=0x63677270 FUSE_SUPER_MAGIC=0x65735546 "
+        "V9FS_MAGIC=0x1021997 PIPEFS_MAGIC=0x50495045 SOCKFS_MAGIC=0x534f434b DEBUGFS_MAGIC=0x64626720 MSDOS_SUPER_MAGIC=0x4d44",
+    ),
+}  # fmt: skip
+
+_UNKNOWN = {"access": "?_OK", "ioctl": "", "shmget": "SHM_???", "super": "???", "rlimit": "RLIMIT_???"}
+
+
+def _entries(prefix: str, source: Any, words: str, zeros: bool) -> tuple[tuple[str, int], ...]:
+    found: list[tuple[str, int]] = []
+    prefix = "" if prefix.startswith("?") else prefix.removeprefix(": ")
+    for word in words.split():
+        if word.endswith(":"):
+            prefix = word[:-1]
+            continue
+        name, _, given = word.partition("=")
+        name = prefix + name
+        value = getattr(source, given or name, None) if not given[:1].isdecimal() else int(given, 0)
+        if value is not None and (value or zeros or not found):
+            found.append((name, int(value)))
+    return tuple(found)
+
+
+@cache
+def names(kind: str, arch_name: str) -> Names:
+    """The names of a kind for an architecture; KeyError. Flags that the architecture lacks are left out."""
+    zeros = kind in _VALUES
+    prefix, source, words = _VALUES[kind] if zeros else _FLAGS[kind]
+    if callable(source) and not isinstance(source, type):
+        try:
+            source = source(arch_name)
+        except KeyError:
+            source = None
+    return Names(_entries(prefix, source, words, zeros), _UNKNOWN.get(kind, f"{prefix}???"))
+
+
+def kinds() -> tuple[str, ...]:
+    """Every kind there is."""
+    return (*_FLAGS, *_VALUES)

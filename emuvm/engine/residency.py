@@ -1,0 +1,123 @@
+"""Which pages behind a host range are in memory (Linux hosts).
+
+Owns: asking the host, and the meaning of its answers. Must not know guest addresses, nor who owns the range.
+
+    page table    PAGEMAP_SCAN (Linux 6.7) walks what is there; before that /proc/self/pagemap is read where pages may be
+    page cache    mincore; of large sparse objects only where there is data
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from emuvm.engine.base import Residency
+from emuvm.engine.hostmem import cached, data_ranges, page_entries, scan_pages
+
+Run = tuple[int, int, int]
+"""(start, end, Residency bits)."""
+
+_PRESENT, _PRIVATE, _FILE, _MAPPED = Residency.PRESENT, Residency.PRIVATE, Residency.FILE, Residency.MAPPED
+_SPARSE = 64 << 20
+"""Ranges of files from this size on are asked for their data first."""
+_IS_FILE, _IS_PRESENT, _IS_SWAPPED, _IS_ZERO = 4, 8, 16, 32
+"""Categories of PAGEMAP_SCAN."""
+
+
+def touched(start: int, end: int, used: Iterable[tuple[int, int]]) -> list[Run]:
+    """What the process's page table holds of a host range, ascending. `used`: outside of these nothing is, for old hosts."""
+    out: list[Run] = []
+    scanned = scan_pages(start, end)
+    if scanned is None:
+        done = start
+        for low, high in sorted(used):
+            out += _from_entries(max(low, done), high) if high > done else []
+            done = max(done, high)
+        return out
+    for low, high, categories in scanned:
+        _add(out, low, high, _meaning(categories))
+    return out
+
+
+def in_cache(start: int, end: int, fd: int, offset: int) -> list[Run]:
+    """What is in the page cache of a mapped range of a file, present in the page table or not."""
+    parts = [(start, end)]
+    if end - start >= _SPARSE:
+        parts = [(start + low - offset, start + high - offset) for low, high in data_ranges(fd, offset, offset + end - start)]
+    out: list[Run] = []
+    for first, last in parts:
+        states = cached(first, last).translate(_LOWEST)
+        at = states.find(1)
+        while at >= 0:
+            stop = states.find(0, at)
+            stop = len(states) if stop < 0 else stop
+            _add(out, first + at * 4096, first + stop * 4096, _PRESENT | _FILE)
+            at = states.find(1, stop)
+    return out
+
+
+def overlay(below: list[Run], above: list[Run]) -> list[Run]:
+    """Runs of both, those of `above` where they overlap."""
+    out: list[Run] = []
+    over = iter([*above, (1 << 65, 1 << 65, 0)])
+    top = next(over)
+    for low, high, bits in below:
+        while low < high:
+            while top[1] <= low:
+                _add(out, *top)
+                top = next(over)
+            if top[0] <= low:
+                low = top[1]
+                continue
+            stop = min(high, top[0])
+            _add(out, low, stop, bits)
+            low = stop
+    while top[0] < 1 << 65:
+        _add(out, *top)
+        top = next(over)
+    return out
+
+
+def as_bytes(start: int, end: int, runs: list[Run], page: int = 4096) -> bytes:
+    """A byte for each page of [start, end)."""
+    if not runs:
+        return bytes((end - start) // page)
+    parts, place = [], start
+    for low, high, bits in runs:
+        parts += [bytes((low - place) // page), bytes((bits,)) * ((high - low) // page)]
+        place = high
+    parts.append(bytes((end - place) // page))
+    return b"".join(parts)
+
+
+_LOWEST = bytes(b & 1 for b in range(256))
+
+
+def _meaning(categories: int) -> int:
+    if not categories & _IS_PRESENT:
+        return _PRIVATE if categories & _IS_SWAPPED and not categories & _IS_FILE else 0
+    if categories & _IS_ZERO:
+        return _PRESENT
+    return _PRESENT | _MAPPED | (_FILE if categories & _IS_FILE else _PRIVATE)
+
+
+def _from_entries(start: int, end: int) -> list[Run]:
+    """From the entries of /proc/self/pagemap. The zero page is told from others by not being exclusive."""
+    out: list[Run] = []
+    for first, data in page_entries(start, end):
+        for n, entry in enumerate(memoryview(data).cast("Q")):
+            if not entry >> 62:
+                continue
+            file, exclusive = entry >> 61 & 1, entry >> 56 & 1
+            categories = _IS_SWAPPED if not entry >> 63 else _IS_PRESENT if file or exclusive else _IS_PRESENT | _IS_ZERO
+            categories |= _IS_FILE if file else 0
+            _add(out, first + n * 4096, first + (n + 1) * 4096, _meaning(categories))
+    return out
+
+
+def _add(out: list[Run], low: int, high: int, bits: int) -> None:
+    if not bits or low >= high:
+        return
+    if out and out[-1][1] == low and out[-1][2] == bits:
+        out[-1] = (out[-1][0], high, bits)
+    else:
+        out.append((low, high, bits))

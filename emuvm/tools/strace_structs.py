@@ -1,0 +1,387 @@
+"""Decoders of single structures in guest memory.
+
+Owns: these decoders. Must not know which call uses what. See `strace_call` for what a decoder is.
+"""
+
+from __future__ import annotations
+
+from struct import unpack_from
+
+from emuvm.abi import signals
+from emuvm.abi.arch import Arch
+from emuvm.abi.controls import Clock
+from emuvm.abi.flags import Mode
+from emuvm.abi.flags_mm import family
+from emuvm.abi.sigframes import sigaction_size, sigset_size, stack_t_size, unpack_sigaction, unpack_sigset, unpack_stack_t
+from emuvm.abi.structs import decode_dev
+from emuvm.tools.strace_call import Call, Decoder, decoder, flags, hexed, maker, mode, one, pointer, s32, u32
+from emuvm.tools.strace_scalars import date, file_mode, makedev, open_flags, signal, signal_set
+from emuvm.tools.strace_text import quote, quote_hex
+
+# -- files ----------------------------------------------------------------------------------------------------------------
+
+
+@decoder("stat")
+def stat(call: Call, value: int) -> str:
+    """The mode, and the size or the device's number."""
+    generic = call.arch.name != "x86_64"
+    found = call.unpack(value, "QQIIIIQ8xq" if generic else "QQQIIIxxxxQq")
+    if found is None or call.arch.bits != 64:
+        return pointer(value)
+    kind, device, size = (found[2] if generic else found[3]), found[6], found[7]
+    special = kind & Mode.S_IFMT in (Mode.S_IFCHR, Mode.S_IFBLK)
+    last = f"st_rdev={makedev(*decode_dev(device))}" if special else f"st_size={size}"
+    return f"{{st_mode={file_mode(kind)}, {last}, ...}}"
+
+
+@decoder("statxbuf")
+def statx(call: Call, value: int) -> str:
+    found = call.unpack(value, "IIQIIIHxxQQQQ64xII")
+    if found is None:
+        return pointer(value)
+    mask, _, attributes, _, _, _, kind, _, size, _, _, major, minor = found
+    return (
+        f"{{stx_mask={flags(mask, call.names('statx'))}, stx_attributes={hexed(attributes)}, "
+        f"stx_mode={file_mode(kind)}, stx_size={size}, ...}}"
+    )
+
+
+@decoder("statfs")
+def statfs(call: Call, value: int) -> str:
+    found = call.unpack(value, "7QIIqqq") if call.arch.bits == 64 else None
+    if found is None:
+        return pointer(value)
+    kind, bsize, blocks, bfree, bavail, files, ffree, first, second, namelen, frsize, bits = found
+    return (
+        f"{{f_type={one(kind, call.names('super'))}, f_bsize={bsize}, f_blocks={blocks}, f_bfree={bfree}, f_bavail={bavail}, "
+        f"f_files={files}, f_ffree={ffree}, f_fsid={{val=[{hexed(first)}, {hexed(second)}]}}, f_namelen={namelen}, f_frsize={frsize}, "
+        f"f_flags={flags(bits, call.names('statfs'))}}}"
+    )
+
+
+@maker("flock")
+def flock(rule: str) -> Decoder:
+    """struct flock; 'pid': with the process that holds the lock."""
+
+    def show(call: Call, value: int) -> str:
+        found = call.unpack(value, "hhxxxxqqi4x") if call.arch.bits == 64 else None
+        if found is None:
+            return pointer(value)
+        kind, whence, start, length, pid = found
+        shown = one(kind & 0xFFFF, call.names("flocktype")), one(whence & 0xFFFF, call.names("seek"))
+        text = f"l_type={shown[0]}, l_whence={shown[1]}, l_start={start}, l_len={length}"
+        return f"{{{text}, l_pid={pid}}}" if rule == "pid" else f"{{{text}}}"
+
+    return show
+
+
+@decoder("owner")
+def owner(call: Call, value: int) -> str:
+    found = call.unpack(value, "ii")
+    return pointer(value) if found is None else f"{{type={one(u32(found[0]), call.names('owner'))}, pid={found[1]}}}"
+
+
+@decoder("openhow")
+def open_how(call: Call, value: int) -> str:
+    """openat2's structure: 24 bytes, and whatever the program thinks comes behind."""
+    size = call.args[3]
+    found = call.unpack(value, "QQQ") if size >= 24 else None
+    if found is None:
+        return pointer(value)
+    bits, permissions, resolve = found
+    made = dict(call.names("open").entries)
+    parts = [f"flags={open_flags(call, bits)}"]
+    if bits & made["O_CREAT"] or permissions:
+        parts.append(f"mode={mode(permissions)}")
+    parts.append(f"resolve={flags(resolve, call.names('resolve'))}")
+    if size > 24:
+        rest = call.read(value + 24, min(size - 24, call.limit))
+        if rest is None or any(rest):
+            parts.append("..." if rest is None else f"/* bytes 24..{size - 1} */ {quote_hex(rest, size - 24 > call.limit)}")
+    return f"{{{', '.join(parts)}}}"
+
+
+# -- times ----------------------------------------------------------------------------------------------------------------
+
+
+def _span(call: Call, value: int, unit: str) -> str:
+    found = call.unpack(value, "ww")
+    return pointer(value) if found is None else _pair(found, unit)
+
+
+def _pair(found: tuple[int, ...], unit: str) -> str:
+    """Fractions are shown unsigned."""
+    return f"{{tv_sec={found[0]}, tv_{unit}={found[1] & 0xFFFF_FFFF_FFFF_FFFF}}}"
+
+
+@decoder("timespec")
+def timespec(call: Call, value: int) -> str:
+    return _span(call, value, "nsec")
+
+
+@decoder("timeval")
+def timeval(call: Call, value: int) -> str:
+    return _span(call, value, "usec")
+
+
+@decoder("itimerval")
+def itimerval(call: Call, value: int) -> str:
+    found = call.unpack(value, "wwww")
+    return pointer(value) if found is None else f"{{it_interval={_pair(found[:2], 'usec')}, it_value={_pair(found[2:], 'usec')}}}"
+
+
+@decoder("itimerspec")
+def itimerspec(call: Call, value: int) -> str:
+    found = call.unpack(value, "wwww")
+    return pointer(value) if found is None else f"{{it_interval={_pair(found[:2], 'nsec')}, it_value={_pair(found[2:], 'nsec')}}}"
+
+
+@decoder("remaining")
+def remaining(call: Call, value: int) -> str:
+    """What is left of a sleep: written only when it was interrupted."""
+    return _span(call, value, "nsec") if call.result in (-516, -4) else pointer(value)
+
+
+@decoder("utimens")
+def two_timespecs(call: Call, value: int) -> str:
+    found = call.unpack(value, "wwww")
+    if found is None:
+        return pointer(value)
+    special = {Clock.UTIME_NOW: "UTIME_NOW", Clock.UTIME_OMIT: "UTIME_OMIT"}
+    parts = []
+    for seconds, fraction in (found[:2], found[2:]):
+        known = special.get(fraction)
+        comment = date(seconds, fraction) if 0 <= fraction < 1_000_000_000 else ""
+        parts.append(known or _pair((seconds, fraction), "nsec") + (f" /* {comment} */" if comment else ""))
+    return f"[{', '.join(parts)}]"
+
+
+@decoder("utimes")
+def two_timevals(call: Call, value: int) -> str:
+    found = call.unpack(value, "wwww")
+    if found is None:
+        return pointer(value)
+    parts = []
+    for seconds, fraction in (found[:2], found[2:]):
+        comment = date(seconds).replace("+", f".{fraction:06d}+") if 0 < fraction < 1_000_000 else date(seconds)
+        parts.append(_pair((seconds, fraction), "usec") + (f" /* {comment} */" if comment else ""))
+    return f"[{', '.join(parts)}]"
+
+
+@decoder("utimbuf")
+def utimbuf(call: Call, value: int) -> str:
+    found = call.unpack(value, "ww")
+    if found is None:
+        return pointer(value)
+    return f"{{actime={found[0]} /* {date(found[0])} */, modtime={found[1]} /* {date(found[1])} */}}"
+
+
+@decoder("timep")
+def time_pointer(call: Call, value: int) -> str:
+    found = call.unpack(value, "w")
+    return pointer(value) if found is None else f"[{found[0]} /* {date(found[0])} */]"
+
+
+@decoder("tms")
+def tms(call: Call, value: int) -> str:
+    found = call.unpack(value, "wwww")
+    if found is None:
+        return pointer(value)
+    return f"{{tms_utime={found[0]}, tms_stime={found[1]}, tms_cutime={found[2]}, tms_cstime={found[3]}}}"
+
+
+# -- the process, the system ----------------------------------------------------------------------------------------------
+
+
+def _limit(value: int, bits: int, name: str) -> str:
+    if value == (1 << bits) - 1:
+        return name
+    return f"{value >> 10}*1024" if value > 1024 and not value & 1023 else str(value)
+
+
+@decoder("rlimit64")
+def rlimit64(call: Call, value: int) -> str:
+    found = call.unpack(value, "QQ")
+    if found is None:
+        return pointer(value)
+    return f"{{rlim_cur={_limit(found[0], 64, 'RLIM64_INFINITY')}, rlim_max={_limit(found[1], 64, 'RLIM64_INFINITY')}}}"
+
+
+@decoder("rlimit")
+def rlimit(call: Call, value: int) -> str:
+    bits = call.arch.bits
+    found, name = call.unpack(value, "WW"), "RLIM64_INFINITY" if bits == 64 else "RLIM_INFINITY"
+    return pointer(value) if found is None else f"{{rlim_cur={_limit(found[0], bits, name)}, rlim_max={_limit(found[1], bits, name)}}}"
+
+
+@decoder("rusage")
+def rusage(call: Call, value: int) -> str:
+    found = call.unpack(value, "18w")
+    return pointer(value) if found is None else f"{{ru_utime={_pair(found[:2], 'usec')}, ru_stime={_pair(found[2:4], 'usec')}, ...}}"
+
+
+@decoder("utsname")
+def utsname(call: Call, value: int) -> str:
+    data = call.read(value, 390)
+    if data is None:
+        return pointer(value)
+    first, second = (data[at : at + 65].partition(b"\0")[0] for at in (0, 65))
+    return f"{{sysname={quote(first)}, nodename={quote(second)}, ...}}"
+
+
+@decoder("sysinfo")
+def sysinfo(call: Call, value: int) -> str:
+    found = call.unpack(value, "wWWWWWWWWWHxx4xWWI" if call.arch.bits == 64 else "wWWWWWWWWWHxxWWI")
+    if found is None:
+        return pointer(value)
+    up, one_, five, fifteen, *memory, procs, high, free_high, unit = found
+    names = ("totalram", "freeram", "sharedram", "bufferram", "totalswap", "freeswap")
+    shown = ", ".join(f"{name}={size}" for name, size in zip(names, memory, strict=True))
+    rest = f"procs={procs}, totalhigh={high}, freehigh={free_high}, mem_unit={unit}"
+    return f"{{uptime={up}, loads=[{one_}, {five}, {fifteen}], {shown}, {rest}}}"
+
+
+@decoder("winsize")
+def winsize(call: Call, value: int) -> str:
+    found = call.unpack(value, "4H")
+    return pointer(value) if found is None else f"{{ws_row={found[0]}, ws_col={found[1]}, ws_xpixel={found[2]}, ws_ypixel={found[3]}}}"
+
+
+@decoder("termios")
+def termios(call: Call, value: int) -> str:
+    found = call.unpack(value, "4I") if family(call.arch.name) not in ("mips", "powerpc", "sparc") else None
+    if found is None:
+        return pointer(value)
+    words = [hexed(word) for word in found]
+    return f"{{c_iflag={words[0]}, c_oflag={words[1]}, c_cflag={words[2]}, c_lflag={words[3]}, ...}}"
+
+
+@decoder("shmid")
+def shmid(call: Call, value: int) -> str:
+    found = call.unpack(value, "iIIIIIHxx4x16xQqqqiiQ") if call.arch.bits == 64 else None
+    if found is None:
+        return pointer(value)
+    key, uid, gid, cuid, cgid, bits, _, size, atime, dtime, ctime, creator, last, attached = found
+    shown = f"shm_segsz={size}, shm_cpid={creator}, shm_lpid={last}, shm_nattch={attached}"
+    shown += f", shm_atime={atime}, shm_dtime={dtime}, shm_ctime={ctime}"
+    return f"{{shm_perm={{uid={uid}, gid={gid}, mode={mode(bits)}, key={hexed(key & 0xFFFF_FFFF)}, cuid={cuid}, cgid={cgid}}}, {shown}}}"
+
+
+FAULTS = (signals.Signal.SIGILL, signals.Signal.SIGTRAP, signals.Signal.SIGBUS, signals.Signal.SIGFPE, signals.Signal.SIGSEGV)
+"""Their siginfo has an address whenever the kernel sends them."""
+
+# -- signals --------------------------------------------------------------------------------------------------------------
+
+
+@maker("sigset")
+def signal_mask(index: str) -> Decoder:
+    """A set of the size that argument says; the address when the kernel will refuse the size."""
+
+    def show(call: Call, value: int) -> str:
+        size = sigset_size(call.arch)
+        data = call.read(value, size) if value and call.args[int(index)] == size else None
+        return pointer(value) if data is None else signal_set(unpack_sigset(call.arch, data))
+
+    return show
+
+
+@decoder("sigaction")
+def sigaction(call: Call, value: int) -> str:
+    data = call.read(value, sigaction_size(call.arch)) if value else None
+    if data is None:
+        return pointer(value)
+    action = unpack_sigaction(call.arch, data)
+    handler = {signals.SIG_DFL: "SIG_DFL", signals.SIG_IGN: "SIG_IGN"}.get(action.handler, f"{action.handler:#x}")
+    if action.handler == (1 << call.arch.bits) - 1:
+        handler = "SIG_ERR"
+    text = f"{{sa_handler={handler}, sa_mask={signal_set(action.mask)}, sa_flags={flags(action.flags, call.names('sa'))}"
+    return f"{text}, sa_restorer={pointer(action.restorer)}}}" if action.flags & signals.SA_RESTORER else text + "}"
+
+
+@decoder("stack_t")
+def stack(call: Call, value: int) -> str:
+    data = call.read(value, stack_t_size(call.arch)) if value else None
+    if data is None:
+        return pointer(value)
+    found = unpack_stack_t(call.arch, data)
+    return f"{{ss_sp={pointer(found.sp)}, ss_flags={flags(u32(found.flags), call.names('ss'))}, ss_size={found.size}}}"
+
+
+@decoder("sigevent")
+def sigevent(call: Call, value: int) -> str:
+    found = call.unpack(value, "Wii")
+    if found is None:
+        return pointer(value)
+    word, number, kind = found
+    text = f"sigev_signo={signal(number)}, sigev_notify={one(u32(kind), call.names('sigev'))}"
+    return f"{{sigev_value={{sival_int={s32(word)}, sival_ptr={pointer(word)}}}, {text}}}" if word else f"{{{text}}}"
+
+
+@decoder("siginfo")
+def siginfo(call: Call, value: int) -> str:
+    head = call.unpack(value, "iii")
+    size = 16 if call.arch.bits == 64 else 12
+    rest = call.read(value + size, 32)
+    if head is None or rest is None:
+        return pointer(value)
+    code = head[1 if family(call.arch.name) == "mips" else 2]
+    return siginfo_text(head[0], code, siginfo_members(call.arch, head[0], code, rest))
+
+
+def siginfo_members(arch: Arch, number: int, code: int, rest: bytes) -> dict[str, int]:
+    """What counts of the union behind siginfo_t's head, by name; see `siginfo_text`."""
+    wide, order = arch.bits == 64, ">" if arch.big_endian else "<"
+    first, second, word = unpack_from(order + ("iIQ" if wide else "iII"), rest)
+    if code == signals.Code.SI_TIMER:
+        return {"timer": first, "overrun": s32(second), "value": word}
+    if number == signals.Signal.SIGCHLD and code > 0:
+        status, utime, stime = unpack_from(order + ("i4xqq" if wide else "iii"), rest, 8)
+        return {"pid": first, "uid": second, "status": status, "utime": utime, "stime": stime}
+    if 0 < code < signals.Code.SI_KERNEL or (code > 0 and number in FAULTS):
+        return {"address": unpack_from(order + ("Q" if wide else "I"), rest)[0]}
+    if code in (signals.Code.SI_USER, signals.Code.SI_TKILL):
+        return {"pid": first, "uid": second}
+    return {"pid": first, "uid": second, "value": word} if code < 0 else {}
+
+
+def siginfo_text(number: int, code: int, rest: dict[str, int]) -> str:
+    """`rest`: which members of the union count, by name: pid, uid, value, address, status, utime, stime, timer, overrun."""
+    name = signal(number)
+    parts = [f"si_signo={name}", f"si_code={signals.code_name(number, code)}"]
+    for key, member in (("timer", "si_timerid"), ("overrun", "si_overrun"), ("pid", "si_pid"), ("uid", "si_uid")):
+        if key in rest:
+            parts.append(f"{member}={rest[key]}")
+    if "status" in rest:
+        exited = code == signals.Code.CLD_EXITED
+        parts.append(f"si_status={rest['status'] if exited else signal(rest['status'])}")
+        parts += [f"si_utime={rest['utime']}", f"si_stime={rest['stime']}"]
+    if "value" in rest:
+        parts += [f"si_int={s32(rest['value'])}", f"si_ptr={pointer(rest['value'])}"]
+    if "address" in rest:
+        parts.append(f"si_addr={pointer(rest['address'])}")
+    return f"{{{', '.join(parts)}}}"
+
+
+@maker("cloneargs")
+def clone_arguments(index: str) -> Decoder:
+    """struct clone_args, of which that argument tells the size: what counts in its first version."""
+
+    def show(call: Call, value: int) -> str:
+        found = call.unpack(value, "8Q") if call.args[int(index)] >= 64 else None
+        if found is None:
+            return pointer(value)
+        bits, pidfd, child_tid, parent_tid, exit_signal, start, size, tls = found
+        known = dict(call.names("clone").entries)
+        parts = [f"flags={flags(bits, call.names('clone'))}"]
+        if bits & known["CLONE_PIDFD"]:
+            parts.append(f"pidfd={pointer(pidfd)}")
+        if bits & (known["CLONE_CHILD_SETTID"] | known["CLONE_CHILD_CLEARTID"]):
+            parts.append(f"child_tid={pointer(child_tid)}")
+        if bits & known["CLONE_PARENT_SETTID"]:
+            parts.append(f"parent_tid={pointer(parent_tid)}")
+        parts += [f"exit_signal={signal(exit_signal)}", f"stack={pointer(start)}", f"stack_size={hexed(size)}"]
+        if bits & known["CLONE_SETTLS"]:
+            parts.append(f"tls={pointer(tls)}")
+        return f"{{{', '.join(parts)}}}"
+
+    return show

@@ -1,0 +1,246 @@
+"""How single calls are shown, without a CPU; the table against the registry; and that nothing a guest passes raises."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from emuvm.abi.arch import ARM64, X86_64
+from emuvm.abi.names import kinds, names
+from emuvm.abi.numbers import numbers
+from emuvm.engine.memory import MemoryEngine
+from emuvm.kernel import registry
+from emuvm.kernel.files import FileTable
+from emuvm.kernel.fs import Filesystem
+from emuvm.kernel.process import ExitStatus, Process
+from emuvm.kernel.report import Reporter
+from emuvm.kernel.siginfo import SignalInfo
+from emuvm.mm.linux import LinuxMm
+from emuvm.mm.space import AddressSpace
+from emuvm.tools.strace import Strace
+from emuvm.tools.strace_call import find, flags, one
+from emuvm.tools.strace_filter import Filter
+from emuvm.tools.strace_format import Formatter
+from emuvm.tools.strace_table import COMMANDS, rows
+from emuvm.tools.strace_text import quote
+
+BASE = 0x100000
+N = numbers("x86_64")
+
+
+class Watched:
+    """A process without a CPU whose calls are traced."""
+
+    def __init__(self, expression: str = "", root: str = "/", limit: int = 32) -> None:
+        self.space = AddressSpace(0, X86_64.task_size)
+        self.engine = MemoryEngine(X86_64, self.space)
+        self.proc = Process(X86_64, self.space, LinuxMm(self.space, X86_64), self.engine)
+        self.proc.reporter = Reporter()
+        self.proc.files = FileTable()
+        self.proc.fs = Filesystem(root, (), False, self.proc.reporter)
+        self.space.map_at(BASE, 0x4000, 3)
+        self.lines: list[str] = []
+        self.trace = Strace(self.proc, lambda text: self.lines.append(text.rstrip("\n")), Filter(expression), limit)
+
+    def call(self, name: str | int, *args: int) -> str:
+        """Make a call; the last line written."""
+        raw = (*(arg & (1 << 64) - 1 for arg in args), *[0] * (6 - len(args)))
+        self.proc.dispatcher.call(N[name] if isinstance(name, str) else name, raw)
+        return self.lines[-1] if self.lines else ""
+
+    def put(self, data: bytes, offset: int = 0) -> int:
+        self.engine.memory.write(BASE + offset, data)
+        return BASE + offset
+
+
+@pytest.fixture
+def guest() -> Iterator[Watched]:
+    watched = Watched()
+    yield watched
+    watched.proc.files.close_all()
+    watched.proc.fs.close()
+
+
+def test_result_column_and_errors(guest: Watched) -> None:
+    assert guest.call("getpid") == "getpid()".ljust(40) + f"= {guest.proc.pid}"
+    assert guest.call("close", 999) == "close(999)".ljust(40) + "= -1 EBADF (Bad file descriptor)"
+    assert guest.call("munmap", 1, 5).endswith("= -1 EINVAL (Invalid argument)")
+
+
+def test_pointers_and_memory(guest: Watched) -> None:
+    line = guest.call("mmap", 0, 8192, 3, 0x22, -1, 0)
+    assert line.startswith("mmap(NULL, 8192, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x7")
+    assert guest.call("mprotect", BASE, 4096, 0) == f"mprotect({BASE:#x}, 4096, PROT_NONE)".ljust(40) + "= 0"
+    assert "MADV_DONTNEED" in guest.call("madvise", BASE, 4096, 4)
+
+
+def test_strings_are_cut_and_escaped(guest: Watched) -> None:
+    path = guest.put(b"/no\n\x01\x017\"\\" + b"x" * 40 + b"\0")
+    assert guest.call("open", path, 0).startswith('open("/no\\n\\1\\0017\\"\\\\' + "x" * 40 + '", O_RDONLY) = -1 ENOENT')
+    assert guest.call("write", 99, guest.put(b"y" * 50), 50).startswith(f'write(99, "{"y" * 32}"..., 50)')
+    assert guest.call("write", 99, guest.put(b"y" * 32), 32).startswith(f'write(99, "{"y" * 32}", 32)')
+    assert quote(b"\x80\xff1\x00") == '"\\200\\3771\\0"'
+
+
+def test_unreadable_memory_is_an_address(guest: Watched) -> None:
+    guest.space.protect(BASE, 0x1000, 0)
+    for address in (0, 1, BASE, BASE + 0x4000, (1 << 47) - 1, (1 << 64) - 1):
+        shown = "NULL" if not address else f"{address:#x}"
+        assert guest.call("stat", address, address).startswith(f"stat({shown}, {shown}) ")
+        assert f"SIGINT, {shown}, {shown}, 8) " in guest.call("rt_sigaction", 2, address, address, 8)
+        assert f"nanosleep({shown}, NULL) " in guest.call("nanosleep", address, 0)
+        assert f"execve({shown}, {shown}, {shown}) " in guest.call("execve", address, address, address)
+
+
+def test_output_is_shown_after_the_call(guest: Watched) -> None:
+    assert guest.call("pipe", BASE) == "pipe([3, 4])".ljust(40) + "= 0"
+    assert guest.call("fcntl", 3, 1).endswith("= 0")
+    assert guest.call("fcntl", 4, 3).endswith("= 0x1 (flags O_WRONLY)") or "O_WRONLY" in guest.lines[-1]
+    assert guest.call("uname", BASE).startswith('uname({sysname="Linux", nodename="')
+    assert guest.call("uname", 1) == "uname(0x1)".ljust(40) + "= -1 EFAULT (Bad address)"
+
+
+def test_signal_structures(guest: Watched) -> None:
+    action = struct.pack("<QQQQ", 0x1234, 0x1400_0000, 0x77, 1 << 1 | 1 << 14)
+    line = guest.call("rt_sigaction", 10, guest.put(action), 0, 8)
+    shown = "{sa_handler=0x1234, sa_mask=[INT TERM], sa_flags=SA_RESTORER|SA_RESTART, sa_restorer=0x77}"
+    assert line == f"rt_sigaction(SIGUSR1, {shown}, NULL, 8) = 0"
+    assert "~[KILL STOP]" in guest.call("rt_sigprocmask", 2, guest.put(struct.pack("<Q", (1 << 64) - 1 & ~0x40100)), 0, 8)
+
+
+def test_calls_that_are_not_there(guest: Watched) -> None:
+    assert guest.call(1234, 1, 0, 0xFFFF) == "syscall_0x4d2(0x1, 0, 0xffff, 0, 0, 0)  = -1 ENOSYS (Function not implemented)"
+    assert guest.call("vhangup") == "vhangup()".ljust(40) + "= -1 ENOSYS (Function not implemented)"
+
+
+def test_ending(guest: Watched) -> None:
+    assert guest.call("exit_group", 3) == "exit_group(3)".ljust(40) + "= ?"
+    guest.trace.exited(ExitStatus(3))
+    assert guest.lines[-1] == "+++ exited with 3 +++"
+
+
+def test_signals_and_killing(guest: Watched) -> None:
+    guest.trace.signal(SignalInfo(11, 1, 0x10))
+    assert guest.lines[-1] == "--- SIGSEGV {si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=0x10} ---"
+    guest.trace.exited(ExitStatus(0, 11))
+    assert guest.lines[-1] == "+++ killed by SIGSEGV +++"
+
+
+def test_a_call_that_never_ends(guest: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(*_args: int) -> int:
+        raise KeyboardInterrupt
+
+    spec = registry.find("nanosleep")
+    assert spec is not None
+    monkeypatch.setitem(registry._specs, "nanosleep", spec._replace(handler=waits))
+    with pytest.raises(KeyboardInterrupt):
+        guest.call("nanosleep", guest.put(struct.pack("<qq", 5, 0)), 0)
+    guest.trace.exited(None)
+    assert guest.lines == ["nanosleep({tv_sec=5, tv_nsec=0},  <unfinished ...>) = ?"]
+
+
+def test_a_filter_decides() -> None:
+    watched = Watched("open,close;status=failed;signal=none")
+    watched.call("getpid")
+    watched.call("close", 0)
+    watched.trace.signal(SignalInfo(11, 1, 0x10))
+    assert watched.lines == []
+    assert watched.call("close", 99).startswith("close(99)")
+
+
+def test_limit_of_strings() -> None:
+    watched = Watched(limit=3)
+    assert watched.call("write", 99, watched.put(b"abcdef"), 6).startswith('write(99, "abc"..., 6)')
+
+
+def test_flags() -> None:
+    prot = names("prot", "x86_64")
+    assert [flags(value, prot) for value in (0, 1, 3, 0x10, 0x11)] == [
+        "PROT_NONE", "PROT_READ", "PROT_READ|PROT_WRITE", "0x10 /* PROT_??? */", "PROT_READ|0x10",
+    ]  # fmt: skip
+    assert flags(0x10, names("prot", "arm64")) == "PROT_BTI"
+    assert one(99, names("madv", "arm64")) == "0x63 /* MADV_??? */"
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "arm64", "riscv64", "mips32", "ppc64", "sparc64"])
+def test_names_exist_for_every_architecture(arch: str) -> None:
+    for kind in kinds():
+        found = names(kind, arch)
+        assert found.entries or kind == "ioctl"
+        assert all(value >= 0 for _, value in found.entries)
+
+
+def test_the_table_fits_the_registry() -> None:
+    """A line has no more tokens than the call has arguments, every token is a decoder, and descriptors and paths are shown as such."""
+    registry.load_families()
+    shown = rows()
+    for name, row in shown.items():
+        for token in (*row.tokens, row.result):
+            assert token in ("", ".") or find(token.lstrip(">!+"))
+        call = name.partition("@")[0]
+        assert call == name or call in COMMANDS
+        spec = registry.find(call)
+        if spec is None or call == "rt_sigreturn":
+            continue
+        assert len(row.tokens) <= len(spec.kinds), name
+        for kind, token in zip(spec.kinds, row.tokens, strict=False):
+            if kind in ("path", "path?"):
+                assert token in (".", "path", "path?"), name
+            if kind == "fd":
+                assert token in (".", "fd", "dirfd", "d"), name
+
+
+def _values(rng: random.Random) -> int:
+    return rng.choice(
+        (
+            rng.randrange(4), rng.randrange(256), BASE, BASE + rng.randrange(0x4000), BASE + 0x3FFC, BASE + 0x4000, rng.getrandbits(32),
+            rng.getrandbits(64), (1 << 64) - rng.randrange(1, 200), 1 << rng.randrange(64), X86_64.task_size - rng.randrange(1, 9000),
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("arch", [X86_64, ARM64], ids=lambda arch: arch.name)
+def test_nothing_a_guest_passes_raises(arch: object) -> None:
+    """Every call there is, with any arguments and results, over memory of any content."""
+    assert arch in (X86_64, ARM64)
+    chosen = X86_64 if arch is X86_64 else ARM64
+    rng = random.Random(4)
+    space = AddressSpace(0, chosen.task_size)
+    engine = MemoryEngine(chosen, space)
+    proc = Process(chosen, space, LinuxMm(space, chosen), engine)
+    space.map_at(BASE, 0x4000, 3)
+    formatter = Formatter(chosen, proc.mem)
+    calls = [*numbers(chosen.name), "number 5000"]
+    for round_number in range(12):
+        content = bytes(rng.getrandbits(8) & rng.getrandbits(8) for _ in range(0x4000)) if round_number else bytes(0x4000)
+        for at in range(0, 0x4000, 64):
+            content = content[:at] + _values(rng).to_bytes(8, "little") + content[at + 8 :]
+        engine.memory.write(BASE, content)
+        for name in calls:
+            args = tuple(_values(rng) for _ in range(6))
+            shown = formatter.begin(name, args, rng.choice((BASE, 1 << 63)))
+            for text in (shown.begin(), shown.inputs(), shown.unfinished()):
+                assert "\n" not in text
+            line = shown.end(rng.choice((None, 0, 1, 40, -1, -11, -514, -4095, 1 << 40, rng.getrandbits(63))))
+            assert "\n" not in line and " = " in line, line
+
+
+def test_random_calls_of_a_process() -> None:
+    """Traced calls do what untraced ones do: same results, and no exception."""
+    rng = random.Random(7)
+    harmless = "mmap munmap mprotect mremap madvise brk lseek fcntl poll rt_sigaction rt_sigprocmask writev".split()
+    traced, plain = Watched(), Watched("none")
+    for _ in range(400):
+        name = rng.choice(harmless)
+        args = [_values(rng) for _ in range(6)]
+        if name in ("poll", "fcntl"):
+            args[0], args[2] = BASE if name == "poll" else 77, 0
+        results = []
+        for guest in (traced, plain):
+            guest.call(name, *args)
+            results.append(guest.engine.get("rax"))
+        assert results[0] == results[1], (name, args)
+    assert len(traced.lines) == 400 and plain.lines == []
