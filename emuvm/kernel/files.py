@@ -35,6 +35,10 @@ class OpenFile:
     """Reading and writing never wait."""
     discards = False
     """Writing takes everything without looking at it."""
+    is_full = False
+    """Writing finds no room, whatever the data (/dev/full)."""
+    consumes = False
+    """Reading takes what there is even if the buffer cannot hold it."""
     is_zero = False
     """It is /dev/zero."""
     own = False
@@ -175,7 +179,8 @@ class HostOpenFile(OpenFile):
         self.is_pipe = self._kind == Mode.S_IFIFO
         self.is_regular = self._kind == Mode.S_IFREG
         memory_device = self._device if self._kind == Mode.S_IFCHR else 0
-        self.discards = memory_device in (_NULL, _ZERO)
+        self.discards = memory_device in (_NULL, _ZERO, _FULL)
+        self.is_full = memory_device == _FULL
         self.is_null = memory_device == _NULL
         self.is_zero = memory_device == _ZERO
         self.prompt = self.is_regular or self.discards
@@ -234,7 +239,8 @@ class HostOpenFile(OpenFile):
         return hostfd.lseek(self.host_fd, offset, whence)
 
     def truncate(self, length: int) -> None:
-        self.check_size(length)
+        if self.own:
+            self.check_size(length)
         hostfd.ftruncate(self.host_fd, length)
 
     def check_allocate(self, mode: int, end: int) -> None:
