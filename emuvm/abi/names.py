@@ -99,6 +99,7 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
     "shmget": (": IPC_", None, "CREAT=0x200 EXCL=0x400 : SHM_HUGETLB=0x800 SHM_NORESERVE=0x1000"),
     "shmat": ("SHM_", None, "RDONLY=0x1000 RND=0x2000 REMAP=0x4000 EXEC=0x8000"),
     "syncrange": ("SYNC_FILE_RANGE_", None, "WAIT_BEFORE=1 WRITE=2 WAIT_AFTER=4"),
+    "splice": ("SPLICE_F_", None, "MOVE=1 NONBLOCK=2 MORE=4 GIFT=8"),
     "uffd": ("UFFD_", open_for, ": O_CLOEXEC O_NONBLOCK UFFD_USER_MODE_ONLY=1"),
     "secbit": (
         "SECBIT_", None,

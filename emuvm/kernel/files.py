@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Mode, Open, Poll, Seek, convert_open
+from emuvm.abi.flags import Mode, Open, Poll, convert_open
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
@@ -283,40 +283,6 @@ class HostOpenFile(OpenFile):
         hostfd.close(self.host_fd)
         self.host_fd = -1
         self._mapped = None
-
-
-class TextFile(OpenFile):
-    """Read-only bytes that were put together when the file was opened: the guest's own /proc files."""
-
-    noexec = True
-    map_limit = (1 << 63) - 1
-
-    def __init__(self, content: bytes, path: bytes, stat: Stat) -> None:
-        super().__init__(Open.O_RDONLY, path)
-        self._content = content
-        self._stat = stat
-        self._offset = 0
-
-    def read(self, length: int) -> bytes:
-        part = self._content[self._offset : self._offset + length]
-        self._offset += len(part)
-        return part
-
-    def pread(self, length: int, offset: int) -> bytes:
-        return self._content[offset : offset + length]
-
-    def seek(self, offset: int, whence: int) -> int:
-        if whence == Seek.SEEK_CUR:
-            offset += self._offset
-        elif whence != Seek.SEEK_SET:
-            raise GuestError(Errno.EINVAL, "files of /proc have no end to seek from")
-        if offset < 0:
-            raise GuestError(Errno.EINVAL, f"offset {offset}")
-        self._offset = offset
-        return offset
-
-    def stat(self) -> Stat:
-        return self._stat
 
 
 class FileTable:

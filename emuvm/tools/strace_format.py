@@ -18,7 +18,7 @@ DECODERS = (strace_scalars, strace_structs, strace_arrays)
 """Imported for their decoders."""
 
 _COLUMN = 40
-_UNKNOWN = Row(("XX",) * 6, "")
+_UNKNOWN = Row(("X",) * 6, "")
 
 
 def row_of(name: str, kinds: tuple[str, ...] | None, arch: Arch, args: tuple[int, ...]) -> Row:
@@ -39,7 +39,7 @@ def row_of(name: str, kinds: tuple[str, ...] | None, arch: Arch, args: tuple[int
         tokens += ["."] * (len(kinds) - len(tokens))
     for index, token in enumerate(tokens):
         if token == ".":
-            tokens[index] = kinds[index] if kinds is not None and index < len(kinds) else "XX"
+            tokens[index] = kinds[index] if kinds is not None and index < len(kinds) else "X"
     return Row(tuple(tokens), found.result)
 
 

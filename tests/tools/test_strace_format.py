@@ -87,12 +87,12 @@ def test_strings_are_cut_and_escaped(guest: Watched) -> None:
 
 def test_unreadable_memory_is_an_address(guest: Watched) -> None:
     guest.space.protect(BASE, 0x1000, 0)
-    for address in (0, 1, BASE, BASE + 0x3FFF, BASE + 0x4000, (1 << 47) - 1, (1 << 64) - 1):
+    for address in (0, 1, BASE, BASE + 0x4000, (1 << 47) - 1, (1 << 64) - 1):
         shown = "NULL" if not address else f"{address:#x}"
-        assert guest.call("stat", address, address).startswith(f"stat({shown if address != BASE + 0x3FFF else chr(34) * 2}, {shown}) = -1")
-        assert shown in guest.call("rt_sigaction", 2, address, address, 8)
-        assert shown in guest.call("nanosleep", address, 0) or address == BASE + 0x3FFF
-        assert shown in guest.call("execve", address, address, address)
+        assert guest.call("stat", address, address).startswith(f"stat({shown}, {shown}) ")
+        assert f"SIGINT, {shown}, {shown}, 8) " in guest.call("rt_sigaction", 2, address, address, 8)
+        assert f"nanosleep({shown}, NULL) " in guest.call("nanosleep", address, 0)
+        assert f"execve({shown}, {shown}, {shown}) " in guest.call("execve", address, address, address)
 
 
 def test_output_is_shown_after_the_call(guest: Watched) -> None:
@@ -112,7 +112,7 @@ def test_signal_structures(guest: Watched) -> None:
 
 
 def test_calls_that_are_not_there(guest: Watched) -> None:
-    assert guest.call(1234, 1, 0, 0xFFFF) == "syscall_0x4d2(0x1, 0, 0xffff, 0, 0, 0)".ljust(40) + " = -1 ENOSYS (Function not implemented)"[0 if False else 1:]
+    assert guest.call(1234, 1, 0, 0xFFFF) == "syscall_0x4d2(0x1, 0, 0xffff, 0, 0, 0)  = -1 ENOSYS (Function not implemented)"
     assert guest.call("vhangup") == "vhangup()".ljust(40) + "= -1 ENOSYS (Function not implemented)"
 
 
@@ -138,8 +138,8 @@ def test_a_call_that_never_ends(guest: Watched, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(registry._specs, "nanosleep", spec._replace(handler=waits))
     with pytest.raises(KeyboardInterrupt):
         guest.call("nanosleep", guest.put(struct.pack("<qq", 5, 0)), 0)
-    guest.trace.exited(ExitStatus(0, 9))
-    assert guest.lines == ["nanosleep({tv_sec=5, tv_nsec=0},  <unfinished ...>) = ?", "+++ killed by SIGKILL +++"]
+    guest.trace.exited(None)
+    assert guest.lines == ["nanosleep({tv_sec=5, tv_nsec=0},  <unfinished ...>) = ?"]
 
 
 def test_a_filter_decides() -> None:
@@ -228,10 +228,10 @@ def test_nothing_a_guest_passes_raises(arch: object) -> None:
             assert "\n" not in line and " = " in line, line
 
 
-def test_random_calls_of_a_process(tmp_path: object) -> None:
+def test_random_calls_of_a_process() -> None:
     """Traced calls do what untraced ones do: same results, and no exception."""
     rng = random.Random(7)
-    harmless = ("mmap", "munmap", "mprotect", "mremap", "madvise", "brk", "lseek", "fcntl", "poll", "rt_sigaction", "rt_sigprocmask", "writev")
+    harmless = "mmap munmap mprotect mremap madvise brk lseek fcntl poll rt_sigaction rt_sigprocmask writev".split()
     traced, plain = Watched(), Watched("none")
     for _ in range(400):
         name = rng.choice(harmless)

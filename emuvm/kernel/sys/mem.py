@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emuvm.abi.controls import Prctl
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags_mm import Map, Memory, Prot, map_for, mcl_for, prot_for
+from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, mcl_for, prot_for
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
 from emuvm.mm.linux import Backed, MapRequest
@@ -112,7 +112,7 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         return _map_file(proc, bits, file, request, flags, offset)
     if kind == bits.MAP_PRIVATE:
         return proc.mm.mmap(request)
-    if kind == Memory.MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
+    if kind == MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
         if flags & bits.MAP_LOCKED or growsdown:
             raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
         extra = VmFlag.DROPPABLE | VmFlag.NORESERVE | VmFlag.WIPEONFORK | VmFlag.DONTDUMP
