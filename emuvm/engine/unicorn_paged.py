@@ -181,7 +181,7 @@ class PagedMemory:
             shift = low - pointer
             used = [(first - shift, last - shift) for first, last in self.table.used(low, high)]
             used += [(first - shift, last - shift) for first, last, _ in self._extents.inside(low, high)]
-            runs = self.attempt(touched, pointer, pointer + high - low, sorted(used))
+            runs = self.attempt(touched, pointer, pointer + high - low, used)
             cached = []
             for first, last, extent in self._extents.inside(low, high):
                 cached += self.attempt(in_cache, first - shift, last - shift, extent.file.fileno(), extent.offset)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emuvm.abi.controls import Prctl
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags_mm import Map, Memory, Prot, map_for, mcl_for, prot_for
+from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, mcl_for, prot_for
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
 from emuvm.mm.linux import Backed, MapRequest
@@ -25,6 +25,8 @@ _F = TypeVar("_F", bound=Callable[..., int])
 _bits: dict[str, tuple[type[Map], type[Prot]]] = {}
 _TAGGED = frozenset(("arm64",))
 """Architectures whose kernel strips the top byte off the addresses of all calls but mmap."""
+_MUCH = 1 << 20
+"""From this many bytes on it is noted how much memory was in use before it goes."""
 
 
 def _untagged(proc: Process, addr: int) -> int:
@@ -110,7 +112,7 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         return _map_file(proc, bits, file, request, flags, offset)
     if kind == bits.MAP_PRIVATE:
         return proc.mm.mmap(request)
-    if kind == Memory.MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
+    if kind == MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
         if flags & bits.MAP_LOCKED or growsdown:
             raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
         extra = VmFlag.DROPPABLE | VmFlag.NORESERVE | VmFlag.WIPEONFORK | VmFlag.DONTDUMP
@@ -183,12 +185,21 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
     return 0
 
 
+def _before_it_goes(proc: Process, length: int) -> None:
+    """Let the peak of memory in use be noted where it may be left."""
+    if length >= _MUCH:
+        from emuvm.kernel.procfs_memory import remember_peak
+
+        remember_peak(proc)
+
+
 # -- munmap, mprotect, mremap, brk ------------------------------------------------------------------------------------------
 
 
 @syscall("munmap", "ptr size")
 @enomem
 def munmap(proc: Process, addr: int, length: int) -> int:
+    _before_it_goes(proc, length)
     proc.mm.munmap(_untagged(proc, addr), length)
     return 0
 
@@ -282,6 +293,7 @@ def brk(proc: Process, value: int) -> int:
 def madvise(proc: Process, addr: int, length: int, advice: int) -> int:
     from emuvm.mm.advice import madvise as advise
 
+    _before_it_goes(proc, length)
     advise(proc.mm, _untagged(proc, addr), length, advice)
     return 0
 

@@ -80,7 +80,7 @@ static void shape(const char *path)
     }
     while (*in) {
         if (*in >= '0' && *in <= '9') {
-            while ((*in >= '0' && *in <= '9') || (*in >= 'a' && *in <= 'f'))
+            while ((*in >= '0' && *in <= '9') || (*in >= 'a' && *in <= 'f') || *in == 'x')
                 in++;
             *out++ = 'N';
         } else if (*in == ' ' && out > buffer && out[-1] == ' ') {
@@ -266,6 +266,19 @@ static void figures(void)
     long library = status("VmLib:");
     munmap(p, 16 * PAGE);
     fact("VmLib of 16 executable pages", library - status("VmLib:"));
+}
+
+static void peaks(void)
+{
+    long before = status("VmHWM:");
+    memset(map(0x10000000, 16 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, 16 << 20);
+    munmap(W + 0x10000000, 16 << 20);
+    fact("VmHWM remembers 16 MiB", status("VmHWM:") - before >= 15 << 10);
+    fact("VmRSS does not", status("VmHWM:") - status("VmRSS:") >= 15 << 10);
+    memset(map(0x10000000, 20 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 1, 20 << 20);
+    madvise(W + 0x10000000, 20 << 20, MADV_DONTNEED);
+    fact("20 MiB given back", status("VmHWM:") - before >= 19 << 10);
+    munmap(W + 0x10000000, 20 << 20);
 }
 
 static void flags(void)
@@ -611,7 +624,6 @@ static void settings(void)
     fact("timerslack_ns", write(fd, "70000", 5));
     slurp("/proc/self/timerslack_ns", 100);
     printf("is now %s", buffer);
-    fact("prctl says", prctl(PR_GET_TIMERSLACK));
     close(fd);
 }
 
@@ -664,14 +676,20 @@ static void limits(void)
 static void signals(void)
 {
     sigset_t set;
-    slurp("/proc/self/status", 65536);
     signal(SIGUSR1, SIG_IGN);
     signal(SIGUSR2, (void (*)(int))fact);
     sigemptyset(&set);
     sigaddset(&set, SIGUSR2);
+    sigaddset(&set, SIGALRM);
+    sigaddset(&set, SIGRTMIN + 2);
     sigprocmask(SIG_BLOCK, &set, NULL);
     kill(getpid(), SIGUSR2);
+    kill(getpid(), SIGUSR2);
+    raise(SIGALRM);
+    for (int i = 0; i < 3; i++)
+        kill(getpid(), SIGRTMIN + 2);
     slurp("/proc/self/status", 65536);
+    printf("queued %d\n", row(buffer, "SigQ:") >= 5);
     for (char *line = strstr(buffer, "SigPnd"); line && strncmp(line, "CapInh", 6); line = strchr(line, '\n') + 1)
         printf("%.*s\n", (int)strcspn(line, "\n"), line);
 }
@@ -783,8 +801,11 @@ int main(int argc, char **argv)
     memset(out, 1, sizeof out);
     setvbuf(stdout, out, _IOFBF, sizeof out);
     getcwd(where, sizeof where);
+    dup2(open("/dev/null", O_RDONLY), 0);
+    close(3);
     names();
     figures();
+    peaks();
     flags();
     of_files();
     memory();
