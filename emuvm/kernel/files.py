@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Mode, Open, Poll, Seek, convert_open
+from emuvm.abi.flags import Mode, Open, Poll, convert_open
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
@@ -35,6 +35,10 @@ class OpenFile:
     """Reading and writing never wait."""
     discards = False
     """Writing takes everything without looking at it."""
+    is_full = False
+    """Writing finds no room, whatever the data (/dev/full)."""
+    consumes = False
+    """Reading takes what there is even if the buffer cannot hold it."""
     is_zero = False
     """It is /dev/zero."""
     own = False
@@ -175,7 +179,8 @@ class HostOpenFile(OpenFile):
         self.is_pipe = self._kind == Mode.S_IFIFO
         self.is_regular = self._kind == Mode.S_IFREG
         memory_device = self._device if self._kind == Mode.S_IFCHR else 0
-        self.discards = memory_device in (_NULL, _ZERO)
+        self.discards = memory_device in (_NULL, _ZERO, _FULL)
+        self.is_full = memory_device == _FULL
         self.is_null = memory_device == _NULL
         self.is_zero = memory_device == _ZERO
         self.prompt = self.is_regular or self.discards
@@ -234,7 +239,8 @@ class HostOpenFile(OpenFile):
         return hostfd.lseek(self.host_fd, offset, whence)
 
     def truncate(self, length: int) -> None:
-        self.check_size(length)
+        if self.own:
+            self.check_size(length)
         hostfd.ftruncate(self.host_fd, length)
 
     def check_allocate(self, mode: int, end: int) -> None:
@@ -277,40 +283,6 @@ class HostOpenFile(OpenFile):
         hostfd.close(self.host_fd)
         self.host_fd = -1
         self._mapped = None
-
-
-class TextFile(OpenFile):
-    """Read-only bytes that were put together when the file was opened: the guest's own /proc files."""
-
-    noexec = True
-    map_limit = (1 << 63) - 1
-
-    def __init__(self, content: bytes, path: bytes, stat: Stat) -> None:
-        super().__init__(Open.O_RDONLY, path)
-        self._content = content
-        self._stat = stat
-        self._offset = 0
-
-    def read(self, length: int) -> bytes:
-        part = self._content[self._offset : self._offset + length]
-        self._offset += len(part)
-        return part
-
-    def pread(self, length: int, offset: int) -> bytes:
-        return self._content[offset : offset + length]
-
-    def seek(self, offset: int, whence: int) -> int:
-        if whence == Seek.SEEK_CUR:
-            offset += self._offset
-        elif whence != Seek.SEEK_SET:
-            raise GuestError(Errno.EINVAL, "files of /proc have no end to seek from")
-        if offset < 0:
-            raise GuestError(Errno.EINVAL, f"offset {offset}")
-        self._offset = offset
-        return offset
-
-    def stat(self) -> Stat:
-        return self._stat
 
 
 class FileTable:

@@ -9,6 +9,8 @@ import os
 import time
 from functools import cached_property
 
+from emuvm.kernel.credentials import Credentials, Ids
+
 _CLOCKS = frozenset((0, 1, 2, 3, 4, 5, 6, 7, 11))
 """Linux clock numbers that a host clock stands for; the alarm clocks and dynamic ones are not offered."""
 
@@ -19,17 +21,44 @@ class HostSystem:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.ppid = os.getppid()
-        self.uid, self.euid = os.getuid(), os.geteuid()
-        self.gid, self.egid = os.getgid(), os.getegid()
 
     @property
     def pgid(self) -> int:
         return os.getpgrp()
 
+    @cached_property
+    def credentials(self) -> Credentials:
+        """Who emuvm's process is; from there on the guest's own to change."""
+        real, effective, saved = os.getresuid()
+        uids = Ids(real, effective, saved, effective)
+        real, effective, saved = os.getresgid()
+        found = Credentials(uids, Ids(real, effective, saved, effective), os.getgroups())
+        sets = {row[:6]: row[7:] for row in self._text("/proc/self/status").splitlines() if row.startswith("Cap")}
+        found.inheritable, found.permitted, found.effective, found.bounding, found.ambient = (
+            int(sets.get(name, "0"), 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+        )
+        return found
+
+    @property
+    def uid(self) -> int:
+        return self.credentials.uids.real
+
+    @property
+    def euid(self) -> int:
+        return self.credentials.uids.effective
+
+    @property
+    def gid(self) -> int:
+        return self.credentials.gids.real
+
+    @property
+    def egid(self) -> int:
+        return self.credentials.gids.effective
+
     @property
     def groups(self) -> list[int]:
         """Supplementary groups."""
-        return os.getgroups()
+        return self.credentials.groups
 
     def session(self, pid: int = 0) -> int:
         """getsid; OSError as there."""
@@ -113,13 +142,10 @@ class HostSystem:
         soft, hard = resource.getrlimit(number)
         return soft & (1 << 64) - 1, hard & (1 << 64) - 1
 
-    @cached_property
+    @property
     def capabilities(self) -> int:
-        """The effective capabilities of this process, bit n for capability n."""
-        for row in self._text("/proc/self/status").splitlines():
-            if row.startswith("CapEff:"):
-                return int(row[7:], 16)
-        return 0
+        """The effective capabilities, bit n for capability n."""
+        return self.credentials.effective
 
     @cached_property
     def total_memory(self) -> int:
@@ -131,6 +157,15 @@ class HostSystem:
         """vm.overcommit_memory."""
         text = self._text("/proc/sys/vm/overcommit_memory").strip()
         return int(text) if text.isdigit() else 0
+
+    def speculation(self, feature: int) -> int:
+        """prctl(PR_GET_SPECULATION_CTRL) of this process; 0, not affected, where the host has no such call."""
+        import ctypes
+
+        try:
+            return max(0, int(ctypes.CDLL(None).prctl(52, *(ctypes.c_ulong(value) for value in (feature, 0, 0, 0)))))
+        except AttributeError:
+            return 0
 
     def cpus(self) -> set[int]:
         """The CPUs this process may run on."""

@@ -195,6 +195,11 @@ def eventfd(initial: int, flags: int) -> int:
     return os.eventfd(initial, flags | os.EFD_CLOEXEC)
 
 
+@host_call
+def pidfd(pid: int) -> int:
+    return os.pidfd_open(pid)
+
+
 def standard_streams() -> list[tuple[int, int]]:
     """[(number, own descriptor)] of those of 0, 1 and 2 that are open."""
     streams = []

@@ -70,6 +70,11 @@ class Kept:
 class Process:
     """One guest process with one thread. `files`, `fs` and `host` are the file side's; see `emuvm.kernel.files`."""
 
+    ipc: Any = None
+    """System V objects (kernel.sysv), from the first use on."""
+    controls: dict[str, int]
+    """What prctl and membarrier remember, by name."""
+
     def __init__(
         self,
         arch: Arch,
@@ -115,6 +120,7 @@ class Process:
         self.no_new_privs = False
         self.dumpable = 1
         self.rlimits: dict[int, tuple[int, int]] = {}
+        self.controls: dict[str, int] = {}
         self.stack_info: Any = None
         """The InitialStack: where arguments, environment and auxv lie."""
         self.plan: Any = None

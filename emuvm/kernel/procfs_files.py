@@ -7,6 +7,7 @@ that is given as a function, asked when the program reads, never when it opens.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Poll, Seek
@@ -26,6 +27,9 @@ Listing = Callable[[], "list[tuple[int, int, bytes]]"]
 
 class MadeFile(OpenFile):
     """A file of emuvm's own making, with an offset. Its text may need registers and pages: it is not made inside the engine's hook."""
+
+    noexec = True
+    map_limit = (1 << 63) - 1
 
     def __init__(self, path: bytes, flags: int, stat: Stat) -> None:
         super().__init__(flags, path)
@@ -64,6 +68,11 @@ class MadeFile(OpenFile):
             raise GuestError(Errno.EINVAL, f"offset {offset}")
         self.offset = offset
         return offset
+
+    def mappable(self) -> Any:
+        """ENODEV, but EIO for what lies in /proc itself (fs/proc/inode.c:proc_reg_mmap)."""
+        directory, _, _ = self.path.rpartition(b"/")
+        raise GuestError(Errno.EIO if directory in (b"/proc", b"/proc/net") else Errno.ENODEV, "cannot be mapped")
 
 
 class SequenceFile(MadeFile):
@@ -182,6 +191,7 @@ class MadeDirectory(OpenFile):
     """A directory that emuvm makes up. The offset counts entries."""
 
     is_directory = True
+    noexec = True
 
     def __init__(self, path: bytes, flags: int, stat: Stat, listing: Listing) -> None:
         super().__init__(flags, path)

@@ -71,9 +71,10 @@ def place(proc: Process, vma: Vma) -> Place | None:
 def _status(file: Any) -> Stat | None:
     """The status of a mapped file; None for what has none."""
     try:
-        if hasattr(file, "fileno"):
-            return hostfd.stat(file.fileno())
-        return file.stat() if hasattr(file, "stat") else None
+        if hasattr(file, "stat"):
+            found: Stat = file.stat()
+            return found
+        return hostfd.stat(file.fileno()) if hasattr(file, "fileno") else None
     except GuestError:
         return None
 

@@ -32,8 +32,18 @@ _F = TypeVar("_F", bound=Handler)
 KINDS = frozenset("fd int uint flags mode long off ulong size ptr str path path?".split())
 PATH_MAX = 4096
 
-FAMILIES = ("proc", "mem", "io", "misc", "fs", "file", "ioctl", "sig", "time", "poll", "change", "splice")
+FAMILIES = ("proc", "mem", "io", "misc", "fs", "file", "ioctl", "sig", "time", "poll", "change")
 """Modules of emuvm.kernel.sys, those that every program needs first; each registers its calls when it is imported."""
+
+_RARE = {
+    "splice": "sendfile sendfile64 copy_file_range splice tee vmsplice",
+    "shm": "shmget shmat shmdt shmctl",
+    "processvm": "process_vm_readv process_vm_writev process_madvise membarrier pidfd_open",
+    "identity": "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
+    "prctl": "prctl",
+}
+RARE = {call: family for family, calls in _RARE.items() for call in calls.split()}
+"""Modules that few programs need, by their calls: they are imported for those, not on the way to others."""
 
 
 class Spec(NamedTuple):
@@ -80,10 +90,14 @@ def load_families() -> None:
     """Import every family that is not there yet."""
     while _unloaded:
         import_module(f"emuvm.kernel.sys.{_unloaded.pop()}")
+    for family in _RARE:
+        import_module(f"emuvm.kernel.sys.{family}")
 
 
 def find(name: str) -> Spec | None:
     """The row of a call, or None. Families are imported until one has it: a small program need not wait for all of them."""
+    if name in RARE:
+        import_module(f"emuvm.kernel.sys.{RARE[name]}")
     while name not in _specs and _unloaded:
         import_module(f"emuvm.kernel.sys.{_unloaded.pop()}")
     return _specs.get(name)

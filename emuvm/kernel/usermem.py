@@ -1,7 +1,8 @@
 """Copies between emuvm and guest memory, as the guest itself could make them.
 
 Owns: access checks page by page, partial copies, strings, iovecs, small integers. Must not know system calls. Every
-method raises GuestError(EFAULT) where the guest may not access the memory; a copy that fails has stored nothing.
+method raises GuestError(EFAULT) where the guest may not access the memory; a copy out that fails has stored what comes before
+the first byte that cannot be, as Linux's do, an integer nothing.
 Addresses are guest addresses, lengths bytes. Rights are the mapping's (arch/*/mm: protection_map); pages of a file mapping
 that lie behind the end of the file are not accessible, nor are guarded ones; stacks grow. Source: LINUX uaccess, lib/iov_iter.c.
 """
@@ -17,7 +18,7 @@ from emuvm.abi.structs import iovec_size, unpack_iovec
 from emuvm.engine.base import Memory
 from emuvm.errors import GuestError
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import File, Vma
+from emuvm.mm.types import File, Vma, VmFlag
 
 READ, WRITE = 1, 2
 IOV_MAX = 1024
@@ -78,6 +79,22 @@ class UserMemory:
             done = end - addr
         return min(done, length)
 
+    def pinnable(self, addr: int, length: int, access: int) -> int:
+        """As `accessible` for get_user_pages: PROT_READ itself counts, whatever else lets the CPU read, and stacks do not grow."""
+        done = 0
+        while done < length:
+            vma = self.space.query(addr + done) if 0 <= addr + done < self.space.end else None
+            if vma is None or not vma.prot & access or vma.flags & (VmFlag.IO | VmFlag.PFNMAP):
+                break
+            end = min(self._end(vma), addr + length)
+            held = self._withheld(addr + done, end)
+            if held is not None:
+                return max(done, held - addr)
+            if end <= addr + done:
+                break
+            done = end - addr
+        return done
+
     def _withheld(self, start: int, end: int) -> int | None:
         """Where in the range memory begins that is mapped, but guarded: nobody may access it."""
         ask = getattr(self.memory, "withheld", None)
@@ -126,7 +143,7 @@ class UserMemory:
         return self.memory.read(addr, length)
 
     def write(self, addr: int, data: bytes) -> None:
-        """All of the bytes, or EFAULT and none."""
+        """All of the bytes, or EFAULT and those before the first that cannot be stored (copy_to_user)."""
         if not data:
             return
         vma = self.space.query(addr)
@@ -137,8 +154,20 @@ class UserMemory:
             or not vma.prot & WRITE
             or getattr(self.memory, "withheld", None) is not None
         ):
-            self.check(addr, len(data), WRITE)
+            self.access_ok(addr, len(data))
+            count = self.accessible(addr, len(data), WRITE)
+            if count < len(data):
+                if count:
+                    self.memory.write(addr, data[:count])
+                raise GuestError(Errno.EFAULT, f"{addr + count:#x}")
         self.memory.write(addr, data)
+
+    def _put(self, addr: int, data: bytes) -> None:
+        """All of the bytes, or EFAULT and none (put_user)."""
+        vma = self.space.query(addr)
+        if vma is None or addr + len(data) > vma.end or type(vma.backing) is File:
+            self.check(addr, len(data), WRITE)
+        self.write(addr, data)
 
     def read_some(self, addr: int, length: int) -> bytes:
         """The accessible bytes from `addr` on, at most `length`; EFAULT when not even the first is, or beyond user space."""
@@ -225,18 +254,18 @@ class UserMemory:
 
     def write_word(self, addr: int, value: int) -> None:
         """A long, signed or unsigned."""
-        self.write(addr, self._word.pack(value & ((1 << self.arch.bits) - 1)))
+        self._put(addr, self._word.pack(value & ((1 << self.arch.bits) - 1)))
 
     def read_u32(self, addr: int) -> int:
         value: int = self._u32.unpack(self.read(addr, 4))[0]
         return value
 
     def write_u32(self, addr: int, value: int) -> None:
-        self.write(addr, self._u32.pack(value & 0xFFFF_FFFF))
+        self._put(addr, self._u32.pack(value & 0xFFFF_FFFF))
 
     def read_u64(self, addr: int) -> int:
         value: int = self._u64.unpack(self.read(addr, 8))[0]
         return value
 
     def write_u64(self, addr: int, value: int) -> None:
-        self.write(addr, self._u64.pack(value & 0xFFFF_FFFF_FFFF_FFFF))
+        self._put(addr, self._u64.pack(value & 0xFFFF_FFFF_FFFF_FFFF))

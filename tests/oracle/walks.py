@@ -76,9 +76,13 @@ class Walk:
     seed: int
     count: int
     kept: tuple[int, ...] | None = None
+    portable: bool = False
+    """Without what differs between CPUs."""
 
     def words(self) -> list[str]:
-        return [self.mode, str(self.seed), str(self.count), *([] if self.kept is None else [listing(self.kept)])]
+        words = ["portable"] if self.portable else []
+        words += [self.mode, str(self.seed), str(self.count)]
+        return words if self.kept is None else [*words, listing(self.kept)]
 
     def operations(self) -> tuple[int, ...]:
         return tuple(range(self.count)) if self.kept is None else self.kept

@@ -18,6 +18,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfs, procfs
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.fs import inner, resolve
+from emuvm.kernel.sys.io import too_big
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -326,6 +327,9 @@ def truncate(proc: Process, path: bytes, length: int) -> int:
         if node.kind != Mode.S_IFREG:
             raise GuestError(Errno.EINVAL, "not a regular file")
         proc.fs.changing(node.fd, where)
+        limit = proc.files.size_limit
+        if limit is not None and node.info.st_size < length > limit:
+            raise too_big(proc)
         hostfs.truncate(node.fd, length)
     return 0
 

@@ -18,6 +18,7 @@ from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.memfd import MemFile, create
 from emuvm.kernel.registry import syscall
+from emuvm.kernel.sys.io import check_size
 from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
@@ -215,6 +216,7 @@ def ftruncate(proc: Process, fd: int, length: int) -> int:
     file: OpenFile = proc.files.opened(fd)
     if length < 0 or not file.writable():
         raise GuestError(Errno.EINVAL, f"length {length}, descriptor {fd}")
+    check_size(proc, file, length)
     file.truncate(length)
     return 0
 
@@ -226,6 +228,8 @@ def fallocate(proc: Process, fd: int, mode: int, offset: int, length: int) -> in
         raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}")
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
+    if not mode & ~Fd.FALLOC_FL_KEEP_SIZE and (not mode or file.own):
+        check_size(proc, file, offset + length)
     file.allocate(mode, offset, length)
     return 0
 
@@ -287,6 +291,12 @@ def memfd_create(proc: Process, at: int, flags: int) -> int:
     return number
 
 
+class EventFile(HostOpenFile):
+    """An eventfd."""
+
+    consumes = True
+
+
 @syscall("eventfd", "uint")
 def eventfd(proc: Process, initial: int) -> int:
     return eventfd2(proc, initial, 0)
@@ -299,6 +309,6 @@ def eventfd2(proc: Process, initial: int, flags: int) -> int:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
     generic = convert_open(flags & ~1, names, Open)
     fd = hostfd.eventfd(initial, convert_open(generic & Open.O_NONBLOCK, Open, hostfd.HOST_OPEN) | flags & 1)
-    file = HostOpenFile(fd, Open.O_RDWR | generic & Open.O_NONBLOCK, b"anon_inode:[eventfd]")
+    file = EventFile(fd, Open.O_RDWR | generic & Open.O_NONBLOCK, b"anon_inode:[eventfd]")
     number: int = proc.files.add(file, bool(generic & Open.O_CLOEXEC))
     return number

@@ -17,6 +17,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, hostfs, procfs
 from emuvm.kernel.fs import Hidden
 from emuvm.kernel.registry import syscall
+from emuvm.kernel.usermem import WRITE
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -427,17 +428,20 @@ def getdents64(proc: Process, fd: int, to: int, size: int) -> int:
     before = file.seek(0, 1)
     out = bytearray()
     entries = _listing(proc, file, min(size, 0x1_0000))
-    position = before
+    position, bad = before, False
     for inode, offset, kind, name in entries:
-        if len(out) + dirent64_size(name) > size:
+        end = len(out) + dirent64_size(name)
+        if end > size:
+            break
+        if proc.mem.accessible(to + len(out), end - len(out), WRITE) < end - len(out):
+            bad = True
             break
         out += pack_dirent64(proc.arch, inode, offset, kind, name)
         position = offset
-    try:
-        proc.mem.write(to, bytes(out))
-    except GuestError:
+    if bad and not out:
         file.seek(before, 0)
-        raise
+        raise GuestError(Errno.EFAULT, f"{to:#x}")
+    proc.mem.write(to, bytes(out))
     if entries and position != entries[-1][1]:
         file.seek(position, 0)
         if not out:

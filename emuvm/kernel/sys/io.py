@@ -92,6 +92,9 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
         raise GuestError(Errno.EISDIR, "a directory")
     usable = _usable(proc, buffers, WRITE)
     if usable < wanted:
+        if file.consumes:
+            _scatter(proc, _first(buffers, usable), file.read(wanted))
+            raise GuestError(Errno.EFAULT, "nothing of the buffer can be written")
         usable = _limited(proc, file, usable, offset)
     if not usable and wanted:
         return 0
@@ -146,6 +149,13 @@ def room(proc: Process, file: OpenFile, length: int, offset: int | None, append:
     return file.admit(position, length)
 
 
+def check_size(proc: Process, file: OpenFile, length: int) -> None:
+    """inode_newsize_ok: EFBIG with SIGXFSZ when the file would grow beyond RLIMIT_FSIZE."""
+    limit = proc.files.size_limit
+    if limit is not None and limit < length and file.is_regular and length > file.stat().size:
+        raise too_big(proc)
+
+
 def too_big(proc: Process) -> GuestError:
     """What a file beyond RLIMIT_FSIZE earns."""
     proc.kill(SignalInfo(Signal.SIGXFSZ, 0), thread=True)
@@ -158,6 +168,8 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     if file.discards:
         for address, length in buffers:
             proc.mem.access_ok(address, length)
+        if file.is_full:
+            raise GuestError(Errno.ENOSPC, "full")
         return wanted
     if file.guarded or proc.files.size_limit is not None:
         wanted = room(proc, file, wanted, offset, bool(flags & Fd.RWF_APPEND))

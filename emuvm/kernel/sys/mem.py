@@ -388,14 +388,3 @@ def mseal(proc: Process, addr: int, length: int, flags: int) -> int:
         raise GuestError(Errno.ENOSYS, "no mseal")
     seal(proc.mm, _untagged(proc, addr), length, flags)
     return 0
-
-
-@syscall("membarrier", "int uint int", level="partial", note="one thread: every barrier is already there", pure=True)
-def membarrier(proc: Process, command: int, flags: int, cpu: int) -> int:
-    if flags:
-        raise GuestError(Errno.EINVAL, "flags")
-    if command == 0:
-        return 0x1F
-    if command not in (1, 2, 4, 8, 16):
-        raise GuestError(Errno.EINVAL, f"command {command}")
-    return 0

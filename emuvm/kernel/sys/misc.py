@@ -5,9 +5,10 @@ Must not know the host: `proc.system` tells.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from emuvm.abi.controls import Clock, Futex, Random
+from emuvm.abi.controls import Clock, Futex, Prctl, Random
 from emuvm.abi.errno import Errno
 from emuvm.abi.structs import Sysinfo, Utsname, pack_sysinfo, pack_utsname
 from emuvm.errors import GuestError
@@ -42,9 +43,25 @@ def getrandom(proc: Process, to: int, length: int, flags: int) -> int:
 
 @syscall("uname", "ptr")
 def uname(proc: Process, to: int) -> int:
-    names = proc.system.uname()
-    proc.mem.write(to, pack_utsname(Utsname(*names, proc.arch.machine, proc.system.domain())))
+    system, node, release, version = proc.system.uname()
+    machine = proc.arch.machine
+    if proc.personality & Prctl.UNAME26:
+        release = _old_release(release)
+    if proc.personality & Prctl.PER_MASK == Prctl.PER_LINUX32:
+        machine = _COMPAT_MACHINES.get(proc.arch.name, machine)
+    proc.mem.write(to, pack_utsname(Utsname(system, node, release, version, machine, proc.system.domain())))
     return 0
+
+
+_COMPAT_MACHINES = {"x86_64": "i686", "arm64": "armv8l"}
+
+
+def _old_release(release: str) -> str:
+    """The release that programs see which cannot take a version above 2.6 (kernel/sys.c:override_release)."""
+    numbers = re.match(r"\d*(?:\.\d*){0,2}", release)
+    assert numbers is not None
+    patchlevel = int((numbers.group().split(".") + ["0"])[1] or 0)
+    return f"2.6.{patchlevel + 60}{release[numbers.end() :]}"
 
 
 @syscall("getcpu", "ptr ptr ptr", pure=True)

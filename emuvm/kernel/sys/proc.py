@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emuvm.abi.caps import Cap
 from emuvm.abi.controls import Prctl
 from emuvm.abi.controls import Process as P
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import rlimit_for
-from emuvm.abi.structs import Rusage, pack_rlimit64, pack_rusage, pack_words, unpack_rlimit64
+from emuvm.abi.flags import Rlimit, rlimit_for
+from emuvm.abi.structs import Rusage, pack_rlimit64, pack_rusage, pack_words, unpack_rlimit64, unpack_words
 from emuvm.errors import GuestError
 from emuvm.kernel.registry import syscall
 
@@ -70,12 +71,12 @@ def _three(proc: Process, values: tuple[int, int, int], addresses: tuple[int, in
 
 @syscall("getresuid", "ptr ptr ptr")
 def getresuid(proc: Process, real: int, effective: int, saved: int) -> int:
-    return _three(proc, (proc.system.uid, proc.system.euid, proc.system.euid), (real, effective, saved))
+    return _three(proc, proc.system.credentials.uids[:3], (real, effective, saved))
 
 
 @syscall("getresgid", "ptr ptr ptr")
 def getresgid(proc: Process, real: int, effective: int, saved: int) -> int:
-    return _three(proc, (proc.system.gid, proc.system.egid, proc.system.egid), (real, effective, saved))
+    return _three(proc, proc.system.credentials.gids[:3], (real, effective, saved))
 
 
 @syscall("getgroups", "int ptr")
@@ -87,43 +88,6 @@ def getgroups(proc: Process, size: int, to: int) -> int:
         order = "big" if proc.arch.big_endian else "little"
         proc.mem.write(to, b"".join(g.to_bytes(4, order) for g in groups))  # type: ignore[arg-type]
     return len(groups)
-
-
-def _same(wanted: tuple[int, ...], present: tuple[int, ...]) -> int:
-    """Changing identity succeeds when it changes nothing (all ones: leave alone)."""
-    if any(value not in (0xFFFF_FFFF, *present) for value in wanted):
-        raise GuestError(Errno.EPERM, "a program keeps the identity it was started with")
-    return 0
-
-
-@syscall("setuid", "uint", level="partial", note="only to what it is")
-def setuid(proc: Process, uid: int) -> int:
-    return _same((uid,), (proc.system.uid, proc.system.euid))
-
-
-@syscall("setgid", "uint", level="partial", note="only to what it is")
-def setgid(proc: Process, gid: int) -> int:
-    return _same((gid,), (proc.system.gid, proc.system.egid))
-
-
-@syscall("setreuid", "uint uint", level="partial", note="only to what it is")
-def setreuid(proc: Process, real: int, effective: int) -> int:
-    return _same((real, effective), (proc.system.uid, proc.system.euid))
-
-
-@syscall("setregid", "uint uint", level="partial", note="only to what it is")
-def setregid(proc: Process, real: int, effective: int) -> int:
-    return _same((real, effective), (proc.system.gid, proc.system.egid))
-
-
-@syscall("setresuid", "uint uint uint", level="partial", note="only to what it is")
-def setresuid(proc: Process, real: int, effective: int, saved: int) -> int:
-    return _same((real, effective, saved), (proc.system.uid, proc.system.euid))
-
-
-@syscall("setresgid", "uint uint uint", level="partial", note="only to what it is")
-def setresgid(proc: Process, real: int, effective: int, saved: int) -> int:
-    return _same((real, effective, saved), (proc.system.gid, proc.system.egid))
 
 
 @syscall("getpgrp")
@@ -241,45 +205,53 @@ def setpriority(proc: Process, which: int, who: int, value: int) -> int:
 
 
 def limit(proc: Process, number: int) -> tuple[int, int]:
-    """(soft, hard) of a resource limit; those of the address space are the process's own, the others start as the host's."""
+    """(soft, hard) of a resource limit: what the process set, or what it started with."""
     names = rlimit_for(proc.arch.name)
     if not 0 <= number < names.RLIM_NLIMITS:
         raise GuestError(Errno.EINVAL, f"limit {number}")
-    own = {names.RLIMIT_AS: proc.mm.limits.address_space, names.RLIMIT_DATA: proc.mm.limits.data, names.RLIMIT_STACK: proc.mm.limits.stack}
-    if number in proc.rlimits:
-        return proc.rlimits[number]
-    if number in own:
-        return own[number], _INFINITY
-    return proc.system.limit(number)
+    known = proc.rlimits.get(number)
+    if known is not None:
+        return known
+    if number == names.RLIMIT_DATA:  # --mem is part of it
+        return proc.mm.limits.data, proc.mm.limits.data_hard
+    generic = next(n for name, n in vars(Rlimit).items() if name.startswith("RLIMIT_") and getattr(names, name) == number)
+    return proc.system.limit(generic)
 
 
 def set_limit(proc: Process, number: int, soft: int, hard: int) -> None:
-    """EINVAL soft above hard; EPERM a hard limit raised."""
+    """kernel/sys.c:do_prlimit. EINVAL number, soft above hard; EPERM a hard limit raised without CAP_SYS_RESOURCE."""
     names = rlimit_for(proc.arch.name)
     _, ceiling = limit(proc, number)
     if soft > hard:
         raise GuestError(Errno.EINVAL, "the soft limit is above the hard one")
-    if hard > ceiling:
+    if number == names.RLIMIT_NOFILE and hard > _NR_OPEN:
+        raise GuestError(Errno.EPERM, "more than fs.nr_open")
+    if hard > ceiling and not proc.system.credentials.capable(Cap.CAP_SYS_RESOURCE):
         raise GuestError(Errno.EPERM, "a hard limit cannot be raised")
     proc.rlimits[number] = (soft, hard)
+    limits = proc.mm.limits
     if number == names.RLIMIT_AS:
-        proc.mm.limits.address_space = soft
+        limits.address_space = soft
     elif number == names.RLIMIT_DATA:
-        proc.mm.limits.data = soft
+        limits.data, limits.data_hard = soft, hard
     elif number == names.RLIMIT_STACK:
-        proc.mm.limits.stack = soft
+        limits.stack = soft
+    elif number == names.RLIMIT_MEMLOCK:
+        limits.memlock = soft
     elif number == names.RLIMIT_NOFILE and proc.files is not None:
-        proc.files.limit = min(soft, _NR_OPEN)
+        proc.files.limit = soft
+    elif number == names.RLIMIT_FSIZE and proc.files is not None:
+        proc.files.size_limit = None if soft == _INFINITY else soft
 
 
-@syscall(
-    "prlimit64", "int uint ptr ptr",
-    level="partial", note="of the process itself; limits other than AS, DATA, STACK, NOFILE have no effect",
-)
+_LIMITS_NOTE = "of the process itself; AS, DATA, STACK, MEMLOCK, NOFILE and FSIZE have an effect, others are remembered"
+
+
+@syscall("prlimit64", "int uint ptr ptr", level="partial", note=_LIMITS_NOTE)
 def prlimit64(proc: Process, pid: int, number: int, new: int, old: int) -> int:
-    if pid not in (0, proc.pid):
-        raise GuestError(Errno.EPERM if proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
     wanted = unpack_rlimit64(proc.arch, proc.mem.read(new, 16)) if new else None
+    if pid not in (0, proc.pid):
+        raise GuestError(Errno.EPERM if pid > 0 and proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
     before = limit(proc, number)
     if wanted is not None:
         set_limit(proc, number, *wanted)
@@ -299,9 +271,9 @@ def getrlimit(proc: Process, number: int, to: int) -> int:
     return 0
 
 
-@syscall("setrlimit", "uint ptr", level="partial", note="limits other than AS, DATA, STACK, NOFILE have no effect")
+@syscall("setrlimit", "uint ptr", level="partial", note=_LIMITS_NOTE)
 def setrlimit(proc: Process, number: int, at: int) -> int:
-    soft, hard = proc.mem.read_word(at), proc.mem.read_word(at + proc.arch.bits // 8)
+    soft, hard = unpack_words(proc.arch, proc.mem.read(at, proc.arch.bits // 4))
     top = (1 << proc.arch.bits) - 1
     set_limit(proc, number, _INFINITY if soft == top else soft, _INFINITY if hard == top else hard)
     return 0
@@ -320,45 +292,7 @@ def getrusage(proc: Process, who: int, to: int) -> int:
     return 0
 
 
-# -- names, modes ---------------------------------------------------------------------------------------------------------
-
-
-@syscall("prctl", "int ulong ulong ulong ulong", level="partial", note="names, dumpable, no_new_privs, timer slack; seccomp is EINVAL")
-def prctl(proc: Process, option: int, first: int, second: int, third: int, fourth: int) -> int:
-    if option == Prctl.PR_SET_NAME:
-        proc.name = _name(proc, first)
-    elif option == Prctl.PR_GET_NAME:
-        proc.mem.write(first, proc.name.ljust(16, b"\0"))
-    elif option == Prctl.PR_GET_DUMPABLE:
-        return proc.dumpable
-    elif option == Prctl.PR_SET_DUMPABLE:
-        if first not in (0, 1):
-            raise GuestError(Errno.EINVAL, f"dumpable {first}")
-        proc.dumpable = first
-    elif option == Prctl.PR_GET_NO_NEW_PRIVS:
-        return int(proc.no_new_privs)
-    elif option == Prctl.PR_SET_NO_NEW_PRIVS:
-        if first != 1 or second or third or fourth:
-            raise GuestError(Errno.EINVAL, "no_new_privs can only be set")
-        proc.no_new_privs = True
-    elif option == Prctl.PR_GET_TIMERSLACK:
-        return 50_000
-    elif option in (Prctl.PR_SET_TIMERSLACK, Prctl.PR_SET_PDEATHSIG):
-        return 0
-    else:
-        raise GuestError(Errno.EINVAL, f"prctl {option}")
-    return 0
-
-
-def _name(proc: Process, address: int) -> bytes:
-    """At most 15 bytes, ended by a NUL or not."""
-    name = bytearray()
-    while len(name) < 15:
-        byte = proc.mem.read(address + len(name), 1)
-        if byte == b"\0":
-            break
-        name += byte
-    return bytes(name)
+# -- modes ----------------------------------------------------------------------------------------------------------------
 
 
 @syscall("arch_prctl", "int ptr")
@@ -393,4 +327,20 @@ def execve(proc: Process, path: bytes, argv: int, envp: int) -> int:
     arguments = proc.mem.read_strings(argv, _ARG_LIMIT, _ARG_STRING)
     environment = proc.mem.read_strings(envp, _ARG_LIMIT, _ARG_STRING)
     replace(proc, path, arguments, environment)
+    _after_exec(proc)
     return 0
+
+
+def _after_exec(proc: Process) -> None:
+    """What of the process itself does not outlive its program (fs/exec.c:begin_new_exec, SET_PERSONALITY)."""
+    from emuvm.kernel.sys.identity import apply
+
+    proc.system.credentials.after_exec()
+    apply(proc)
+    proc.dumpable = 1
+    proc.personality &= ~Prctl.READ_IMPLIES_EXEC
+    for name in ("membarrier", "membarrier_shown", "futex_slots", "timer_restore"):
+        proc.controls.pop(name, None)
+    if proc.controls.get("mdwe", 0) & 2:  # PR_MDWE_NO_INHERIT
+        proc.controls.pop("mdwe")
+        proc.mm.deny_write_exec = False

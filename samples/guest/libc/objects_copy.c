@@ -122,11 +122,10 @@ static void files(void) {
     F(sendfile(fa, f, &o, 1));
     F(sendfile(f, p[0], &o, 1));
     F(sendfile(f, p[0], 0, 1));
-    int g = open("gg", O_RDWR | O_CREAT | O_TRUNC, 0600), c = open("/proc/self/comm", 0);
+    int g = open("gg", O_RDWR | O_CREAT | O_TRUNC, 0600);
     o = 8000;
     F(sendfile(g, f, &o, 5000));
     printf("%ld\n", (long)o);
-    F(sendfile(g, c, 0, 4));
     F(sendfile(g, f, (void *)RO, 10));
     F(lseek(g, 0, 1));
     F(sendfile(-1, f, (void *)RO, 10));
@@ -143,7 +142,7 @@ static void files(void) {
     F(pwritev2(fw, v, 1, 0, 0x30));
     F(preadv2(p[0], v, 1, 0, RWF_NOWAIT));
     F(preadv2(p[0], v, 1, -1, RWF_NOWAIT));
-    close(g), close(c), close(fa), close(fw);
+    close(g), close(fa), close(fw);
 }
 
 static int got;
@@ -258,7 +257,7 @@ static void copies(void) {
     F(read(e, b, 8));
     F(write(e, NONE, 8));
     F(write(e, b, 7));
-    puts("-- whole structures or nothing");
+    puts("-- structures");
     memset(m + 4000, 'x', 96);
     F(fstat(f, (void *)(m + 4090)));
     F(fstat(f, (void *)RO));
@@ -267,7 +266,6 @@ static void copies(void) {
     F(sysinfo((void *)(m + 4090)));
     F(syscall(SYS_getcwd, m + 4095, 4096));
     F(syscall(SYS_getcwd, NONE, 1));
-    F(clock_gettime(CLOCK_REALTIME, (void *)(m + 4088)));
     F(syscall(SYS_clock_gettime, CLOCK_REALTIME, m + 4088));
     F(syscall(SYS_gettimeofday, m + 4088, 0));
     F(syscall(SYS_getrusage, RUSAGE_SELF, m + 4090));
@@ -279,7 +277,9 @@ static void copies(void) {
     F(syscall(SYS_pipe2, m + 4092, 0));
     F(syscall(SYS_statx, f, "", AT_EMPTY_PATH, 0xfff, m + 4090));
     F(syscall(SYS_getgroups, 65536, NONE) <= 0);
-    printf("%d\n", (int)strspn(m + 4000, "x"));
+    int kept = 4000;
+    while (kept < 4096 && m[kept] == 'x') kept++;
+    printf("%d\n", kept);
     int d = open(".", O_RDONLY);
     F(syscall(SYS_getdents64, d, NONE, 4096));
     F(syscall(SYS_getdents64, d, m + 4096 - 24, 100));

@@ -1,0 +1,158 @@
+"""Other processes' memory, of which there is only our own yet; barriers between threads, of which there is one.
+
+Owns: process_vm_readv and -writev, process_madvise, pidfd_open, membarrier. Sources: mm/process_vm_access.c, mm/madvise.c,
+kernel/pid.c, kernel/sched/membarrier.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emuvm.abi.controls import Membarrier as M
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Open, convert_open, open_for
+from emuvm.abi.structs import iovec_size, unpack_iovec
+from emuvm.errors import GuestError
+from emuvm.kernel import hostfd
+from emuvm.kernel.files import HostOpenFile
+from emuvm.kernel.registry import syscall
+from emuvm.kernel.usermem import IOV_MAX, READ, WRITE
+
+if TYPE_CHECKING:
+    from emuvm.kernel.process import Process
+
+_SELF_THREAD, _SELF_GROUP = -10000, -20000
+"""PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP."""
+
+
+class PidFile(HostOpenFile):
+    """A pidfd of the process itself. The host's stands for it: the guest goes by emuvm's own pid."""
+
+
+@syscall("process_vm_readv", "int ptr ulong ptr ulong ulong", level="partial", note="of the process itself; others are ESRCH or EPERM")
+def process_vm_readv(proc: Process, pid: int, local: int, local_count: int, remote: int, remote_count: int, flags: int) -> int:
+    return _transfer(proc, pid, (local, local_count), (remote, remote_count), flags, READ)
+
+
+@syscall("process_vm_writev", "int ptr ulong ptr ulong ulong", level="partial", note="of the process itself; others are ESRCH or EPERM")
+def process_vm_writev(proc: Process, pid: int, local: int, local_count: int, remote: int, remote_count: int, flags: int) -> int:
+    return _transfer(proc, pid, (local, local_count), (remote, remote_count), flags, WRITE)
+
+
+def _transfer(proc: Process, pid: int, local: tuple[int, int], remote: tuple[int, int], flags: int, access: int) -> int:
+    if flags:
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    near = proc.mem.read_iovec(*local)
+    total = sum(length for _, length in near)
+    if not total:
+        return 0
+    at, count = remote
+    if not 0 <= count <= IOV_MAX:
+        raise GuestError(Errno.EINVAL, f"{count} iovecs")
+    far = unpack_iovec(proc.arch, proc.mem.read(at, count * iovec_size(proc.arch)))
+    if any(length >> (proc.arch.bits - 1) for _, length in far):
+        raise GuestError(Errno.EINVAL, "negative iovec length")
+    if not any(length for _, length in far):
+        return 0
+    _own(proc, pid)
+    done = 0
+    for address, length in far:
+        if done == total:
+            break
+        wanted = min(length, total - done)
+        moved = _move(proc, near, done, address, wanted, access)
+        done += moved
+        if moved < wanted:
+            if not done:
+                raise GuestError(Errno.EFAULT, f"{address + moved:#x}")
+            break
+    return done
+
+
+def _own(proc: Process, pid: int) -> None:
+    if pid not in (proc.pid, proc.tid):
+        raise GuestError(Errno.EPERM if pid > 0 and proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
+
+
+def _move(proc: Process, near: list[tuple[int, int]], skip: int, address: int, length: int, access: int) -> int:
+    """Move up to `length` bytes between `address` and the local buffers, behind their first `skip` bytes; the count."""
+    usable = proc.mem.pinnable(address, length, access)
+    done = 0
+    for base, size in near:
+        if skip >= size:
+            skip -= size
+            continue
+        base, size, skip = base + skip, size - skip, 0
+        step = min(size, usable - done)
+        count = proc.mem.accessible(base, step, WRITE if access == READ else READ)
+        if count:
+            source, target = (address + done, base) if access == READ else (base, address + done)
+            # Pinned pages are read and written whatever user copies may: nothing that `pinnable` refuses comes here.
+            proc.mem.memory.write(target, proc.mem.memory.read(source, count))
+        done += count
+        if count < step or done == usable:
+            break
+    return done
+
+
+@syscall("pidfd_open", "int uint", level="partial", note="of the process itself; others are ESRCH")
+def pidfd_open(proc: Process, pid: int, flags: int) -> int:
+    bits = open_for(proc.arch.name)
+    if flags & ~(bits.O_NONBLOCK | bits.O_EXCL) or pid <= 0:
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}, process {pid}")
+    if pid not in (proc.pid, proc.tid):
+        raise GuestError(Errno.ESRCH, f"process {pid}")
+    status = convert_open(flags & bits.O_NONBLOCK, bits, Open)
+    number: int = proc.files.add(PidFile(hostfd.pidfd(proc.pid), Open.O_RDWR | status, b"anon_inode:[pidfd]"), True)
+    return number
+
+
+@syscall("process_madvise", "int ptr ulong int uint", level="partial", note="of the process itself")
+def process_madvise(proc: Process, fd: int, vector: int, count: int, advice: int, flags: int) -> int:
+    from emuvm.kernel.sys.mem import madvise
+
+    if flags:
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    ranges = proc.mem.read_iovec(vector, count)
+    if fd not in (_SELF_THREAD, _SELF_GROUP) and not isinstance(proc.files.opened(fd), PidFile):
+        raise GuestError(Errno.EBADF, f"descriptor {fd} is no pidfd")
+    done = 0
+    for address, length in ranges:
+        try:
+            madvise(proc, address, length, advice)
+        except GuestError:
+            if done:
+                break
+            raise
+        done += length
+    return done
+
+
+# -- barriers ---------------------------------------------------------------------------------------------------------------
+
+_REGISTER = {M.REGISTER_GLOBAL_EXPEDITED: 0, M.REGISTER_PRIVATE_EXPEDITED: 0}
+_REGISTER |= {M.REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: M.REGISTER_PRIVATE_EXPEDITED}
+_REGISTER |= {M.REGISTER_PRIVATE_EXPEDITED_RSEQ: M.REGISTER_PRIVATE_EXPEDITED}
+"""Registrations, and what else shows after them, without being ready for use."""
+
+
+@syscall("membarrier", "int uint int", note="one thread: every barrier is already there", pure=True)
+def membarrier(proc: Process, command: int, flags: int, cpu: int) -> int:
+    if flags and not (command == M.PRIVATE_EXPEDITED_RSEQ and flags == M.FLAG_CPU):
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    if command == M.QUERY:
+        return M.ALL
+    if command in (M.GLOBAL, M.GLOBAL_EXPEDITED):
+        return 0
+    ready = proc.controls.get("membarrier", 0)
+    if command in _REGISTER:
+        proc.controls["membarrier"] = ready | command
+        proc.controls["membarrier_shown"] = proc.controls.get("membarrier_shown", 0) | command | _REGISTER[command]
+        return 0
+    if command in (M.PRIVATE_EXPEDITED, M.PRIVATE_EXPEDITED_SYNC_CORE, M.PRIVATE_EXPEDITED_RSEQ):
+        if not ready & command << 1:
+            raise GuestError(Errno.EPERM, "not registered")
+        return 0
+    if command == M.GET_REGISTRATIONS:
+        return proc.controls.get("membarrier_shown", 0)
+    raise GuestError(Errno.EINVAL, f"command {command}")
