@@ -234,8 +234,8 @@ setresgid           id id id
 set_robust_list     . .
 rseq                addr X X X
 personality         persona                         = =persona
-capget              addr addr
-capset              addr addr
+capget              caphead >capdata
+capset              caphead capdata
 seccomp             x X addr
 kcmp                d d u X X
 sched_rr_get_interval d >timespec
