@@ -289,7 +289,7 @@ def mremap(proc: Process, old: int, old_length: int, new_length: int, flags: int
 @syscall("brk", "ptr", pure=True)
 def brk(proc: Process, value: int) -> int:
     try:
-        return proc.mm.brk(value)
+        return proc.mm.brk(value, executable=bool(proc.personality & Prctl.READ_IMPLIES_EXEC))
     except (EngineError, MemoryError):
         return proc.mm.brk_now
 
