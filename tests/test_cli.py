@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -58,6 +59,15 @@ def test_options_end_at_the_program() -> None:
     assert cli.parse(["--", "--root"]).program == "--root"
 
 
+def test_tracing_options() -> None:
+    assert cli.parse(["prog"]).strace is None
+    assert cli.parse(["--strace", "prog", "--strace=x"]) == cli.Request("prog", ("--strace=x",), strace="")
+    request = cli.parse(["--strace=open,read", "-e", "signal=none", "--strace-file", "f", "--strace-string=9", "--trace-vma", "-", "prog"])
+    assert request == cli.Request("prog", (), strace="open,read;signal=none", strace_file="f", strace_string=9, trace_vma="-")
+    assert cli.parse(["-e", "trace=!futex", "prog"]).strace == "trace=!futex"
+    assert [cli.parse(["--kernel", version, "p"]).kernel for version in ("6.1", "6.18.3", "host")] == ["6.1", "6.18.3", "host"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -69,6 +79,13 @@ def test_options_end_at_the_program() -> None:
         ["--timeout", "-1", "p"],
         ["--env", "=1", "p"],
         ["--maps=1", "p"],
+        ["--strace=opne", "p"],
+        ["--strace=status=x", "p"],
+        ["-e", "%nosuch", "p"],
+        ["--strace-string", "x", "p"],
+        ["--kernel", "six", "p"],
+        ["--strace", "--strace-file", "/nowhere/at/all", "p"],
+        ["--trace-vma", "/nowhere/at/all", "p"],
     ],
 )
 def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,3 +179,46 @@ def test_a_poor_host_gets_a_sentence(program: str, limit: str, words: list[str],
     done = subprocess.run(run, capture_output=True, env=env, timeout=60, check=False)
     assert done.returncode == status and done.stdout == (b"x\n" if status == 3 else b"")
     assert done.stderr.count(b"\n") == (status == 126) and (status == 3 or b"--engine regions" in done.stderr)
+
+
+def test_strace(program: str, tmp_path: Path) -> None:
+    done = emuvm("run", "--strace=write,exit_group", "--strace-string", "4", program, "args", "a longer line")
+    assert (done.returncode, done.stdout) == (3, b"a longer line\n")
+    assert done.stderr.splitlines() == [
+        b'write(1, "a lo"..., 14)                 = 14', b"exit_group(3)                           = ?", b"+++ exited with 3 +++",
+    ]  # fmt: skip
+    done = emuvm("run", "--strace", "--strace-file", str(tmp_path / "trace"), program, "segv")
+    lines = (tmp_path / "trace").read_text().splitlines()
+    assert done.returncode == 139 and b"= 0" not in done.stderr
+    assert lines[0].startswith(f'execve("{program[:32]}') and " vars */) = 0" in lines[0]
+    assert lines[-2:] == ["--- SIGSEGV {si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=0x1234} ---", "+++ killed by SIGSEGV +++"]
+
+
+def test_strace_of_a_second_life(program: str) -> None:
+    lines = emuvm("run", "-e", "execve", program, "again").stderr.decode().splitlines()
+    assert [line.partition(",")[0] for line in lines[:-1]] == [f'execve("{program}"', f'execve("{program}"']
+    assert lines[1].endswith(" = 0") and '"args", "second life"]' in lines[1]
+
+
+def test_strace_shows_what_the_time_limit_ended(program: str) -> None:
+    done = emuvm("run", "--strace=%clock,/nanosleep", "--timeout", "0.5", program, "sleep")
+    assert done.returncode == 137 and b"<unfinished ...>) = ?\n+++ killed by SIGKILL +++\n" in done.stderr
+
+
+def test_nobody_to_write_to(program: str) -> None:
+    """A full disk and a closed stderr are no concern of the program's."""
+    assert emuvm("run", "--strace", "--strace-file", "/dev/full", "--trace-vma", "/dev/full", program).returncode == 3
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'loaders'}"}
+    words = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "emuvm", "run", "--strace", "--trace-vma", "-", program, "args", "x"]
+    done = subprocess.run(words, capture_output=True, env=env, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (3, b"x\n")
+
+
+def test_trace_of_the_address_space(program: str, tmp_path: Path) -> None:
+    done = emuvm("run", "--trace-vma", str(tmp_path / "vma"), "--engine", "regions", program, "malloc")
+    records = [json.loads(line) for line in (tmp_path / "vma").read_text().splitlines()]
+    assert done.returncode == 4 and done.stderr == b""
+    assert records[0]["cause"] == "exec" and any(record["new"] and record["new"]["name"] == program for record in records)
+    big = [record for record in records if record["call"] == "mmap"][-1]
+    assert "PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS" in big["cause"] and big["op"] == "map"
+    assert [record["step"] for record in records] == sorted(record["step"] for record in records)

@@ -152,8 +152,6 @@ class Memory:
     MREMAP_MAYMOVE = 1
     MREMAP_FIXED = 2
     MREMAP_DONTUNMAP = 4
-    MAP_DROPPABLE = 8
-    """A mapping type (Linux 6.11)."""
     MS_ASYNC = 1
     MS_INVALIDATE = 2
     MS_SYNC = 4
@@ -210,3 +208,6 @@ def prot_for(arch_name: str) -> type[Prot]:
 
 def mcl_for(arch_name: str) -> type[Mcl]:
     return MclPowerpc if family(arch_name) in ("powerpc", "sparc") else Mcl
+
+MAP_DROPPABLE = 8
+"""A mapping type of mmap on all architectures, younger than the headers of the tables (Linux 6.11)."""

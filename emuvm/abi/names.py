@@ -99,6 +99,7 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
     "shmget": (": IPC_", None, "CREAT=0x200 EXCL=0x400 : SHM_HUGETLB=0x800 SHM_NORESERVE=0x1000"),
     "shmat": ("SHM_", None, "RDONLY=0x1000 RND=0x2000 REMAP=0x4000 EXEC=0x8000"),
     "syncrange": ("SYNC_FILE_RANGE_", None, "WAIT_BEFORE=1 WRITE=2 WAIT_AFTER=4"),
+    "splice": ("SPLICE_F_", None, "MOVE=1 NONBLOCK=2 MORE=4 GIFT=8"),
     "uffd": ("UFFD_", open_for, ": O_CLOEXEC O_NONBLOCK UFFD_USER_MODE_ONLY=1"),
     "secbit": (
         "SECBIT_", None,
@@ -106,6 +107,21 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
     ),
     "sock": ("SOCK_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
     "epoll": ("EPOLL_", open_for, "CLOEXEC=O_CLOEXEC"),
+    "iflag": (
+        "", None,
+        "IGNBRK=1 BRKINT=2 IGNPAR=4 PARMRK=8 INPCK=0x10 ISTRIP=0x20 INLCR=0x40 IGNCR=0x80 ICRNL=0x100 IUCLC=0x200 IXON=0x400 IXANY=0x800 "
+        "IXOFF=0x1000 IMAXBEL=0x2000 IUTF8=0x4000",
+    ),
+    "oflag": ("", None, "OPOST=1 OLCUC=2 ONLCR=4 OCRNL=8 ONOCR=0x10 ONLRET=0x20 OFILL=0x40 OFDEL=0x80"),
+    "cflag": (
+        "", None,
+        "CSTOPB=0x40 CREAD=0x80 PARENB=0x100 PARODD=0x200 HUPCL=0x400 CLOCAL=0x800 CMSPAR=0x40000000 CRTSCTS=0x80000000",
+    ),
+    "lflag": (
+        "", None,
+        "ISIG=1 ICANON=2 XCASE=4 ECHO=8 ECHOE=0x10 ECHOK=0x20 ECHONL=0x40 NOFLSH=0x80 IEXTEN=0x8000 ECHOCTL=0x200 ECHOPRT=0x400 "
+        "ECHOKE=0x800 FLUSHO=0x1000 PENDIN=0x4000 TOSTOP=0x100 EXTPROC=0x10000",
+    ),
     "mdwe": ("PR_MDWE_", None, "REFUSE_EXEC_GAIN=1 NO_INHERIT=2"),
 }  # fmt: skip
 
@@ -177,6 +193,7 @@ _VALUES: dict[str, tuple[str, Source, str]] = {
         "SET_GS SET_FS GET_FS GET_GS GET_CPUID SET_CPUID GET_XCOMP_SUPP=0x1021 GET_XCOMP_PERM=0x1022 REQ_XCOMP_PERM=0x1023 "
         "MAP_VDSO_X32=0x2001 MAP_VDSO_32=0x2002 MAP_VDSO_64=0x2003",
     ),
+    "capversion": ("_LINUX_CAPABILITY_VERSION_", None, "1=0x19980330 2=0x20071026 3=0x20080522"),
     "futex": (
         "FUTEX_", Futex,
         "WAIT WAKE FD=2 REQUEUE CMP_REQUEUE WAKE_OP LOCK_PI UNLOCK_PI TRYLOCK_PI WAIT_BITSET WAKE_BITSET WAIT_REQUEUE_PI=11 "

@@ -121,8 +121,8 @@ class Memory(Protocol):
 
     withheld: Callable[[int, int], list[tuple[int, int]]] | None
     """(start, end) -> the parts of the range, ascending and clipped, that are mapped but may not be accessed (MADV_GUARD_INSTALL).
-    An access there faults as if nothing were mapped (`FaultStop.mapped` is False). None: there are none. After every change of
-    the answer `withdraw` must be called. `read` and `write` do not look at it."""
+    An access there that the region's rights allow faults as if nothing were mapped (`FaultStop.mapped` is False). None: there are
+    none. After every change of the answer `withdraw` must be called. `read` and `write` do not look at it."""
 
     def withdraw(self, start: int, end: int) -> None:
         """Whether the pages may be accessed has changed (`withheld`): ask again at the next access."""

@@ -335,9 +335,20 @@ class HostMemory:
 
 
 def _copy(source: int, length: int, target: int) -> None:
-    """Copy what is not zero onto zero pages, a chunk at a time: untouched memory stays untouched."""
-    zeros = bytes(_COPY)
-    for offset in range(0, length, _COPY):
-        data = ctypes.string_at(source + offset, min(_COPY, length - offset))
-        if data != zeros[: len(data)]:
-            ctypes.memmove(target + offset, data, len(data))
+    """Copy onto zero pages; each page is then as present as it was."""
+    try:
+        for first, data in page_entries(source, source + length):
+            for n, entry in enumerate(memoryview(data).cast("Q")):
+                if entry >> 62:  # present or swapped out
+                    _copy_page(first + n * 4096, target + first - source + n * 4096, written=bool(entry >> 56 & 1))
+    except OSError:
+        for offset in range(0, length, 4096):
+            _copy_page(source + offset, target + offset, written=False)
+
+
+def _copy_page(source: int, target: int, *, written: bool) -> None:
+    data = ctypes.string_at(source, 4096)
+    if written or data.count(0) != 4096:
+        ctypes.memmove(target, data, 4096)
+    else:
+        _ = ctypes.c_uint8.from_address(target).value  # untouched memory that was read

@@ -149,10 +149,12 @@ class PlainMemory:
     def allows(self, address: int, access: Access) -> FaultStop | None:
         """The fault an access to one byte would cause, judged by what the updates said."""
         page = address & -self.space.page_size
-        hidden = self.withheld is not None and self.withheld(page, page + self.space.page_size)
-        for area in self._areas if not hidden else ():
+        for area in self._areas:
             if area.start <= address < area.end:
-                return None if area.rights & _NEEDED[access] else FaultStop(address, access, 1, mapped=True)
+                if not area.rights & _NEEDED[access]:
+                    return FaultStop(address, access, 1, mapped=True)
+                if self.withheld is None or not self.withheld(page, page + self.space.page_size):
+                    return None
         return FaultStop(address, access, 1, mapped=False)
 
     def verify(self) -> None:

@@ -70,6 +70,7 @@ class PageTable:
 
     def __init__(self) -> None:
         self.state = FillState()
+        self._room = _LOG
         self._log = host_map(_LOG * 8)
         self._entries = (ctypes.c_uint64 * _LOG).from_address(self._log)
         self._budget = _FIRST_BUDGET
@@ -109,7 +110,7 @@ class PageTable:
             if not bits & W:
                 return 0
             if not bits & DIRTY:
-                if self.state.dirty_count >= _LOG:
+                if self.state.dirty_count >= self._room:
                     return 0
                 self.note(address & -PAGE)
                 ctypes.c_uint8.from_address(pointer).value = bits | DIRTY
@@ -160,7 +161,7 @@ class PageTable:
 
     def note(self, page: int) -> None:
         """Enter a page into the log."""
-        if self.state.dirty_count >= _LOG:
+        if self.state.dirty_count >= self._room:
             self._spill()
         self._entries[self.state.dirty_count] = page
         self.state.dirty_count += 1
@@ -266,13 +267,13 @@ class PageTable:
         self._leaves.clear()
         if self._log:
             self.state.dirty_capacity = self.state.dirty_count = 0
-            host_unmap(self._log, _LOG * 8)
+            host_unmap(self._log, self._room * 8)
             self._log = 0
 
     def _spill(self, *, everything: bool = False) -> None:
         """Make room in the log the fill callbacks write to."""
         count = self.state.dirty_count
-        if count and (everything or count > _LOG // 2):
+        if count and (everything or count > self._room // 2):
             self._dirty.update(self._entries[:count])
             if count > self._told:
                 self._untold += ctypes.string_at(self._log + 8 * self._told, 8 * (count - self._told))

@@ -25,10 +25,14 @@ _IS_FILE, _IS_PRESENT, _IS_SWAPPED, _IS_ZERO = 4, 8, 16, 32
 
 def touched(start: int, end: int, used: Iterable[tuple[int, int]]) -> list[Run]:
     """What the process's page table holds of a host range, ascending. `used`: outside of these nothing is, for old hosts."""
+    out: list[Run] = []
     scanned = scan_pages(start, end)
     if scanned is None:
-        return [run for low, high in used for run in _from_entries(low, high)]
-    out: list[Run] = []
+        done = start
+        for low, high in sorted(used):
+            out += _from_entries(max(low, done), high) if high > done else []
+            done = max(done, high)
+        return out
     for low, high, categories in scanned:
         _add(out, low, high, _meaning(categories))
     return out

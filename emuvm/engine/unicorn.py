@@ -26,6 +26,7 @@ from emuvm.errors import EngineError
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch
     from emuvm.engine.unicorn_fpu import Fpu
+    from emuvm.engine.unicorn_inflight import InFlight
     from emuvm.engine.unicorn_paged import PagedMemory
     from emuvm.engine.unicorn_regions import RegionsMemory
     from emuvm.mm.space import AddressSpace
@@ -69,6 +70,9 @@ class UnicornEngine:
         self._sets: dict[tuple[str, ...], tuple[Registers, Registers]] = {}
         self._fpu: Fpu | None = None
         self._event: Stop | None = None
+        self._trapped: int | None = None
+        """The number of an exception that Unicorn may believe to be in flight."""
+        self._in_flight: InFlight | None = None
         self._error: BaseException | None = None
         self._runner = 0
         self._stop = False
@@ -114,6 +118,8 @@ class UnicornEngine:
         memory, paged = self._mirror, self._paged
         memory.before_run()
         self._event = None
+        if self._trapped is not None:
+            self._forget_trap(self._trapped)
         if paged is not None:
             paged.running = True
         try:
@@ -242,9 +248,19 @@ class UnicornEngine:
                 self._event = SyscallStop(number & 0xFFFF_FFFF, args)
             elif number != self._machine.page_fault:
                 self._event = TrapStop(self._machine.traps.get(number, Trap.OTHER), number)
+                self._trapped = number
             self._raw.stop()
         except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
             self._fail(error)
+
+    def _forget_trap(self, number: int) -> None:
+        self._trapped = None
+        if self.arch.name == "x86_64":
+            if self._in_flight is None:
+                from emuvm.engine.unicorn_inflight import InFlight
+
+                self._in_flight = InFlight(self.uc, self._fresh)
+            self._in_flight.forget(number)
 
     def _fail(self, error: BaseException) -> None:
         """An exception in a hook: kept, the first one wins."""

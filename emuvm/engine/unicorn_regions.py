@@ -417,10 +417,10 @@ class RegionsMemory:
             first, last = self._page_range(address, max(size, 1))
             for page in range(first, last, self.space.page_size):
                 vma = self.space.query(page)
-                if vma is not None and self.withheld is not None and self.withheld(page, page + self.space.page_size):
-                    vma = None
                 if vma is None or not self.effective(vma) & _NEEDED[access]:
                     return self._refuse(FaultStop(max(page, address), access, size, vma is not None))
+                if self.withheld is not None and self.withheld(page, page + self.space.page_size):
+                    return self._refuse(FaultStop(max(page, address), access, size, mapped=False))
                 if self.mirror.regions.at(page) is None:
                     if not self._touch_chunk(page):
                         return self._refuse(FaultStop(max(page, address), access, size, True, bus=source_of(vma) is not None))

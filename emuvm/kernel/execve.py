@@ -76,6 +76,7 @@ def install(proc: Process, new: Prepared) -> None:
     again = proc.plan is not None
     if again:
         proc.space.clear()
+        proc.kept.peak_rss = mm.totals.peak = 0
         mm.def_flags = 0
     top = arch.stack_top
     mm.mmap(

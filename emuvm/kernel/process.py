@@ -54,6 +54,19 @@ class ExitStatus(NamedTuple):
         return 128 + self.signal if self.signal else self.code
 
 
+class Kept:
+    """What a process has and only /proc/self shows or sets."""
+
+    oom_score_adj = 0
+    coredump_filter = 0x33
+    timer_slack = 50_000
+    """Nanoseconds, as prctl(PR_SET_TIMERSLACK) sets it."""
+    peak_rss = 0
+    """The most memory seen in use, in bytes (VmHWM)."""
+    peak_known = 0
+    """emuvm's own peak, in KiB, when that was last looked at; -1: look whenever much memory goes."""
+
+
 class Process:
     """One guest process with one thread. `files`, `fs` and `host` are the file side's; see `emuvm.kernel.files`."""
 
@@ -99,6 +112,7 @@ class Process:
         """What prctl(PR_GET_NAME) shows: at most 15 bytes."""
         self.exe = b""
         """Guest path of the program."""
+        self.kept = Kept()
         self.clear_child_tid = 0
         self.robust_list = 0
         self.umask = 0o22
@@ -107,12 +121,6 @@ class Process:
         self.dumpable = 1
         self.rlimits: dict[int, tuple[int, int]] = {}
         self.controls: dict[str, int] = {}
-        self.oom_score_adj = 0
-        self.coredump_filter = 0x33
-        self.timer_slack = 50_000
-        """Nanoseconds, as prctl(PR_SET_TIMERSLACK) sets it."""
-        self.peak_rss = 0
-        """The most memory seen in use, in bytes (/proc/self/status: VmHWM)."""
         self.stack_info: Any = None
         """The InitialStack: where arguments, environment and auxv lie."""
         self.plan: Any = None

@@ -26,9 +26,8 @@ Listing = Callable[[], "list[tuple[int, int, bytes]]"]
 
 
 class MadeFile(OpenFile):
-    """A file of emuvm's own making, with an offset."""
+    """A file of emuvm's own making, with an offset. Its text may need registers and pages: it is not made inside the engine's hook."""
 
-    prompt = True
     noexec = True
     map_limit = (1 << 63) - 1
 
@@ -226,10 +225,11 @@ class MadeDirectory(OpenFile):
 
 def number(data: bytes) -> int:
     """A decimal, octal or hexadecimal number that was written, blanks around it ignored; EINVAL (lib/kstrtox.c)."""
-    text = data[:12].strip(b" \t\n\r\v\f\0")
-    try:
-        digits = text.lstrip(b"+-")
-        octal = len(digits) > 1 and digits[:1] == b"0" and digits[1:2] not in b"xX"
-        return int(text, 8 if octal else 0)
-    except ValueError:
-        raise GuestError(Errno.EINVAL, "not a number") from None
+    text = data[:12].partition(b"\0")[0].strip(b" \t\n\r\v\f")
+    digits = text[1:] if text[:1] in (b"+", b"-") else text
+    base = 16 if digits[:2].lower() == b"0x" else 8 if digits[:1] == b"0" else 10
+    allowed = b"0123456789abcdefABCDEF" if base == 16 else b"0123456789"[:base]
+    body = digits[2:] if base == 16 else digits
+    if not body or body.strip(allowed):
+        raise GuestError(Errno.EINVAL, "not a number")
+    return -int(body, base) if text[:1] == b"-" else int(body, base)

@@ -16,8 +16,6 @@ from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, vsyscall
-from emuvm.kernel.files import MappedFile
-from emuvm.kernel.shmem import SharedMemory
 from emuvm.mm.maps import line
 from emuvm.mm.types import Anon, File, Vma, VmFlag
 from emuvm_loaders import FileSource
@@ -72,8 +70,7 @@ def _status(file: Any) -> Stat | None:
     """The status of a mapped file; None for what has none."""
     try:
         if hasattr(file, "stat"):
-            found: Stat = file.stat()
-            return found
+            return file.stat()  # type: ignore[no-any-return]
         return hostfd.stat(file.fileno()) if hasattr(file, "fileno") else None
     except GuestError:
         return None
@@ -83,7 +80,7 @@ def path_of(proc: Process, file: Any) -> bytes:
     """What a mapped file is called now: renaming shows, and so does removing."""
     path: str | bytes = file if isinstance(file, str) else getattr(file, "path", b"")
     known = path if isinstance(path, bytes) else path.encode(errors="surrogateescape")
-    if isinstance(file, SharedMemory) or not hasattr(file, "fileno"):
+    if not hasattr(file, "fileno"):
         return known
     link = hostfd.link(file.fileno())
     if not link.startswith(b"/") or link.startswith(b"/memfd:"):
@@ -178,16 +175,14 @@ class Run(NamedTuple):
 
 def runs(proc: Process, vma: Vma, start: int, end: int) -> list[Run]:
     """What is present of [start, end), which lies in the region, ascending."""
-    found = []
+    found, of_object = [], ""
     for low, high, bits in proc.engine.memory.resident(start, end):
-        if bits & Residency.PRIVATE:
-            kind = "anon"
-        elif bits & Residency.FILE:
-            kind = ("shmem" if is_shmem(vma) else "file") if bits & Residency.MAPPED else ""
-        else:
-            kind = "zero"
-        if kind:
-            found.append(Run(low, high, kind))
+        kind = "anon" if bits & Residency.PRIVATE else "zero"
+        if bits & (Residency.PRIVATE | Residency.FILE) == Residency.FILE:
+            if not bits & Residency.MAPPED:
+                continue  # in the page cache only
+            kind = of_object = of_object or ("shmem" if is_shmem(vma) else "file")
+        found.append(Run(low, high, kind))
     return found
 
 
@@ -196,9 +191,7 @@ def is_shmem(vma: Vma) -> bool:
     if not isinstance(vma.backing, File):
         return bool(vma.flags & VmFlag.MAYSHARE)
     file = vma.backing.file
-    if isinstance(file, SharedMemory):
-        return True
-    return isinstance(file, MappedFile) and hostfd.link(file.fileno()).startswith((b"/memfd:", b"/dev/shm/"))
+    return hasattr(file, "fileno") and hostfd.link(file.fileno()).startswith((b"/memfd:", b"/dev/shm/"))
 
 
 class Usage(NamedTuple):
@@ -222,7 +215,7 @@ class Usage(NamedTuple):
 
 
 def usage(proc: Process) -> Usage:
-    """The figures of the whole address space. What was present at once is known from when it was asked for."""
+    """The figures of the whole address space. The peak of what is present is what was ever seen here, see `remember_peak`."""
     page = proc.space.page_size
     sizes = {"anon": 0, "file": 0, "shmem": 0, "zero": 0}
     for vma in proc.space:
@@ -231,10 +224,23 @@ def usage(proc: Process) -> Usage:
     anon, file, shmem = sizes["anon"], sizes["file"], sizes["shmem"]
     totals, plan = proc.mm.totals, proc.plan
     text = (plan.end_code + page - 1 & -page) - (plan.start_code & -page) if plan is not None else 0
-    proc.peak_rss = max(proc.peak_rss, anon + file + shmem)
+    proc.kept.peak_rss = max(proc.kept.peak_rss, anon + file + shmem)
     return Usage(
-        totals.total, totals.data, totals.stack, totals.exec, totals.locked, text, anon, file, shmem, totals.peak, proc.peak_rss
+        totals.total, totals.data, totals.stack, totals.exec, totals.locked, text, anon, file, shmem, totals.peak, proc.kept.peak_rss
     )
+
+
+def remember_peak(proc: Process) -> None:
+    """Much memory is about to go: note how much was there (mm/mm.h:update_hiwater_rss).
+
+    The program's memory is part of emuvm's, so while the peak of that has not grown, neither has the program's by much.
+    """
+    known = proc.system.usage()[0]
+    if proc.kept.peak_known < 0:
+        usage(proc)
+    elif known >= proc.kept.peak_known + 1024:
+        proc.kept.peak_known = known
+        usage(proc)
 
 
 _TABLE_SHIFTS = (21, 30, 39)
@@ -304,7 +310,7 @@ def _row(name: str, size: int) -> str:
 
 def _account(proc: Process, sums: _Sums, vma: Vma) -> None:
     locked = bool(vma.flags & VmFlag.LOCKED)
-    written = bool(vma.flags & VmFlag.SHARED) and bool(vma.prot & 2)
+    written = _is_written(vma)
     found = runs(proc, vma, vma.start, vma.end)
     others = _others(proc, vma) if any(run.kind in ("file", "shmem") for run in found) else []
     for run in found:
@@ -316,7 +322,8 @@ def _account(proc: Process, sums: _Sums, vma: Vma) -> None:
             continue
         page = proc.space.page_size
         for at in range(run.start, run.end, page):
-            sums.add(page, run.kind, 1 + _mapped(proc, others, vma.backing.offset + at - vma.start), dirty, locked)
+            mapped, elsewhere = _mapped(proc, others, vma.backing.offset + at - vma.start)
+            sums.add(page, run.kind, 1 + mapped, dirty or elsewhere, locked)
 
 
 def _identity(vma: Vma) -> object:
@@ -344,25 +351,41 @@ def _others(proc: Process, vma: Vma) -> list[Vma]:
     ]
 
 
-def _mapped(proc: Process, others: list[Vma], offset: int) -> int:
-    """In how many of the regions the page at a file's offset is present."""
-    count, page = 0, proc.space.page_size
+def _is_written(vma: Vma) -> bool:
+    """May the region's pages have been written for everybody? Which of them were is not told: all that may have been are."""
+    return bool(vma.flags & VmFlag.SHARED) and bool(vma.prot & 2)
+
+
+def _mapped(proc: Process, others: list[Vma], offset: int) -> tuple[int, bool]:
+    """In how many of the regions the page at a file's offset is present, and whether it was written there."""
+    count, written, page = 0, False, proc.space.page_size
     for other in others:
         at = other.start + offset - other.backing.offset
-        if other.start <= at < other.end:
-            count += any(run.kind in ("file", "shmem") for run in runs(proc, other, at, at + page))
-    return count
+        if other.start <= at < other.end and any(run.kind in ("file", "shmem") for run in runs(proc, other, at, at + page)):
+            count += 1
+            written = written or _is_written(other)
+    return count, written
 
 
-def vm_flags(vma: Vma) -> str:
+def vm_flags(proc: Process, vma: Vma) -> str:
     """VmFlags: two letters and a blank for each."""
+    withheld = proc.engine.memory.withheld
+    guarded = withheld is not None and vma.end <= proc.space.end and withheld(vma.start, vma.end)
+    flags = vma.flags | (_GUARD if guarded else 0)
     letters = [name for bit, name in ((1, "rd"), (2, "wr"), (4, "ex")) if vma.prot & bit]
-    letters += [name for bit, name in _LETTERS if vma.flags & bit]
+    letters += [name for bit, name in _LETTERS if flags & bit]
     return "".join(name + " " for name in letters)
 
 
-def huge_eligible(vma: Vma) -> bool:
+def never_huge(proc: Process) -> bool:
+    """prctl(PR_SET_THP_DISABLE) without exception for those that ask."""
+    return proc.controls.get("thp_disable", 0) == 1
+
+
+def huge_eligible(proc: Process, vma: Vma) -> bool:
     """May the region hold huge pages when only those get them that asked (mm/huge_memory.c:__thp_vma_allowable_orders)?"""
+    if never_huge(proc):
+        return False
     if isinstance(vma.backing, File) or not vma.flags & VmFlag.HUGEPAGE or vma.flags & (_NOT_HUGE | VmFlag.MAYSHARE):
         return False
     return vma.end & -_HUGE >= (vma.start + _HUGE - 1 & -_HUGE) + _HUGE
@@ -381,8 +404,8 @@ def smaps(proc: Process, key: int) -> tuple[bytes, int] | None:
 def _smap(proc: Process, vma: Vma, head: str, sums: _Sums) -> str:
     page = proc.space.page_size
     sizes = _row("Size", vma.end - vma.start) + _row("KernelPageSize", page) + _row("MMUPageSize", page)
-    eligible = f"{'THPeligible:':<16}{int(huge_eligible(vma)):>8}\n"
-    return f"{head}\n{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(vma)}\n"
+    eligible = f"{'THPeligible:':<16}{int(huge_eligible(proc, vma)):>8}\n"
+    return f"{head}\n{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(proc, vma)}\n"
 
 
 def smaps_rollup(proc: Process) -> bytes:
@@ -439,7 +462,7 @@ def _entries(proc: Process, vma: Vma, start: int, end: int) -> bytes:
         if run.kind in ("file", "shmem"):
             others = _others(proc, vma) if others is None else others
             for at in range(run.start, run.end, page) if others else ():
-                if _mapped(proc, others, vma.backing.offset + at - vma.start):
+                if _mapped(proc, others, vma.backing.offset + at - vma.start)[0]:
                     put(at, at + page, _PRESENT | _OF_A_FILE)
     withheld = proc.engine.memory.withheld
     for low, high in withheld(start, end) if withheld is not None else ():

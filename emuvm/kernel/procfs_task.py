@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emuvm.abi.caps import Cap
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, convert_open, open_for
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
 from emuvm.kernel import host_proc
 from emuvm.kernel.procfs_files import number
-from emuvm.kernel.procfs_memory import page_tables, usage
+from emuvm.kernel.procfs_memory import never_huge, page_tables, usage
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -108,12 +109,12 @@ def _escaped(name: bytes) -> str:
 # -- stat, status ---------------------------------------------------------------------------------------------------------
 
 
-def _masks(proc: Process) -> tuple[int, int, int, int]:
-    """(pending, blocked, ignored, caught) signals, bit n-1 for signal n."""
+def _masks(proc: Process) -> tuple[int, int, int]:
+    """(blocked, ignored, caught) signals, bit n-1 for signal n."""
     signals = proc.signals
     ignored = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler == 1)
     caught = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler > 1)
-    return signals.pending, signals.mask, ignored, caught
+    return signals.mask, ignored, caught
 
 
 def stat(proc: Process) -> bytes:
@@ -124,7 +125,7 @@ def stat(proc: Process) -> bytes:
         int(host[n - 3]) if len(host) > n - 3 else absent for n, absent in ((7, 0), (8, -1), (9, 0), (22, 0), (39, 0))
     )
     minor, major = system.usage()[4:6]
-    pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in _masks(proc))
+    pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in (proc.signals.thread.bits, *_masks(proc)))
     nice = system.nice()
     values = [
         "R", proc.ppid, system.pgid, system.session(), terminal, foreground, flags & ~_RANDOMIZE, minor, 0, major, 0, user, kernel, 0, 0,
@@ -163,26 +164,41 @@ def _memory_rows(proc: Process) -> list[tuple[str, object]]:
     )  # fmt: skip
     rows: list[tuple[str, object]] = [(name, f"{size >> 10:>8} kB") for name, size in sizes]
     tags = 0xFF_FFFF_FFFF_FFFF if proc.arch.name == "arm64" else 0xFFFF_FFFF_FFFF_FFFF
-    return [*rows, ("CoreDumping", 0), ("THP_enabled", 1), ("untag_mask", f"{tags:#x}")]
+    return [*rows, ("CoreDumping", 0), ("THP_enabled", int(not never_huge(proc))), ("untag_mask", f"{tags:#x}")]
+
+
+_SPECULATION = {
+    "Speculation_Store_Bypass": {9: "thread force mitigated", 5: "thread mitigated", 3: "thread vulnerable"},
+    "SpeculationIndirectBranch": {9: "conditional force disabled", 5: "conditional disabled", 3: "conditional enabled"},
+}
+"""What prctl(PR_SET_SPECULATION_CTRL) may set, in words; the features in the order of their numbers."""
+
+
+def _speculation(proc: Process, feature: int, on_the_host: str) -> str:
+    words = list(_SPECULATION.values())[feature]
+    return words.get(proc.controls.get(f"speculation{feature}", 0), on_the_host)
 
 
 def status(proc: Process) -> bytes:
-    system, host = proc.system, host_proc.rows("/proc/self/status")
-    pending, blocked, ignored, caught = _masks(proc)
-    groups = " ".join(map(str, system.groups)) + " "
-    pid, uids, gids = proc.pid, [system.uid, *[system.euid] * 3], [system.gid, *[system.egid] * 3]
+    system, host, creds = proc.system, host_proc.rows("/proc/self/status"), proc.system.credentials
+    blocked, ignored, caught = _masks(proc)
+    pending = proc.signals.thread, proc.signals.process
+    groups, pid = " ".join(map(str, creds.groups)) + " ", proc.pid
+    capabilities = (creds.inheritable, creds.permitted, creds.effective, creds.bounding, creds.ambient)
     cpus = sorted(system.cpus())
     usage_now = system.usage()
     rows: list[tuple[str, object]] = [
-        ("Name", _escaped(proc.name)), ("Umask", f"{proc.umask:04o}"), ("State", "R (running)"), ("Tgid", pid), ("Ngid", 0),
-        ("Pid", proc.tid), ("PPid", proc.ppid), ("TracerPid", 0), ("Uid", "\t".join(map(str, uids))), ("Gid", "\t".join(map(str, gids))),
+        ("Name", _escaped(proc.name)), ("Umask", f"{proc.umask:04o}"), ("State", "R (running)"), ("Tgid", pid),
+        ("Ngid", 0), ("Pid", proc.tid), ("PPid", proc.ppid), ("TracerPid", 0),
+        ("Uid", "\t".join(map(str, creds.uids))), ("Gid", "\t".join(map(str, creds.gids))),
         ("FDSize", proc.files.capacity), ("Groups", groups), ("NStgid", pid), ("NSpid", proc.tid), ("NSpgid", system.pgid),
         ("NSsid", system.session()), ("Kthread", 0), *_memory_rows(proc), ("Threads", 1),
-        ("SigQ", f"0/{limit(proc, 11)[0]}"), ("SigPnd", f"{0:016x}"), ("ShdPnd", f"{pending:016x}"), ("SigBlk", f"{blocked:016x}"),
+        ("SigQ", f"{sum(queue.count() for queue in pending)}/{limit(proc, 11)[0]}"), ("SigPnd", f"{pending[0].bits:016x}"),
+        ("ShdPnd", f"{pending[1].bits:016x}"), ("SigBlk", f"{blocked:016x}"),
         ("SigIgn", f"{ignored:016x}"), ("SigCgt", f"{caught:016x}"),
-        *[(name, host.get(name, f"{0:016x}")) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],
+        *[(name, f"{mask:016x}") for name, mask in zip(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), capabilities, strict=True)],
         ("NoNewPrivs", int(proc.no_new_privs)), ("Seccomp", 0), ("Seccomp_filters", 0),
-        *[(name, host[name]) for name in ("Speculation_Store_Bypass", "SpeculationIndirectBranch") if name in host],
+        *[(name, _speculation(proc, index, host[name])) for index, name in enumerate(_SPECULATION) if name in host],
         ("Cpus_allowed", host.get("Cpus_allowed", _mask_rows(sum(1 << cpu for cpu in cpus), max(cpus) + 1))),
         ("Cpus_allowed_list", _ranges(cpus)),
         *[(name, host[name]) for name in ("Mems_allowed", "Mems_allowed_list") if name in host],
@@ -200,17 +216,15 @@ _LIMITS = (
     ("Max pending signals", 11, "signals"), ("Max msgqueue size", 12, "bytes"), ("Max nice priority", 13, ""),
     ("Max realtime priority", 14, ""), ("Max realtime timeout", 15, "us"),
 )  # fmt: skip
-_OWN = {2: "data", 3: "stack", 8: "memlock", 9: "address_space"}
-"""The limits that the address space knows itself, by their generic number."""
+_DATA = 2
 
 
 def limit(proc: Process, which: int) -> tuple[int, int]:
     """(soft, hard) of a resource limit by its generic number."""
     if which in proc.rlimits:
         return proc.rlimits[which]
-    if which in _OWN:
-        hard = proc.system.limit(which)[1] if which == 8 else (1 << 64) - 1
-        return getattr(proc.mm.limits, _OWN[which]), hard
+    if which == _DATA:
+        return proc.mm.limits.data, proc.mm.limits.data_hard
     return proc.system.limit(which)
 
 
@@ -242,21 +256,21 @@ def descriptor_info(proc: Process, fd: int, file: OpenFile) -> bytes:
 
 
 def oom_score_adj(proc: Process) -> bytes:
-    return b"%d\n" % proc.oom_score_adj
+    return b"%d\n" % proc.kept.oom_score_adj
 
 
 def set_oom_score_adj(proc: Process, data: bytes) -> None:
     value = number(data)
     if not -1000 <= value <= 1000:
         raise GuestError(Errno.EINVAL, f"{value} is not between -1000 and 1000")
-    if value < proc.oom_score_adj and proc.system.euid:
+    if value < proc.kept.oom_score_adj and not proc.system.credentials.capable(Cap.CAP_SYS_RESOURCE):
         raise GuestError(Errno.EACCES, "lowering it needs CAP_SYS_RESOURCE")
-    proc.oom_score_adj = value
+    proc.kept.oom_score_adj = value
 
 
 def oom_adj(proc: Process) -> bytes:
     """The old scale, -17 to 15 (fs/proc/base.c:oom_adj_read)."""
-    score = proc.oom_score_adj
+    score = proc.kept.oom_score_adj
     value = 15 if score == 1000 else int(score * 17 / 1000)
     return b"%d\n" % min(value, 15)
 
@@ -272,25 +286,25 @@ def oom_score(proc: Process) -> bytes:
     """How likely the process is to be killed for memory: its part of the system's memory, and the adjustment (mm/oom_kill.c)."""
     memory = proc.system.memory()
     total = (memory.get("MemTotal", 0) + memory.get("SwapTotal", 0)) // proc.space.page_size or 1
-    points = (usage(proc).rss + page_tables(proc)) // proc.space.page_size + proc.oom_score_adj * total // 1000
+    points = (usage(proc).rss + page_tables(proc)) // proc.space.page_size + proc.kept.oom_score_adj * total // 1000
     return b"%d\n" % max(0, (1000 + points * 1000 // total) * 2 // 3)
 
 
 def coredump_filter(proc: Process) -> bytes:
-    return b"%08x\n" % proc.coredump_filter
+    return b"%08x\n" % proc.kept.coredump_filter
 
 
 def set_coredump_filter(proc: Process, data: bytes) -> None:
-    proc.coredump_filter = number(data) & _FILTER
+    proc.kept.coredump_filter = number(data) & _FILTER
 
 
 def timer_slack(proc: Process) -> bytes:
-    return b"%d\n" % proc.timer_slack
+    return b"%d\n" % proc.kept.timer_slack
 
 
 def set_timer_slack(proc: Process, data: bytes) -> None:
     """0 is the value the program started with."""
-    proc.timer_slack = number(data) or _SLACK
+    proc.kept.timer_slack = number(data) or _SLACK
 
 
 def clear_refs(proc: Process, data: bytes) -> None:
@@ -299,7 +313,7 @@ def clear_refs(proc: Process, data: bytes) -> None:
     if not 1 <= value <= 5:
         raise GuestError(Errno.EINVAL, f"order {value}")
     if value == 5:
-        proc.peak_rss = 0
+        proc.kept.peak_rss, proc.kept.peak_known = 0, -1
         usage(proc)
 
 

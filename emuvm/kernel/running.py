@@ -55,7 +55,7 @@ def started(wanted: Request, begin: Callable[[Process], object] | None = None) -
     finally:
         for watcher in reversed(watchers):
             watcher.cancel()
-        if proc.tracer is not None and proc.ended is not None:
+        if proc.tracer is not None:
             proc.tracer.exited(proc.ended)
         proc.close()
 

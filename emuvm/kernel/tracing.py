@@ -25,5 +25,5 @@ class Tracer(Protocol):
         Like a real tracer it also hears of signals whose action is to ignore them, but not of SIGKILL.
         """
 
-    def exited(self, status: ExitStatus) -> None:
-        """The process has ended: the last word. Called by whoever runs it (`running.started`)."""
+    def exited(self, status: ExitStatus | None) -> None:
+        """The last word, from whoever runs the process (`running.started`): it has ended. None: the run was broken off."""

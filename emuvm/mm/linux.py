@@ -110,8 +110,10 @@ class LinuxMm:
         """CONFIG_ANON_VMA_NAME."""
         self.deny_write_exec = False
         """PR_SET_MDWE."""
+        self.lowest = self.layout.min_addr
+        """What MAP_FIXED may ask for at the lowest: vm.mmap_min_addr. Layout.min_addr is the kernel's own minimum, to which hints are raised."""
         self.raw_io = False
-        """CAP_SYS_RAWIO: addresses below mmap_min_addr may be asked for."""
+        """CAP_SYS_RAWIO: it may ask for anything."""
         self._mask = space.page_size - 1
 
     @property
@@ -170,6 +172,8 @@ class LinuxMm:
         if request.growsdown and (request.shared or backing is not None):
             raise GuestError(Errno.EINVAL, "only private anonymous memory grows down")
         flags |= self._flags(request, may, shared)
+        if flags & (rules.SPECIAL | VmFlag.DROPPABLE):
+            flags &= ~LOCKS
         prot = request.prot & RIGHTS
         if self.deny_write_exec and prot & 6 == 6:
             raise GuestError(Errno.EACCES, "writable and executable")
@@ -188,10 +192,17 @@ class LinuxMm:
                 part = min(vma.end, addr + length) - max(vma.start, addr)
                 replaced += part
                 accounted += part if vma.flags & VmFlag.ACCOUNT else 0
-        self.limits.expand(self.totals, length - replaced, prot, flags)
-        if prot & 2 and not flags & (VmFlag.SHARED | VmFlag.NORESERVE):
-            self.limits.enough_memory(length - accounted)
-            flags |= VmFlag.ACCOUNT
+        try:
+            self.limits.expand(self.totals, length - replaced, prot, flags)
+            if prot & 2 and not flags & (VmFlag.SHARED | VmFlag.NORESERVE):
+                self.limits.enough_memory(length - accounted)
+                flags |= VmFlag.ACCOUNT
+        except GuestError:
+            if replaced:
+                # What was to be replaced is put back as it was cut for it.
+                self.areas.cut(addr)
+                self.areas.cut(addr + length)
+            raise
         if backing is None:
             backing = Anon(addr)
         self.areas.insert(Vma(addr, addr + length, prot, flags, backing, addr, length))
@@ -218,11 +229,14 @@ class LinuxMm:
 
     def check_fixed(self, addr: int, length: int) -> None:
         """get_unmapped_area for MAP_FIXED: ENOMEM, EINVAL, EPERM in this order."""
+        if addr > (1 << self.arch.bits) - 4096:
+            # The search returns the address, which then looks like an error number.
+            raise GuestError(-addr & (1 << self.arch.bits) - 1 if -addr & 0xFFF < 132 else Errno.ENOMEM, "beyond the address space")
         if addr > self.layout.task_size - length:
             raise GuestError(Errno.ENOMEM, "beyond the address space")
         if addr & self._mask:
             raise GuestError(Errno.EINVAL, "fixed address is not page aligned")
-        if addr < self.layout.min_addr and not (self.raw_io and addr >= self.space.start):
+        if addr < self.lowest and not self.raw_io:
             raise GuestError(Errno.EPERM, "below mmap_min_addr")
 
     def _flags(self, request: MapRequest, may: int, shared: bool) -> int:
@@ -333,8 +347,11 @@ class LinuxMm:
         """Where the heap begins (fs/binfmt_elf.c)."""
         self.start_brk = self.brk_now = start
 
-    def brk(self, value: int) -> int:
-        """The break after trying to set it to `value`: exactly that, or unchanged; never an error (mm/mmap.c:brk)."""
+    def brk(self, value: int, *, executable: bool = False) -> int:
+        """The break after trying to set it to `value`: exactly that, or unchanged; never an error (mm/mmap.c:brk).
+
+        `executable`: new memory is, under the personality READ_IMPLIES_EXEC.
+        """
         if value < self.start_brk or value - self.start_brk + self.data_bytes > self.limits.data:
             return self.brk_now
         old, new = self.brk_now + self._mask & ~self._mask, value + self._mask & ~self._mask
@@ -344,7 +361,7 @@ class LinuxMm:
                     return self.brk_now
                 self.unmap(new, old)
             elif new > old:
-                self._grow_heap(old, new)
+                self._grow_heap(old, new, 7 if executable or self.arch.data_executable else 3)
         except GuestError:
             return self.brk_now
         self.brk_now = value
@@ -352,14 +369,13 @@ class LinuxMm:
             self.populate(old, new)
         return value
 
-    def _grow_heap(self, old: int, new: int) -> None:
+    def _grow_heap(self, old: int, new: int, prot: int) -> None:
         self.check_fixed(old, new - old)
         if not self.limits.lock_fits(self.totals, self.def_flags, new - old):
             raise NoSpace("RLIMIT_MEMLOCK")
         above = next_region(self.space, old)
         if above is not None and new + self.space.page_size > start_gap(above, self.space.page_size):
             raise NoSpace("the heap meets another mapping")
-        prot = 7 if self.arch.data_executable else 3
         flags = MAY | VmFlag.ACCOUNT | self.def_flags
         self.limits.expand(self.totals, new - old, prot, flags)
         if len(self.space) > self.limits.max_map_count:

@@ -222,6 +222,9 @@ def _move(mm: LinuxMm, call: Remap, vma: Vma, to: int) -> int:
         new = new._replace(backing=Anon(to, 0, new.backing.name))
     if old_length:
         mm.areas.relocate(_copy(vma, old, old + old_length, old - vma.start), new, keep=call.dontunmap)
+        if call.dontunmap and vma.flags & VmFlag.LOCKED:
+            # Linux takes VM_LOCKED off the source without taking it off the count, which never comes down again.
+            mm.totals.locked += old_length
     else:
         mm.areas.insert(new)
     if new_length > old_length:

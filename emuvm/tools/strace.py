@@ -125,16 +125,17 @@ class Strace:
             rest = {"pid": self._proc.pid, "uid": self._proc.system.uid}
         return siginfo_text(info.signal, info.code, rest)
 
-    def exited(self, status: ExitStatus) -> None:
-        """The last line."""
-        self._begin()
+    def exited(self, status: ExitStatus | None) -> None:
+        """The last line; without a status, the call in which the run was broken off."""
+        if status is not None:
+            self._begin()
         if self._current is not None and self._filter.result(self._current.call.name, None):
             self._line(self._current.unfinished())
         self._current = None
         for text in self._waiting:
             self._line(text)
         self._waiting.clear()
-        if self._filter.exits:
+        if status is not None:
             self._line(f"+++ killed by {signal_name(status.signal)} +++" if status.signal else f"+++ exited with {status.code} +++")
 
     def _line(self, text: str) -> None:

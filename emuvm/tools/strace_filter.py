@@ -76,13 +76,8 @@ class Filter:
         self._states = frozenset(STATES)
         self._signals = frozenset(range(1, signals.NSIG + 1))
         self._cache: dict[str, bool] = {}
-        for part in filter(None, (part.strip() for part in _parts(expression))):
+        for part in filter(None, (part.strip() for part in expression.split(";"))):
             self._add(part)
-
-    @property
-    def exits(self) -> bool:
-        """Is the last line shown? Always: it tells how the run ended."""
-        return True
 
     def call(self, name: str) -> bool:
         """Is this call shown, should it end in a way that is?"""
@@ -132,11 +127,6 @@ def _everything(name: str) -> bool:
 
 def _nothing(name: str) -> bool:
     return False
-
-
-def _parts(expression: str) -> list[str]:
-    """Parts end at semicolons."""
-    return expression.split(";")
 
 
 @cache

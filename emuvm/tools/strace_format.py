@@ -9,16 +9,16 @@ from __future__ import annotations
 from emuvm.abi.arch import Arch
 from emuvm.kernel import registry
 from emuvm.kernel.usermem import UserMemory
-from emuvm.tools import strace_arrays, strace_scalars, strace_structs
+from emuvm.tools import strace_arrays, strace_more, strace_scalars, strace_structs
 from emuvm.tools.strace_call import Call, find, pointer, s64
 from emuvm.tools.strace_table import COMMANDS, Row, row
 from emuvm.tools.strace_text import RESTARTS, error
 
-DECODERS = (strace_scalars, strace_structs, strace_arrays)
+DECODERS = (strace_scalars, strace_structs, strace_arrays, strace_more)
 """Imported for their decoders."""
 
 _COLUMN = 40
-_UNKNOWN = Row(("XX",) * 6, "")
+_UNKNOWN = Row(("X",) * 6, "")
 
 
 def row_of(name: str, kinds: tuple[str, ...] | None, arch: Arch, args: tuple[int, ...]) -> Row:
@@ -39,7 +39,7 @@ def row_of(name: str, kinds: tuple[str, ...] | None, arch: Arch, args: tuple[int
         tokens += ["."] * (len(kinds) - len(tokens))
     for index, token in enumerate(tokens):
         if token == ".":
-            tokens[index] = kinds[index] if kinds is not None and index < len(kinds) else "XX"
+            tokens[index] = kinds[index] if kinds is not None and index < len(kinds) else "X"
     return Row(tuple(tokens), found.result)
 
 

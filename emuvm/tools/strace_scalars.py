@@ -55,19 +55,9 @@ def hexadecimal(call: Call, value: int) -> str:
     return hexed(u32(value))
 
 
-@decoder("x0")
-def hexadecimal_with_prefix(call: Call, value: int) -> str:
-    return f"{u32(value):#x}"
-
-
 @decoder("X")
 def hexadecimal_word(call: Call, value: int) -> str:
     return hexed(value)
-
-
-@decoder("XX")
-def hexadecimal_always(call: Call, value: int) -> str:
-    return f"{value:#x}"
 
 
 @decoder("addr", "ptr")
@@ -365,12 +355,6 @@ def random_bytes(call: Call, value: int) -> str:
 def working_directory(call: Call, value: int) -> str:
     """The result counts the NUL."""
     data = call.read(value, min(max((call.result or 1) - 1, 0), PATH_SHOWN))
-    return pointer(value) if data is None else quote(data)
-
-
-@decoder("link")
-def link_target(call: Call, value: int) -> str:
-    data = call.read(value, min(max(call.result or 0, 0), PATH_SHOWN))
     return pointer(value) if data is None else quote(data)
 
 

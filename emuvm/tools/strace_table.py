@@ -41,6 +41,13 @@ process_vm_readv    d !iovr:2 U iovp:4 U U
 process_vm_writev   d iov:2 U iovp:4 U U
 sendfile            . . +moving .
 copy_file_range     . off* . off* . .
+splice              . off* . off* . f:splice
+tee                 fd fd U f:splice
+vmsplice            . iov:2 . f:splice
+sethostname         b:1 .
+setdomainname       b:1 .
+acct                path
+pivot_root          path path
 open                path open openmode:1
 openat              dirfd path open openmode:2
 openat2             dirfd path openhow .
@@ -84,8 +91,8 @@ fstatfs             . >statfs
 access              . f:access
 faccessat           dirfd . f:access
 faccessat2          dirfd . f:access f:eaccess
-readlink            . >link u
-readlinkat          dirfd . >link u
+readlink            . >b:r u
+readlinkat          dirfd . >b:r u
 getcwd              >cwd .
 getdents64          . >dents u
 getdents            fd !addr u
@@ -225,18 +232,18 @@ setregid            id id
 setresuid           id id id
 setresgid           id id id
 set_robust_list     . .
-rseq                addr XX X XX
+rseq                addr X X X
 personality         persona                         = =persona
-capget              addr addr
-capset              addr addr
-seccomp             x0 X addr
+capget              caphead >capdata
+capset              caphead capdata
+seccomp             x X addr
 kcmp                d d u X X
 sched_rr_get_interval d >timespec
 uname               >utsname
 sysinfo             >sysinfo
 getrandom           >random . f:grnd
 
-fcntl               . v:fcntl XX
+fcntl               . v:fcntl X
 fcntl@F_DUPFD       . v:fcntl d
 fcntl@F_DUPFD_CLOEXEC . v:fcntl d
 fcntl@F_GETFD       . v:fcntl                       = =fd
@@ -263,7 +270,7 @@ fcntl@F_GETPIPE_SZ  . v:fcntl
 fcntl@F_ADD_SEALS   . v:fcntl f:seal
 fcntl@F_GET_SEALS   . v:fcntl                       = =seals
 
-ioctl               . ioctl XX
+ioctl               . ioctl X
 ioctl@TIOCGWINSZ    . ioctl >winsize
 ioctl@TIOCSWINSZ    . ioctl winsize
 ioctl@TCGETS        . ioctl >termios
@@ -284,7 +291,7 @@ ioctl@FIONCLEX      . ioctl
 ioctl@TIOCNOTTY     . ioctl
 ioctl@FICLONE       . ioctl d
 
-prctl               v:prctl XX XX XX XX
+prctl               v:prctl X X X X
 prctl@PR_GET_UNALIGN . addr
 prctl@PR_SET_UNALIGN . x
 prctl@PR_GET_FPEMU  . addr
@@ -293,7 +300,7 @@ prctl@PR_GET_FPEXC  . addr
 prctl@PR_SET_FPEXC  . U
 prctl@PR_GET_ENDIAN . addr
 prctl@PR_SET_ENDIAN . U
-prctl@PR_SVE_SET_VL . x0
+prctl@PR_SVE_SET_VL . x
 prctl@PR_SVE_GET_VL .
 prctl@PR_GET_FP_MODE .
 prctl@PR_SET_NAME   . comm
@@ -337,7 +344,7 @@ arch_prctl@ARCH_GET_CPUID .
 arch_prctl@ARCH_GET_XCOMP_SUPP . >ptr*
 arch_prctl@ARCH_GET_XCOMP_PERM . >ptr*
 
-futex               addr futexop u XX XX x0
+futex               addr futexop u X X x
 futex@FUTEX_WAIT    . . u timespec
 futex@FUTEX_WAKE    . . u
 futex@FUTEX_FD      . . u

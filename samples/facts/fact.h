@@ -309,12 +309,21 @@ KEEP long limit(int which, unsigned long soft) { /* the soft limit; the hard one
     return sysresult(setrlimit(which, &both));
 }
 
+/* Where the CPU has protection keys, execute-only memory cannot be read; with all keys taken it can, as on a CPU without. */
+KEEP void take_keys(void) {
+    while (syscall(SYS_pkey_alloc, 0, 0) >= 0) continue;
+}
+
 /* ------------------------------------------------------------------ main: all sections, or those whose names are given */
 struct section { const char *name; void (*run)(void); };
+#ifndef TAKE_KEYS
+#define TAKE_KEYS 1
+#endif
 #define SECTION(f) {#f, f}
 #define SHEET(...) \
     int main(int argc, char **argv) { \
         static const struct section all[] = {__VA_ARGS__}; \
+        if (TAKE_KEYS) take_keys(); \
         for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) { \
             int wanted = argc < 2; \
             for (int k = 1; k < argc; k++) wanted |= !strcmp(argv[k], all[i].name); \

@@ -70,7 +70,7 @@ static void contents(void) {
             put(0, 77);
             long r = advise(0, 2, which[i]);
             const char *bits = which[i] == MADV_PAGEOUT ? "" : resident(0, 2);
-            K("1.8", text("%s, bytes %s %s, resident %s", said(r), got(0), got(1), bits), "advice %d of written %s", which[i], kinds[kind]);
+            K("1.8", text("%s, bytes %s %s, resident %s", said(r), which[i] == MADV_FREE && kind < 4 ? "any" : got(0), got(1), bits), "advice %d of written %s", which[i], kinds[kind]);
             unmap(0, 2);
             close(fd);
         }
@@ -150,7 +150,7 @@ static void partial(void) {
             if (middle == 5) map(2, 1, R);
             K("1.8", result_and_shape(advise(1, 3, which[i])), "advice %d over %s", which[i], names[middle]);
             const char *before = text("%s", vmflags(1));
-            K("1.8", text("%s / %s, bytes %s %s", before, vmflags(3), got(1), got(3)), "flags of advice %d over %s", which[i], names[middle]);
+            K("1.8", text("%s / %s, bytes %s %s", before, vmflags(3), which[i] == MADV_FREE ? "any" : got(1), which[i] == MADV_FREE ? "any" : got(3)), "flags of advice %d over %s", which[i], names[middle]);
         }
     D("1.8", unmap(0, 32));
     D("1.8", map(0, 4, RW));

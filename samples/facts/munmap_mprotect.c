@@ -1,4 +1,5 @@
 /* Sections 1.4 and 1.5: munmap, mprotect and protection keys. */
+#define TAKE_KEYS 0
 #include "fact.h"
 
 static void unmapping(void) {

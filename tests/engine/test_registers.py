@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
+import unicorn
 
 from emuvm.abi.arch import BY_NAME
 from emuvm.engine.base import Engine, SyscallStop
@@ -156,3 +157,10 @@ def test_fpsimd_context_of_arm64() -> None:
     assert engine.get("x0") == 0x0040_0000
     assert engine.get("x1") & 0x0F == 0x0F
     engine.close()
+
+
+def test_pages_of_the_engine_are_those_of_the_space(engine: Engine, kind: str) -> None:
+    """arm64 has 1 KiB pages if nobody asks for more: a TLB of a quarter of the reach."""
+    if kind == "unicorn":
+        assert isinstance(engine, UnicornEngine)
+        assert engine.uc.query(unicorn.UC_QUERY_PAGE_SIZE) == 4096

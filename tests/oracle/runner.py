@@ -13,13 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.oracle.walks import (
     ARCHES,
     ENGINES,
     HERE,
+    HOST,
     JUDGE,
     MODES,
     Difference,
@@ -66,12 +67,15 @@ def save(walk: Walk, difference: Difference) -> Path:
 
 
 def load(path: Path) -> Walk:
-    mode, seed, count, *kept = path.read_text().splitlines()[0].split()
-    return Walk(mode, int(seed), int(count), numbers(kept[0]) if kept else None)
+    words = path.read_text().splitlines()[0].split()
+    portable = words[0] == "portable"
+    mode, seed, count, *kept = words[portable:]
+    return Walk(mode, int(seed), int(count), numbers(kept[0]) if kept else None, portable)
 
 
 def work(walk: Walk, options: argparse.Namespace, tally: Tally, emulators: threading.local) -> None:
     """One walk on every engine and architecture asked for."""
+    walk = replace(walk, portable=walk.portable or bool({*options.arch} - {HOST}))
     if not hasattr(emulators, "mine"):
         emulators.mine = Emulator()
     if options.only:

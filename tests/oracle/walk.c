@@ -1,9 +1,9 @@
 /* Walks Linux's memory calls at random and tells everything a program can see of it.
 
-       walk MODE SEED OPS [KEPT]
+       walk [portable] MODE SEED OPS [KEPT]
 
    does OPS operations of the mode, or of those only the ones listed in KEPT ("0-4,9"); what an operation does depends on the seed and
-   on its number alone. The transcript is the same on every run of one kernel, and the same on every kernel that behaves alike. */
+   on its number alone. "portable" leaves out what is meant to differ between x86-64 and arm64. The transcript is the same on every run of one kernel, and the same on every kernel that behaves alike. */
 #include "walk_ops_use.h"
 
 enum { IN_PLACE = 1, FREE = 2, FILE = 4, FAULTS = 8, SHM = 16, LIMITS = 32, GROW = 64, LOCKS = 128, ADVICE = 256, COPIES = 512,
@@ -164,11 +164,15 @@ static int guest_main(int argc, char **argv, char **envp)
 {
     (void)envp;
     word mode = 0, which = 0;
+    if (argc > 1 && same_string(argv[1], "portable")) {
+        style.portable = 1;
+        argc--, argv++;
+    }
     for (word i = 0; argc > 3 && i < sizeof MODES / sizeof *MODES; i++)
         if (same_string(argv[1], MODES[i]))
             mode = (word)1 << (which = i);
     if (!mode) {
-        put("usage: walk MODE SEED OPS [KEPT]\nmodes:");
+        put("usage: walk [portable] MODE SEED OPS [KEPT]\nmodes:");
         for (word i = 0; i < sizeof MODES / sizeof *MODES; i++) {
             put(" ");
             put(MODES[i]);

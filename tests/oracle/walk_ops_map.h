@@ -4,7 +4,7 @@
 #include "walk_state.h"
 
 /* How a mode chooses: whether the kernel places mappings, and what else its walks may use. */
-static struct { int placed_by_kernel, disk_files, long_ranges; } style;
+static struct { int placed_by_kernel, disk_files, long_ranges, portable; } style;
 
 /* Where earlier operations of a mode `placed_by_kernel` were placed. */
 static struct { word at, pages; } slots[24];
@@ -49,10 +49,12 @@ static word some_length(word at)
     return size > most ? most : size;
 }
 
+/* PROT_EXEC alone makes memory unreadable on CPUs that can do so; with the meaningless PROT_SEM it is readable on all. */
 static int some_rights(void)
 {
+    enum { PROT_SEM = 8 };
     static const int RIGHTS[] = {PROT_RW, PROT_RW, PROT_RW, PROT_RW, PROT_RW, PROT_READ, PROT_READ, PROT_NONE, PROT_NONE, PROT_RX,
-                                 PROT_RW | PROT_EXEC, PROT_WRITE, PROT_EXEC, PROT_WRITE | PROT_EXEC};
+                                 PROT_RW | PROT_EXEC, PROT_WRITE, PROT_EXEC | PROT_SEM, PROT_WRITE | PROT_EXEC};
     return ONE_OF(RIGHTS);
 }
 

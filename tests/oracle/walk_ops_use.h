@@ -85,8 +85,18 @@ static void op_plant(void)
     touched("plant", at, worked, (long)value);
 }
 
+static int executable(word at)
+{
+    read_areas();
+    for (int i = 0; i < area_count; i++)
+        if (at >= areas[i].start && at < areas[i].end)
+            return areas[i].rights[2] == 'x';
+    return 0;
+}
+
 /* Calls the start of a page, if there is a planted function or nothing that can be read: anything else is no code of ours. What
-   process_vm_readv cannot copy the CPU may be able to read all the same: pages that may only be executed. */
+   process_vm_readv cannot copy the CPU may be able to read all the same: pages that may only be executed. What happens first when a
+   page is neither executable nor in memory differs between CPUs: a portable walk asks /proc. */
 static void op_execute(void)
 {
     word at = some_page(), code[2] = {0, 0};
@@ -104,6 +114,12 @@ static void op_execute(void)
         say("execute ");
         say_place(at);
         say(": no code");
+        return;
+    }
+    if (style.portable && !executable(at)) {
+        say("execute ");
+        say_place(at);
+        say(": not executable");
         return;
     }
     int worked = TRY(&got, probe_call(at));

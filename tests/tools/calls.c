@@ -99,7 +99,7 @@ static void handler(int signal) { (void)signal; }
 
 static void signals(void)
 {
-    struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART | SA_ONSTACK};
+    static struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART | SA_ONSTACK};
     sigset_t s, o;
     sigaddset(&sa.sa_mask, SIGINT), sigaddset(&sa.sa_mask, SIGTERM);
     sigaction(SIGUSR1, &sa, NULL), sigaction(SIGUSR1, &sa, &sa), signal(SIGPIPE, SIG_IGN), sigaction(SIGINT, NULL, &sa), sigaction(40, &sa, &sa);

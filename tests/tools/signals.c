@@ -27,11 +27,14 @@ int main(void)
     sigemptyset(&set), sigaddset(&set, SIGTERM), sigprocmask(SIG_BLOCK, &set, 0), raise(SIGTERM);
     kill(getpid(), SIGALRM);
     alarm(1), pause();
+    sigset_t waiting = set;
+    sigaddset(&set, SIGUSR2); /* so that it cannot come before the program waits for it */
     union sigval value = {.sival_int = 42};
     sigqueue(getpid(), SIGUSR2, value);
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2};
     struct itimerspec soon = {{0, 0}, {0, 50000000}};
-    syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer), syscall(SYS_timer_settime, timer, 0, &soon, 0), pause();
+    sigprocmask(SIG_SETMASK, &set, 0), syscall(SYS_timer_create, CLOCK_MONOTONIC, &event, &timer);
+    syscall(SYS_timer_settime, timer, 0, &soon, 0), sigsuspend(&waiting);
     __asm__("int3");
     mmap((void *)0x10000000, 4096, PROT_READ, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     *(volatile int *)0x10000000 = 1;

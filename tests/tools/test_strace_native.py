@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from difflib import unified_diff
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,7 +42,7 @@ def lines(text: str) -> list[str]:
             continue
         line = re.sub(r"0x[0-9a-f]{5,}", "ADDRESS", line)
         line = re.sub(r"(set_tid_address\(.*|get[p]?p?[tpg]?id\(.*|getsid\(.*|getpgrp\(.*) = \d+$", r"\1 = ID", line)
-        line = re.sub(r"^(t?g?kill)\(\d{2,9}(, \d{2,9})?,", r"\1(ID,", line)
+        line = re.sub(r"^(t?g?kill|rt_sigqueueinfo)\(\d{2,9}(, \d{2,9})?,", r"\1(ID,", line)
         line = re.sub(r"si_pid=\d+", "si_pid=ID", line)
         line = re.sub(r"(\\x[0-9a-f]{2})+", "RANDOM", line)
         line = re.sub(r" +=", " =", line)
@@ -51,10 +52,12 @@ def lines(text: str) -> list[str]:
 
 def traced(command: list[str], tracer: list[str], where: Path) -> tuple[int, list[str]]:
     """(exit status, lines) of a command in a new directory, nothing but 0, 1, 2 being open."""
+    shutil.rmtree(where, ignore_errors=True)
     where.mkdir()
     (where / "text").write_text("pear\napple\n")
     os.utime(where / "text", (1, 1))
-    trace = where.parent / f"{where.name}.trace"
+    trace = where.parent / "trace"
+    trace.unlink(missing_ok=True)
     words = [str(trace) if word == "TRACE" else word for word in tracer]
     done = subprocess.run([*words, *command], cwd=where, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
     assert trace.exists(), done.stderr.decode()
@@ -64,11 +67,13 @@ def traced(command: list[str], tracer: list[str], where: Path) -> tuple[int, lis
 def both(command: list[str], folder: Path) -> None:
     start = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'loaders')!r}]; from emuvm.cli import script; script()"
     emuvm = [sys.executable, "-c", start, "run", "--allow-all", "--strace", "--strace-file", "TRACE"]
-    expected = traced(command, [strace(), "-o", "TRACE"], folder / "host")
-    seen = traced(command, emuvm, folder / "emul")
+    expected = traced(command, [strace(), "-o", "TRACE"], folder / "here")
+    seen = traced(command, emuvm, folder / "here")
     shell = 128 - expected[0] if expected[0] < 0 else expected[0]
-    assert (seen[0], seen[1]) == (shell, expected[1])
-    assert len(seen[1]) > 8
+    differences = "\n".join(unified_diff(expected[1], seen[1], "strace", "emuvm", n=0, lineterm=""))
+    assert not differences, differences
+    assert seen[0] == shell
+    assert len(seen[1]) > 5
 
 
 def build(source: Path, folder: Path, compiler: str = "gcc") -> str:
@@ -90,7 +95,7 @@ def test_signals(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "musl-gcc"])
-@pytest.mark.parametrize("name", ["hello", "files", "malloc"])
+@pytest.mark.parametrize("name", ["hello", "malloc"])
 def test_library_samples(name: str, compiler: str, tmp_path: Path) -> None:
     strace()
     both([build(LIBC / f"{name}.c", tmp_path, compiler)], tmp_path)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emuvm.abi.controls import Prctl
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags_mm import Map, Memory, Prot, map_for, mcl_for, prot_for
+from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, mcl_for, prot_for
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
+from emuvm.mm.layout import HUGE
 from emuvm.mm.linux import Backed, MapRequest
 from emuvm.mm.types import File, Vma, VmFlag
 
@@ -25,6 +26,8 @@ _F = TypeVar("_F", bound=Callable[..., int])
 _bits: dict[str, tuple[type[Map], type[Prot]]] = {}
 _TAGGED = frozenset(("arm64",))
 """Architectures whose kernel strips the top byte off the addresses of all calls but mmap."""
+_MUCH = 1 << 20
+"""From this many bytes on it is noted how much memory was in use before it goes."""
 
 
 def _untagged(proc: Process, addr: int) -> int:
@@ -104,17 +107,18 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         low_2g=bool(flags & bits.MAP_32BIT),
         above_4g=bool(flags & bits.MAP_ABOVE4G),
         locked=bool(flags & bits.MAP_LOCKED),
+        vm_flags=VmFlag.SYNC if flags & bits.MAP_SYNC else 0,
         populate=flags & (bits.MAP_POPULATE | bits.MAP_NONBLOCK) == bits.MAP_POPULATE,
     )
     if file is not None:
         return _map_file(proc, bits, file, request, flags, offset)
     if kind == bits.MAP_PRIVATE:
         return proc.mm.mmap(request)
-    if kind == Memory.MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
+    if kind == MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
         if flags & bits.MAP_LOCKED or growsdown:
             raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
         extra = VmFlag.DROPPABLE | VmFlag.NORESERVE | VmFlag.WIPEONFORK | VmFlag.DONTDUMP
-        return proc.mm.mmap(request._replace(vm_flags=extra))
+        return proc.mm.mmap(request._replace(vm_flags=request.vm_flags | extra))
     return proc.mm.mmap(request._replace(open_backing=lambda: _shared_anonymous(proc, kind == bits.MAP_SHARED, request)))
 
 
@@ -133,9 +137,12 @@ def _shared_anonymous(proc: Process, right_kind: bool, request: MapRequest) -> B
 def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, flags: int, offset: int) -> int:
     """A mapping of an open file: what the file has to say comes after the address is settled."""
     from emuvm.kernel.filemap import file_mapping
+    from emuvm.kernel.files import PLACING, SYNCHRONOUS, filesystem
 
     kind, mask, refusal = flags & bits.MAP_TYPE, proc.space.page_size - 1, None
-    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE):
+    where = filesystem(file.host_fd) if flags & bits.MAP_SYNC or request.length >= HUGE else 0
+    known = _legacy(bits) | (bits.MAP_SYNC if where in SYNCHRONOUS else 0)
+    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(known | bits.MAP_TYPE):
         refusal = GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
     elif kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
         refusal = GuestError(Errno.EINVAL, f"mapping type {kind}")
@@ -144,10 +151,12 @@ def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, fl
         found = file_mapping(
             file, request.prot, offset, request.length + mask & ~mask, shared=request.shared, refusal=refusal, growsdown=growsdown
         )
+        if flags & bits.MAP_SYNC and where in SYNCHRONOUS:
+            raise GuestError(Errno.EOPNOTSUPP, "MAP_SYNC is for memory devices")
         return Backed(File(found.file, offset), found.may, found.shared)
 
     growsdown = request.growsdown
-    aligned = getattr(file, "places_itself", False)
+    aligned = where in PLACING and file.is_regular
     wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned)
     return proc.mm.mmap(wanted)
 
@@ -157,7 +166,7 @@ def _legacy(bits: type[Map]) -> int:
     return (
         bits.MAP_FIXED | bits.MAP_ANONYMOUS | bits.MAP_DENYWRITE | bits.MAP_EXECUTABLE | bits.MAP_UNINITIALIZED | bits.MAP_GROWSDOWN
         | bits.MAP_LOCKED | bits.MAP_NORESERVE | bits.MAP_POPULATE | bits.MAP_NONBLOCK | bits.MAP_STACK | bits.MAP_HUGETLB
-        | bits.MAP_32BIT | bits.MAP_ABOVE4G | bits.MAP_HUGE_MASK << bits.MAP_HUGE_SHIFT
+        | bits.MAP_32BIT | bits.MAP_ABOVE4G | (21 | 30) << bits.MAP_HUGE_SHIFT
     )  # fmt: skip
 
 
@@ -171,6 +180,8 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
         raise GuestError(Errno.EINVAL, "rights are not changed")
 
     def again(vma: Vma, start: int, size: int, offset: int) -> None:
+        if offset + size >= 1 << 63:
+            raise GuestError(Errno.EOVERFLOW, "no file is so long")
         may = vma.flags >> 4 & 7
         proc.mm.mmap(
             MapRequest(
@@ -183,12 +194,21 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
     return 0
 
 
+def _before_it_goes(proc: Process, length: int) -> None:
+    """Let the peak of memory in use be noted where it may be left."""
+    if length >= _MUCH:
+        from emuvm.kernel.procfs_memory import remember_peak
+
+        remember_peak(proc)
+
+
 # -- munmap, mprotect, mremap, brk ------------------------------------------------------------------------------------------
 
 
 @syscall("munmap", "ptr size")
 @enomem
 def munmap(proc: Process, addr: int, length: int) -> int:
+    _before_it_goes(proc, length)
     proc.mm.munmap(_untagged(proc, addr), length)
     return 0
 
@@ -269,7 +289,7 @@ def mremap(proc: Process, old: int, old_length: int, new_length: int, flags: int
 @syscall("brk", "ptr", pure=True)
 def brk(proc: Process, value: int) -> int:
     try:
-        return proc.mm.brk(value)
+        return proc.mm.brk(value, executable=bool(proc.personality & Prctl.READ_IMPLIES_EXEC))
     except (EngineError, MemoryError):
         return proc.mm.brk_now
 
@@ -282,6 +302,7 @@ def brk(proc: Process, value: int) -> int:
 def madvise(proc: Process, addr: int, length: int, advice: int) -> int:
     from emuvm.mm.advice import madvise as advise
 
+    _before_it_goes(proc, length)
     advise(proc.mm, _untagged(proc, addr), length, advice)
     return 0
 

@@ -85,7 +85,7 @@ def _set_timing(proc: Process, method: int, *_: int) -> int:
 
 
 def _set_timer_slack(proc: Process, slack: int, *_: int) -> int:
-    proc.timer_slack = slack or _TIMER_SLACK
+    proc.kept.timer_slack = slack or _TIMER_SLACK
     return 0
 
 
@@ -300,7 +300,7 @@ _OPTIONS: dict[int, Option] = {
     Prctl.PR_GET_SECUREBITS: lambda proc, *_: proc.system.credentials.securebits,
     Prctl.PR_SET_SECUREBITS: lambda proc, bits, *_: change(proc, lambda creds: creds.set_securebits(bits)),
     Prctl.PR_SET_TIMERSLACK: _set_timer_slack,
-    Prctl.PR_GET_TIMERSLACK: lambda proc, *_: proc.timer_slack,
+    Prctl.PR_GET_TIMERSLACK: lambda proc, *_: proc.kept.timer_slack,
     Prctl.PR_TASK_PERF_EVENTS_DISABLE: lambda proc, *_: 0,
     Prctl.PR_TASK_PERF_EVENTS_ENABLE: lambda proc, *_: 0,
     Prctl.PR_MCE_KILL: _mce_kill,

@@ -23,6 +23,7 @@
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
 #endif
+#define sigaltstack(new, old) syscall(SYS_sigaltstack, new, old)
 static int result(long r) { return r < 0 ? -errno : (int)r; }
 
 static volatile int count, order[64];

@@ -22,6 +22,7 @@ static int result(long r) { return r < 0 ? -errno : (int)r; }
 #define RESULT(u) (u)->uc_mcontext.gregs[REG_RAX]
 #define SKIP 2
 #define ILLEGAL "ud2"
+#define OPCODE 0x0b0f
 #define TRAP "int3"
 #define AFTER_TRAP 0
 #define BAD_FAULT_ADDRESS(u) (u)->uc_mcontext.gregs[REG_CR2]
@@ -31,6 +32,7 @@ static int result(long r) { return r < 0 ? -errno : (int)r; }
 #define RESULT(u) (u)->uc_mcontext.regs[0]
 #define SKIP 4
 #define ILLEGAL "udf #0"
+#define OPCODE 0
 #define TRAP "brk #0"
 #define AFTER_TRAP 4
 #define BAD_FAULT_ADDRESS(u) (u)->uc_mcontext.fault_address
@@ -86,13 +88,12 @@ static void after_trap(int n, siginfo_t *info, void *context) {
     pc_seen = PC(uc);
     PC(uc) += AFTER_TRAP;
 }
-extern char here_illegal[], here_trap[];
 static void traps(void) {
     install(SIGILL, skip, 0);
     install(SIGTRAP, after_trap, 0);
-    asm volatile("here_illegal: " ILLEGAL);
-    FACT("illegal: %d signal %d at the instruction %d, address %d", count, seen.si_signo, pc_seen == (uintptr_t)here_illegal, (uintptr_t)seen.si_addr == pc_seen);
-    asm volatile("here_trap: " TRAP);
+    asm volatile(ILLEGAL);
+    FACT("illegal: %d signal %d at the instruction %d, address %d", count, seen.si_signo, *(uint16_t *)pc_seen == OPCODE, (uintptr_t)seen.si_addr == pc_seen);
+    asm volatile(TRAP);
     FACT("trap: %d signal %d", count, seen.si_signo);
     count = 0;
     for (int i = 0; i < 1000; i++) asm volatile(ILLEGAL);
@@ -124,8 +125,10 @@ static void lazy(void) {
         sum += page[i * 4096 + i];
     }
     FACT("lazy pages: %d faults, sum %ld, address told %d", count, sum, address_seen == (uintptr_t)page + 63 * 4096 + 63);
-    FACT("rounding kept: %d, third %.20g", rounding() == DOWN, third(1));
+    int kept = rounding() == DOWN;
+    volatile double one = 1, down = third(one);
     set_rounding(NEAREST);
+    FACT("rounding kept: %d, third %.20g", kept, down);
     (void)d;
     double a[8] = {1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5};
     mprotect(page, 4096, PROT_READ);
@@ -142,11 +145,11 @@ static void set_result(int n, siginfo_t *info, void *context) {
     count++;
 }
 static long raw_kill(int n) {
-    long r;
+    long r, pid = getpid();
 #ifdef __x86_64__
-    asm volatile("syscall" : "=a"(r) : "0"(SYS_kill), "D"(getpid()), "S"(n) : "rcx", "r11", "memory");
+    asm volatile("syscall" : "=a"(r) : "0"(SYS_kill), "D"(pid), "S"(n) : "rcx", "r11", "memory");
 #else
-    register long x8 asm("x8") = SYS_kill, x0 asm("x0") = getpid(), x1 asm("x1") = n;
+    register long x8 asm("x8") = SYS_kill, x0 asm("x0") = pid, x1 asm("x1") = n;
     asm volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1) : "memory");
     r = x0;
 #endif

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/futex.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -155,7 +154,7 @@ static void interrupted(int flags, const char *how) {
     int word = 5;
     t.tv_sec = 0; t.tv_nsec = 250000000;
     once(60000);
-    r = result(syscall(SYS_futex, &word, FUTEX_WAIT, 5, &t, NULL, 0));
+    r = result(syscall(SYS_futex, &word, 0, 5, &t, NULL, 0));
     FACT("futex with a time: %d, ran %d", r, count);
     install(SIGALRM, feed, flags);
     every(60000);
@@ -165,7 +164,7 @@ static void interrupted(int flags, const char *how) {
     if (r != 1) {
         install(SIGALRM, record, flags);
         once(60000);
-        r = result(syscall(SYS_futex, &word, FUTEX_WAIT, 5, NULL, NULL, 0));
+        r = result(syscall(SYS_futex, &word, 0, 5, NULL, NULL, 0));
         FACT("futex: %d, ran %d", r, count);
     } else FACT("futex: -4, ran 1");
     /* a full pipe */
@@ -245,7 +244,8 @@ static void waits(void) {
     install(SIGALRM, record, SA_RESTART);
     once(60000);
     t.tv_sec = 2;
-    FACT("another signal: %d, ran %d", result(syscall(SYS_rt_sigtimedwait, &set, &info, &t, 8)), count);
+    r = result(syscall(SYS_rt_sigtimedwait, &set, &info, &t, 8));
+    FACT("another signal: %d, ran %d", r, count);
     sigemptyset(&set);
     sigaddset(&set, SIGALRM);
     once(60000);
@@ -297,9 +297,9 @@ static void timers(void) {
     block(SIG_BLOCK, SIGALRM);
     every(5000);
     usleep(40000);
+    off();
     block(SIG_UNBLOCK, SIGALRM);
     int ran = count;
-    off();
     FACT("blocked meanwhile: ran %d", ran);
     count = 0;
     struct itimerval w = {{0, 0}, {0, 20000}};
@@ -366,7 +366,7 @@ static void timers(void) {
     FACT("SIGEV_NONE: %d id %d left %ld", r, id, old.it_value.tv_nsec);
     e.sigev_notify = SIGEV_THREAD_ID;
     e.sigev_signo = SIGUSR2;
-    e._sigev_un._tid = getpid();
+    ((int *)&e)[4] = getpid();
     install(SIGUSR2, record, 0);
     r = result(syscall(SYS_timer_create, CLOCK_BOOTTIME, &e, &id));
     struct timespec now;
@@ -376,7 +376,7 @@ static void timers(void) {
     FACT("to the thread: %d, at a time past: %d", r, result(syscall(SYS_timer_settime, id, TIMER_ABSTIME, &s, NULL)));
     for (long b = ms(); !count && ms() - b < 1000;) continue;
     FACT("came: %d code %d", count, seen.si_code);
-    e._sigev_un._tid = 1;
+    ((int *)&e)[4] = 1;
     FACT("another thread: %d", result(syscall(SYS_timer_create, CLOCK_MONOTONIC, &e, &id)));
     e.sigev_notify = SIGEV_SIGNAL;
     e.sigev_signo = 0;

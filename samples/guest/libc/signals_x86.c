@@ -78,6 +78,8 @@ static void codes(void) {
     TRY("ud2", asm volatile("ud2"));
     TRY("divide", asm volatile("xor %%edx, %%edx; mov $1, %%eax; xor %%ecx, %%ecx; div %%ecx" ::: "rax", "rcx", "rdx"));
     TRY("divide overflow", asm volatile("mov $0x80000000, %%eax; cltd; mov $-1, %%ecx; idiv %%ecx" ::: "rax", "rcx", "rdx"));
+    for (int i = 0; i < 5; i++) TRY("divide again", asm volatile("xor %%edx, %%edx; mov $1, %%eax; xor %%ecx, %%ecx; div %%ecx" ::: "rax", "rcx", "rdx"));
+    TRY("and a fault", *(volatile char *)(p + 4096 + 3));
     TRY("hlt", asm volatile("hlt"));
     TRY("int 0x42", asm volatile("int $0x42"));
     TRY("usr1 after all", raise(SIGUSR1));
