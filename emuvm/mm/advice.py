@@ -218,8 +218,7 @@ def _guard_install(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> 
         raise GuestError(Errno.EINVAL, "a file mapping")
     # Page tables that hold markers are to be copied by fork, which an anon_vma tells, or a flag.
     if mm.kernel >= (6, 18):
-        mm.areas.mark(vma, VmFlag.MAYBE_GUARD)
-        vma = mm.space.query(start) or vma
+        vma = mm.areas.mark(vma, int(VmFlag.MAYBE_GUARD))
     if rules.anonymous(vma) or mm.kernel < (6, 18):
         mm.areas.written(vma, any_kind=True)
     mm.pages.discard(start, end - start)

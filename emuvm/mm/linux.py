@@ -112,8 +112,10 @@ class LinuxMm:
         """CONFIG_ANON_VMA_NAME."""
         self.deny_write_exec = False
         """PR_SET_MDWE."""
+        self.lowest = self.layout.min_addr
+        """What MAP_FIXED may ask for at the lowest: vm.mmap_min_addr. Hints are raised to Layout.min_addr, the kernel's own minimum."""
         self.raw_io = False
-        """CAP_SYS_RAWIO: addresses below mmap_min_addr may be asked for."""
+        """CAP_SYS_RAWIO: it may ask for anything."""
         self._mask = space.page_size - 1
 
     @property
@@ -242,7 +244,7 @@ class LinuxMm:
             raise GuestError(Errno.ENOMEM, "beyond the address space")
         if addr & self._mask:
             raise GuestError(Errno.EINVAL, "fixed address is not page aligned")
-        if addr < self.layout.min_addr and not (self.raw_io and addr >= self.space.start):
+        if addr < self.lowest and not self.raw_io:
             raise GuestError(Errno.EPERM, "below mmap_min_addr")
 
     def _flags(self, request: MapRequest, may: int, shared: bool) -> int:
@@ -357,8 +359,11 @@ class LinuxMm:
         """Where the heap begins (fs/binfmt_elf.c)."""
         self.start_brk = self.brk_now = start
 
-    def brk(self, value: int) -> int:
-        """The break after trying to set it to `value`: exactly that, or unchanged; never an error (mm/mmap.c:brk)."""
+    def brk(self, value: int, *, executable: bool = False) -> int:
+        """The break after trying to set it to `value`: exactly that, or unchanged; never an error (mm/mmap.c:brk).
+
+        `executable`: new memory is, under the personality READ_IMPLIES_EXEC.
+        """
         if value < self.start_brk or value - self.start_brk + self.data_bytes > self.limits.data:
             return self.brk_now
         old, new = self.brk_now + self._mask & ~self._mask, value + self._mask & ~self._mask
@@ -368,7 +373,7 @@ class LinuxMm:
                     return self.brk_now
                 self.unmap(new, old)
             elif new > old:
-                self._grow_heap(old, new)
+                self._grow_heap(old, new, 7 if executable or self.arch.data_executable else 3)
         except GuestError:
             return self.brk_now
         self.brk_now = value
@@ -376,14 +381,13 @@ class LinuxMm:
             self.populate(old, new)
         return value
 
-    def _grow_heap(self, old: int, new: int) -> None:
+    def _grow_heap(self, old: int, new: int, prot: int) -> None:
         self.check_fixed(old, new - old)
         if not self.limits.lock_fits(self.totals, self.def_flags, new - old):
             raise NoSpace("RLIMIT_MEMLOCK")
         above = next_region(self.space, old)
         if above is not None and new + self.space.page_size > start_gap(above, self.space.page_size):
             raise NoSpace("the heap meets another mapping")
-        prot = 7 if self.arch.data_executable else 3
         flags = MAY | VmFlag.ACCOUNT | self.def_flags
         self.limits.expand(self.totals, new - old, prot, flags)
         if len(self.space) > self.limits.max_map_count:

@@ -223,8 +223,8 @@ def _move(mm: LinuxMm, call: Remap, vma: Vma, to: int) -> int:
     if old_length:
         mm.areas.relocate(_copy(vma, old, old + old_length, old - vma.start), new, keep=call.dontunmap)
         if call.dontunmap and vma.flags & VmFlag.LOCKED:
-            # Linux takes VM_LOCKED off the source without taking it off the count, which never comes down again.
-            mm.totals.count_lost_locks(old_length, vma.end - vma.start)
+            # What stays is no longer locked, but Linux counts it on (dontunmap_complete).
+            mm.totals.count_lost_locks(vma.end - vma.start)
     else:
         mm.areas.insert(new)
     if new_length > old_length:

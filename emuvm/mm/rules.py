@@ -93,9 +93,9 @@ def _name(backing: Any) -> bytes | None:
 
 def _alike(left: Vma, right: Vma) -> bool:
     """is_mergeable_vma for two neighbours."""
-    if left.end != right.start or left.prot != right.prot or (left.flags ^ right.flags) & ~STICKY:
+    if left.end != right.start or left.prot != right.prot:
         return False
-    return _continues(left, right)
+    return (left.flags == right.flags or not (left.flags ^ right.flags) & ~STICKY) and _continues(left, right)
 
 
 def _joins(target: int, source: int, kernel: Kernel) -> bool:

@@ -47,10 +47,10 @@ class Totals:
         if self.total > self.peak:
             self.peak = self.total
 
-    def count_lost_locks(self, moved: int, size: int) -> None:
-        """A region of `size` bytes, `moved` of which have moved on and are counted there, has lost VM_LOCKED and stays counted."""
+    def count_lost_locks(self, size: int) -> None:
+        """So many bytes have lost VM_LOCKED and stay counted."""
         self.lost_locks += size
-        self.locked += moved
+        self.locked += size
 
     def _update(self, update: Update) -> None:
         # An undone update arrives as its inverse, so counting what comes and goes is enough.

@@ -252,30 +252,32 @@ def replay(path: Path) -> str:
         if number and header["files"][number - 1]["kind"] == row["kind"] and row["mode"] != 2:
             row["inode"] = header["files"][number - 1]["inode"]
     run = Replay(header)
+    ours: dict[int, str] = {}
+    shown = None
     for number, step in enumerate(source, 1):
         name, args = step["c"], tuple(int(word, 16) for word in step["a"])
-        before = dict(run.rows)
         wanted = step["r"] if isinstance(step["r"], int) else int(step["r"], 16)
         result = run.call(name, args)
-        for start in step["-"]:
-            del run.rows[int(start, 16)]
+        gone = {int(start, 16): run.rows.pop(int(start, 16)) for start in step["-"]}
         for row in step["+"]:
             run.rows[int(row.split("-")[0], 16)] = row
         run.learn(step["+"])
-        ours = {vma.start: run.row(vma) for vma in run.space}
+        if shown is not run.space._root:
+            shown = run.space._root
+            ours = {vma.start: run.row(vma) for vma in run.space}
         if result != wanted or ours != run.rows:
-            return explain(path, number, step, result, before, run, ours)
+            return explain(path, number, step, result, gone, run, ours)
     return ""
 
 
-def explain(path: Path, number: int, step: dict[str, Any], result: int, before: dict[int, str], run: Replay, ours: dict[int, str]) -> str:
+def explain(path: Path, number: int, step: dict[str, Any], result: int, gone: dict[int, str], run: Replay, ours: dict[int, str]) -> str:
     there = set(run.rows.values())
     here = set(ours.values())
     shown = f"{-result}" if result < 0 else f"{result:#x}"
     text = [f"{path.name}:{number + 1}: {step['c']}({', '.join('0x' + a for a in step['a'])}) = {step['r']}, here {shown}"]
     text += [f"  kernel only: {row}" for row in sorted(there - here)]
     text += [f"  emuvm only:  {row}" for row in sorted(here - there)]
-    text += [f"  before: {row}" for _start, row in sorted(before.items())]
+    text += [f"  before: {row}" for row in gone.values()]
     return "\n".join(text)
 
 

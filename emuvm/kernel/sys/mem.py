@@ -107,8 +107,8 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         low_2g=bool(flags & bits.MAP_32BIT),
         above_4g=bool(flags & bits.MAP_ABOVE4G),
         locked=bool(flags & bits.MAP_LOCKED),
-        vm_flags=VmFlag.SYNC if flags & bits.MAP_SYNC else 0,
         populate=flags & (bits.MAP_POPULATE | bits.MAP_NONBLOCK) == bits.MAP_POPULATE,
+        vm_flags=VmFlag.SYNC if flags & bits.MAP_SYNC else 0,
     )
     if file is not None:
         return _map_file(proc, bits, file, request, flags, offset)
@@ -145,10 +145,10 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
     return proc.mm.mmap(MapRequest(addr, length, prot, fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
 
 
-def _type_refusal(bits: type[Map], flags: int, also: int = 0) -> GuestError | None:
-    """What is wrong with the type of a file mapping. `also`: flags that the file system knows."""
+def _type_refusal(bits: type[Map], flags: int, synchronous: bool = False) -> GuestError | None:
+    """What is wrong with the type of a file mapping. `synchronous`: its file system knows MAP_SYNC."""
     kind = flags & bits.MAP_TYPE
-    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE | also):
+    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE | (bits.MAP_SYNC if synchronous else 0)):
         return GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
     if kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
         return GuestError(Errno.EINVAL, f"mapping type {kind}")
@@ -172,9 +172,8 @@ def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, fl
     from emuvm.kernel.filemap import file_mapping
     from emuvm.kernel.files import PLACING, SYNCHRONOUS, filesystem
 
-    mask = proc.space.page_size - 1
     where = filesystem(file.host_fd) if flags & bits.MAP_SYNC or request.length >= HUGE else 0
-    refusal = _type_refusal(bits, flags, bits.MAP_SYNC if where in SYNCHRONOUS else 0)
+    mask, refusal = proc.space.page_size - 1, _type_refusal(bits, flags, where in SYNCHRONOUS)
 
     def open_backing() -> Backed:
         found = file_mapping(
@@ -317,7 +316,7 @@ def mremap(proc: Process, old: int, old_length: int, new_length: int, flags: int
 @syscall("brk", "ptr", pure=True)
 def brk(proc: Process, value: int) -> int:
     try:
-        return proc.mm.brk(value)
+        return proc.mm.brk(value, executable=bool(proc.personality & Prctl.READ_IMPLIES_EXEC))
     except (EngineError, MemoryError):
         return proc.mm.brk_now
 
