@@ -203,8 +203,10 @@ class PagedMemory:
         if self._extents:
             write = write and all(extent.writable for _, _, extent in self._extents.whole(start, end))
         self.attempt(self.host.populate, start, end, write)
-        for vma in self.space.regions(start, end - start) if write else ():
-            if not is_shared(vma):
+        for vma in self.space.regions(start, end - start):
+            # Present, so that what moves or goes moves or goes on the host too.
+            self.table.grant(max(start, vma.start), min(end, vma.end), self.rights[vma.prot & RIGHTS], code=False)
+            if write and not is_shared(vma):
                 self.table.note(max(start, vma.start))
 
     def verify(self) -> None:
