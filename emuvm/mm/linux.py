@@ -111,7 +111,7 @@ class LinuxMm:
         self.deny_write_exec = False
         """PR_SET_MDWE."""
         self.lowest = self.layout.min_addr
-        """What MAP_FIXED may ask for at the lowest: vm.mmap_min_addr. Layout.min_addr is the kernel's own minimum, to which hints are raised."""
+        """What MAP_FIXED may ask for at the lowest: vm.mmap_min_addr. Hints are raised to Layout.min_addr, the kernel's own minimum."""
         self.raw_io = False
         """CAP_SYS_RAWIO: it may ask for anything."""
         self._mask = space.page_size - 1
@@ -154,7 +154,7 @@ class LinuxMm:
         if length > INFINITY:
             raise GuestError(Errno.ENOMEM, "length rounds up to nothing")
         offset = request.backing.offset if type(request.backing) is File else request.offset
-        if offset + length > INFINITY:
+        if (offset + length) >> 12 >= 1 << self.arch.bits:
             raise GuestError(Errno.EOVERFLOW, "offset + length wraps")
         if len(self.space) > self.limits.max_map_count:
             raise GuestError(Errno.ENOMEM, "max_map_count")
@@ -172,8 +172,6 @@ class LinuxMm:
         if request.growsdown and (request.shared or backing is not None):
             raise GuestError(Errno.EINVAL, "only private anonymous memory grows down")
         flags |= self._flags(request, may, shared)
-        if flags & (rules.SPECIAL | VmFlag.DROPPABLE):
-            flags &= ~LOCKS
         prot = request.prot & RIGHTS
         if self.deny_write_exec and prot & 6 == 6:
             raise GuestError(Errno.EACCES, "writable and executable")
@@ -198,14 +196,18 @@ class LinuxMm:
                 self.limits.enough_memory(length - accounted)
                 flags |= VmFlag.ACCOUNT
         except GuestError:
-            if replaced:
-                # What was to be replaced is put back as it was cut for it.
+            if replaced and self.kernel >= (6, 12):
+                # What lay there was cut out by then, and is put back in pieces (mm/vma.c:vms_abort_munmap_vmas).
                 self.areas.cut(addr)
                 self.areas.cut(addr + length)
             raise
         if backing is None:
             backing = Anon(addr)
-        self.areas.insert(Vma(addr, addr + length, prot, flags, backing, addr, length))
+        never = bool(flags & LOCKS and flags & rules.NEVER_LOCKED)
+        if never:
+            # It loses the lock only after the search for neighbours to merge with, which do not have it (__mmap_complete).
+            flags &= ~LOCKS
+        self.areas.insert(Vma(addr, addr + length, prot, flags, backing, addr, length), below=not never, above=not never)
 
     def _address(self, request: MapRequest, length: int, offset: int) -> int:
         layout, addr = self.layout, request.addr
@@ -292,12 +294,16 @@ class LinuxMm:
         if growsdown:
             addr = self._stack_start(addr, end)
         became_writable: list[tuple[int, int]] = []
+        more_data = 0
 
         def change(vma: Vma) -> Vma | None:
             wanted = prot & RIGHTS
             if implied_exec and vma.flags & VmFlag.MAYEXEC:
                 wanted |= 4
-            new = self._protected(vma, wanted)
+            nonlocal more_data
+            new = self._protected(vma, wanted, more_data)
+            if new is not None and not vma.flags & (VmFlag.SHARED | VmFlag.GROWSDOWN):
+                more_data += (vma.end - vma.start) * ((wanted & 2) - (vma.prot & 2)) // 2
             if new is not None and wanted & 2 and vma.flags & (VmFlag.SHARED | VmFlag.LOCKED) == VmFlag.LOCKED and not vma.prot & 2:
                 became_writable.append((vma.start, vma.end))
             return new
@@ -318,8 +324,8 @@ class LinuxMm:
             raise GuestError(Errno.EINVAL, "PROT_GROWSDOWN on memory that does not grow down")
         return vma.start
 
-    def _protected(self, vma: Vma, prot: int) -> Vma | None:
-        """One area's turn in mprotect (mprotect_fixup)."""
+    def _protected(self, vma: Vma, prot: int, more_data: int) -> Vma | None:
+        """One area's turn in mprotect (mprotect_fixup). `more_data`: what the areas before it added to the data."""
         flags = vma.flags
         if prot & ~(flags >> MAY_SHIFT) & RIGHTS:
             raise GuestError(Errno.EACCES, "the mapping does not allow that right")
@@ -332,7 +338,7 @@ class LinuxMm:
         size = vma.end - vma.start
         if prot & 2:
             limits, totals = self.limits, self.totals
-            if not limits.may_expand(totals, size, prot, flags) and limits.may_expand(totals, size, vma.prot, flags):
+            if not limits.may_expand(totals, size, prot, flags, more_data) and limits.may_expand(totals, size, vma.prot, flags, more_data):
                 raise GuestError(Errno.ENOMEM, "RLIMIT_DATA")
             if not vma.prot & 2 and not flags & (VmFlag.ACCOUNT | VmFlag.HUGETLB | VmFlag.SHARED | VmFlag.NORESERVE):
                 limits.enough_memory(size)
@@ -428,13 +434,26 @@ class LinuxMm:
             return True
         if not vma.prot & RIGHTS:
             return False
-        stop = min(end, self.end_of_file(vma))
-        guarded = self.guards.first(start, stop)
-        if guarded is not None:
-            stop = guarded
+        write = bool(vma.prot & 2) and not vma.flags & VmFlag.SHARED
+        return self.access(vma, start, end, write=write) >= end
+
+    def access(self, vma: Vma, start: int, end: int, *, write: bool) -> int:
+        """Make the pages of a part of an area present up to the first that cannot be, whose address is the result."""
+        limit = min(end, self.end_of_file(vma))
+        guarded = self.guards.first(start, limit)
+        stop = limit if guarded is None else guarded
         if start < stop:
-            self.pages.populate(start, stop, write=bool(vma.prot & 2) and not vma.flags & VmFlag.SHARED)
-        return stop >= end
+            self.pages.populate(start, stop, write=write)
+        if write and guarded is None and limit < end:
+            self.written_beyond(vma)
+        return stop
+
+    def written_beyond(self, vma: Vma) -> None:
+        """A write behind the end of a file, which fails, gives a private area its anon_vma all the same (mm/memory.c:do_cow_fault)."""
+        self.sync()
+        now = self.space.query(vma.start)
+        if now is not None:
+            self.areas.written(now)
 
     def end_of_file(self, vma: Vma) -> int:
         """The address behind the last page of a region that holds bytes of its file."""
