@@ -29,7 +29,7 @@ def same(walk: Walk, arch: str, engine: str, emulator: Emulator) -> None:
     except Unavailable as error:
         missing(str(error))
     if difference is not None:
-        shrunk, smallest = shrink(walk, difference, lambda tried: one_walk(tried, arch, engine, emulator)[2], tries=80)
+        shrunk, smallest = shrink(walk, difference, lambda tried: one_walk(tried, arch, engine, emulator)[2], 30)
         pytest.fail(f"{difference.name}: walk {' '.join(shrunk.words())} on {arch} {engine}\n{smallest.text(16)}", pytrace=False)
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -247,23 +248,44 @@ def kind(operation: str) -> str:
     return f"madvise {words[words.index('advice') + 1]}" if words[0] == "madvise" and "advice" in words else words[0]
 
 
-def shrink(walk: Walk, found: Difference, check: Callable[[Walk], Difference | None], tries: int = 200) -> tuple[Walk, Difference]:
-    """Leave out operations while a difference of the same name remains, first many at once, then one by one."""
-    best, kept = found, tuple(n for n in walk.operations() if n <= found.operation or found.operation < 0)
-    size = max(1, len(kept) // 2)
-    current = replace(walk, kept=kept)
-    while tries > 0:
-        at, smaller = 0, False
-        while at < len(kept) and tries > 0:
-            rest = kept[:at] + kept[at + size :]
-            tries -= 1
-            difference = check(replace(walk, kept=rest)) if rest else None
-            if difference is not None and difference.name == found.name:
-                kept = tuple(n for n in rest if n <= difference.operation)
-                best, current, smaller = difference, replace(walk, kept=kept), True
-            else:
-                at += size
+class _Shrinker:
+    """The shortest walk known to show a difference of the name looked for."""
+
+    def __init__(self, walk: Walk, found: Difference, check: Callable[[Walk], Difference | None], seconds: float) -> None:
+        self.walk, self.best, self.check = walk, found, check
+        self.until = time.monotonic() + seconds
+
+    def over(self) -> bool:
+        return time.monotonic() > self.until
+
+    def shows(self, kept: tuple[int, ...]) -> bool:
+        """Try; if the difference is still there this is the walk from now on, without what comes after the difference."""
+        walk = replace(self.walk, kept=kept)
+        difference = self.check(walk) if kept else None
+        if difference is None or difference.name != self.best.name:
+            return False
+        self.walk, self.best = replace(walk, kept=tuple(n for n in kept if n <= difference.operation)), difference
+        return True
+
+
+def shrink(
+    walk: Walk, found: Difference, check: Callable[[Walk], Difference | None], seconds: float = 60
+) -> tuple[Walk, Difference]:
+    """Leave out operations while a difference of the same name remains: all but the last few, then many at once, then one by one."""
+    work = _Shrinker(replace(walk, kept=tuple(n for n in walk.operations() if n <= found.operation)), found, check, seconds)
+    kept = work.walk.operations()
+    for last in (1, 4, 12, 36, 110):
+        if last < len(kept) and not work.over() and work.shows(kept[-last:]):
+            break
+    size = max(1, len(work.walk.operations()) // 2)
+    while not work.over():
+        end, smaller = len(work.walk.operations()), False
+        while end > 0 and not work.over():
+            kept = work.walk.operations()
+            end = min(end, len(kept))
+            smaller |= work.shows(kept[: max(0, end - size)] + kept[end:])
+            end -= size
         if size == 1 and not smaller:
             break
         size = max(1, size // 2)
-    return current, best
+    return work.walk, work.best
