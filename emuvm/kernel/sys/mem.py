@@ -224,7 +224,7 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
 def _before_it_goes(proc: Process, length: int) -> None:
     """Let the peak of memory in use be noted where it may be left."""
     if length >= _MUCH:
-        from emuvm.kernel.procfs_memory import remember_peak
+        from emuvm.kernel.procfs_pages import remember_peak
 
         remember_peak(proc)
 
