@@ -26,7 +26,7 @@ from unicorn.unicorn_const import (
 )
 
 from emuvm.abi.tuples import NamedTuple
-from emuvm.engine.base import FaultStop, host_file, is_shared
+from emuvm.engine.base import FaultStop, Residency, host_file, is_shared
 from emuvm.engine.filepages import WRITE, Extent, FilePages
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
 from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, PageTable, native_fill
@@ -45,6 +45,7 @@ T = TypeVar("T")
 CHUNK = 64 * PAGE
 """What one question fills in, aligned."""
 _EAGER_WINDOWS = 4
+_WRITTEN = bytes((Residency.PRESENT | Residency.PRIVATE | Residency.MAPPED,))
 _MANY_STALE = 512 * PAGE
 _NEEDED = {16: 1, 17: 2, 18: 4}
 _REMOVE_CACHE = UC_CTL_TB_REMOVE_CACHE | 2 << 26 | UC_CTL_IO_WRITE << 30
@@ -127,6 +128,7 @@ class PagedMemory:
             if not is_shared(vma):
                 self.host.discard(low, high)
                 self._withdraw(low, high)
+                self.table.clear(low, high)
 
     def punch(self, address: int, length: int) -> None:
         """MADV_REMOVE, as engine.base.Memory says. Whole pages."""
@@ -168,6 +170,8 @@ class PagedMemory:
 
     def residency(self, start: int, end: int) -> bytes:
         """`Residency` bits page by page."""
+        if end - start == PAGE and self.table.byte(start) & DIRTY and self._extents.at(start) is None:
+            return _WRITTEN  # asked at many a fault
         from emuvm.engine.residency import as_bytes
 
         return as_bytes(start, end, self.resident(start, end))
@@ -199,8 +203,10 @@ class PagedMemory:
         if self._extents:
             write = write and all(extent.writable for _, _, extent in self._extents.whole(start, end))
         self.attempt(self.host.populate, start, end, write)
-        for vma in self.space.regions(start, end - start) if write else ():
-            if not is_shared(vma):
+        for vma in self.space.regions(start, end - start):
+            # Present, so that what moves or goes moves or goes on the host too.
+            self.table.grant(max(start, vma.start), min(end, vma.end), self.rights[vma.prot & RIGHTS], code=False)
+            if write and not is_shared(vma):
                 self.table.note(max(start, vma.start))
 
     def verify(self) -> None:
@@ -461,6 +467,7 @@ class PagedMemory:
         for first, high in self._extents.shrunk():
             self._extents.cut(first, high)
             self._withdraw(first, high)
+            self.table.clear(first, high)
             self.host.make_anonymous(first, high)
 
     def _must_be_mapped(self, address: int, length: int) -> None:

@@ -132,6 +132,23 @@ class OpenFile:
         """The last descriptor is closed."""
 
 
+_EXT4, _XFS, _BTRFS = 0xEF53, 0x5846_5342, 0x9123_683E
+PLACING = frozenset((_EXT4, _XFS, _BTRFS))
+"""File systems that align large mappings to large pages."""
+SYNCHRONOUS = frozenset((_EXT4, _XFS))
+"""File systems that know MAP_SYNC (FOP_MMAP_SYNC), though only for files on memory devices."""
+
+
+def filesystem(fd: int) -> int:
+    """The magic number of the file system that a host file lies on; 0 where there is none."""
+    from emuvm.kernel import hostfs
+
+    try:
+        return hostfs.statfs(fd)[0]
+    except GuestError:
+        return 0
+
+
 class MappedFile:
     """What stands in a VMA for an open file: it outlives the descriptor. One per open file description, as vm_file."""
 
@@ -147,6 +164,15 @@ class MappedFile:
 
     def size(self) -> int:
         return hostfd.size(self._fd)
+
+    def may_punch(self) -> bool:
+        """May pages be taken out of it (MADV_REMOVE)? Not when it is sealed against writing."""
+        return self.inode is None or not self.inode.write_sealed
+
+    @cached_property
+    def places_itself(self) -> bool:
+        """Does its file system search for addresses itself, to align large mappings (thp_get_unmapped_area)?"""
+        return filesystem(self._fd) in PLACING
 
     def stat(self) -> Stat:
         """Its status: device and inode number as in /proc/self/maps."""

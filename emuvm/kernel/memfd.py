@@ -28,6 +28,11 @@ class Sealed:
     def __init__(self, seals: int) -> None:
         self.seals = seals
 
+    @property
+    def write_sealed(self) -> bool:
+        """Do they forbid all further writing?"""
+        return bool(self.seals & _NO_WRITE)
+
 
 class MemFile(HostOpenFile):
     """An open memfd; also what regions hold tells by `owns` whether it maps this one."""
@@ -47,7 +52,7 @@ class MemFile(HostOpenFile):
         return mapped
 
     def write_sealed(self) -> bool:
-        return bool(self.inode.seals & _NO_WRITE)
+        return self.inode.write_sealed
 
     # -- what seals forbid --------------------------------------------------------------------------------------------------
 

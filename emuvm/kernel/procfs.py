@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emuvm.abi.caps import Cap
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open
 from emuvm.abi.structs import Stat
@@ -256,13 +257,20 @@ def status(proc: Process, name: bytes) -> Stat:
 
     mode = _mode(proc, name)
     seconds = divmod(proc.system.clock(0), 1_000_000_000)
-    owner = (0, 0) if name.startswith(b"/") else (proc.system.euid, proc.system.egid)
     links = 1
     if mode & Mode.S_IFMT == _DIR:
         links = 2 + sum(1 for _, kind, entry in entries(proc, name) if kind == _TYPES[_DIR] and entry not in (b".", b".."))
     return Stat(
-        proc_device(proc), inode(proc, name), mode, links, *owner, (0, 0), _size(proc, name), _BLOCK, 0, seconds, seconds, seconds
-    )
+        proc_device(proc), inode(proc, name), mode, links, *_owner(proc, name), (0, 0), _size(proc, name), _BLOCK, 0,
+        seconds, seconds, seconds,
+    )  # fmt: skip
+
+
+def _owner(proc: Process, name: bytes) -> tuple[int, int]:
+    """The user and group of a file: root's, unless it is the process's own and that may be looked into."""
+    if name.startswith(b"/") or proc.dumpable != 1:
+        return 0, 0
+    return proc.system.euid, proc.system.egid
 
 
 def inode(proc: Process, name: bytes) -> int:
@@ -273,10 +281,10 @@ def inode(proc: Process, name: bytes) -> int:
 
 def allowed(proc: Process, name: bytes, access: int) -> bool:
     """May the program's user access it (4 read, 2 write, 1 execute)? Root may, but not execute what nobody may."""
-    mode = _mode(proc, name)
-    if proc.system.euid == 0:
+    mode, creds = _mode(proc, name), proc.system.credentials
+    if creds.capable(Cap.CAP_DAC_OVERRIDE):
         return not access & 1 or bool(mode & 0o111)
-    bits = mode if name.startswith(b"/") else mode >> 6
+    bits = mode >> 6 if creds.uids.fs == _owner(proc, name)[0] else mode
     return not access & ~bits & 7
 
 

@@ -16,8 +16,6 @@ from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, vsyscall
-from emuvm.kernel.files import MappedFile
-from emuvm.kernel.shmem import SharedMemory
 from emuvm.mm.maps import line
 from emuvm.mm.types import Anon, File, Vma, VmFlag
 from emuvm_loaders import FileSource
@@ -72,8 +70,7 @@ def _status(file: Any) -> Stat | None:
     """The status of a mapped file; None for what has none."""
     try:
         if hasattr(file, "stat"):
-            found: Stat = file.stat()
-            return found
+            return file.stat()  # type: ignore[no-any-return]
         return hostfd.stat(file.fileno()) if hasattr(file, "fileno") else None
     except GuestError:
         return None
@@ -83,7 +80,7 @@ def path_of(proc: Process, file: Any) -> bytes:
     """What a mapped file is called now: renaming shows, and so does removing."""
     path: str | bytes = file if isinstance(file, str) else getattr(file, "path", b"")
     known = path if isinstance(path, bytes) else path.encode(errors="surrogateescape")
-    if isinstance(file, SharedMemory) or not hasattr(file, "fileno"):
+    if not hasattr(file, "fileno"):
         return known
     link = hostfd.link(file.fileno())
     if not link.startswith(b"/") or link.startswith(b"/memfd:"):
@@ -178,16 +175,14 @@ class Run(NamedTuple):
 
 def runs(proc: Process, vma: Vma, start: int, end: int) -> list[Run]:
     """What is present of [start, end), which lies in the region, ascending."""
-    found = []
+    found, of_object = [], ""
     for low, high, bits in proc.engine.memory.resident(start, end):
-        if bits & Residency.PRIVATE:
-            kind = "anon"
-        elif bits & Residency.FILE:
-            kind = ("shmem" if is_shmem(vma) else "file") if bits & Residency.MAPPED else ""
-        else:
-            kind = "zero"
-        if kind:
-            found.append(Run(low, high, kind))
+        kind = "anon" if bits & Residency.PRIVATE else "zero"
+        if bits & (Residency.PRIVATE | Residency.FILE) == Residency.FILE:
+            if not bits & Residency.MAPPED:
+                continue  # in the page cache only
+            kind = of_object = of_object or ("shmem" if is_shmem(vma) else "file")
+        found.append(Run(low, high, kind))
     return found
 
 
@@ -196,9 +191,7 @@ def is_shmem(vma: Vma) -> bool:
     if not isinstance(vma.backing, File):
         return bool(vma.flags & VmFlag.MAYSHARE)
     file = vma.backing.file
-    if isinstance(file, SharedMemory):
-        return True
-    return isinstance(file, MappedFile) and hostfd.link(file.fileno()).startswith((b"/memfd:", b"/dev/shm/"))
+    return hasattr(file, "fileno") and hostfd.link(file.fileno()).startswith((b"/memfd:", b"/dev/shm/"))
 
 
 class Usage(NamedTuple):
@@ -384,8 +377,15 @@ def vm_flags(proc: Process, vma: Vma) -> str:
     return "".join(name + " " for name in letters)
 
 
-def huge_eligible(vma: Vma) -> bool:
+def never_huge(proc: Process) -> bool:
+    """prctl(PR_SET_THP_DISABLE) without exception for those that ask."""
+    return proc.controls.get("thp_disable", 0) == 1
+
+
+def huge_eligible(proc: Process, vma: Vma) -> bool:
     """May the region hold huge pages when only those get them that asked (mm/huge_memory.c:__thp_vma_allowable_orders)?"""
+    if never_huge(proc):
+        return False
     if isinstance(vma.backing, File) or not vma.flags & VmFlag.HUGEPAGE or vma.flags & (_NOT_HUGE | VmFlag.MAYSHARE):
         return False
     return vma.end & -_HUGE >= (vma.start + _HUGE - 1 & -_HUGE) + _HUGE
@@ -404,7 +404,7 @@ def smaps(proc: Process, key: int) -> tuple[bytes, int] | None:
 def _smap(proc: Process, vma: Vma, head: str, sums: _Sums) -> str:
     page = proc.space.page_size
     sizes = _row("Size", vma.end - vma.start) + _row("KernelPageSize", page) + _row("MMUPageSize", page)
-    eligible = f"{'THPeligible:':<16}{int(huge_eligible(vma)):>8}\n"
+    eligible = f"{'THPeligible:':<16}{int(huge_eligible(proc, vma)):>8}\n"
     return f"{head}\n{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(proc, vma)}\n"
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emuvm.abi.caps import Cap
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, convert_open, open_for
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
 from emuvm.kernel import host_proc
 from emuvm.kernel.procfs_files import number
-from emuvm.kernel.procfs_memory import page_tables, usage
+from emuvm.kernel.procfs_memory import never_huge, page_tables, usage
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -163,28 +164,41 @@ def _memory_rows(proc: Process) -> list[tuple[str, object]]:
     )  # fmt: skip
     rows: list[tuple[str, object]] = [(name, f"{size >> 10:>8} kB") for name, size in sizes]
     tags = 0xFF_FFFF_FFFF_FFFF if proc.arch.name == "arm64" else 0xFFFF_FFFF_FFFF_FFFF
-    return [*rows, ("CoreDumping", 0), ("THP_enabled", 1), ("untag_mask", f"{tags:#x}")]
+    return [*rows, ("CoreDumping", 0), ("THP_enabled", int(not never_huge(proc))), ("untag_mask", f"{tags:#x}")]
+
+
+_SPECULATION = {
+    "Speculation_Store_Bypass": {9: "thread force mitigated", 5: "thread mitigated", 3: "thread vulnerable"},
+    "SpeculationIndirectBranch": {9: "conditional force disabled", 5: "conditional disabled", 3: "conditional enabled"},
+}
+"""What prctl(PR_SET_SPECULATION_CTRL) may set, in words; the features in the order of their numbers."""
+
+
+def _speculation(proc: Process, feature: int, on_the_host: str) -> str:
+    words = list(_SPECULATION.values())[feature]
+    return words.get(proc.controls.get(f"speculation{feature}", 0), on_the_host)
 
 
 def status(proc: Process) -> bytes:
-    system, host = proc.system, host_proc.rows("/proc/self/status")
+    system, host, creds = proc.system, host_proc.rows("/proc/self/status"), proc.system.credentials
     blocked, ignored, caught = _masks(proc)
     pending = proc.signals.thread, proc.signals.process
-    groups = " ".join(map(str, system.groups)) + " "
-    pid, uids, gids = proc.pid, [system.uid, *[system.euid] * 3], [system.gid, *[system.egid] * 3]
+    groups, pid = " ".join(map(str, creds.groups)) + " ", proc.pid
+    capabilities = (creds.inheritable, creds.permitted, creds.effective, creds.bounding, creds.ambient)
     cpus = sorted(system.cpus())
     usage_now = system.usage()
     rows: list[tuple[str, object]] = [
-        ("Name", _escaped(proc.name)), ("Umask", f"{proc.umask:04o}"), ("State", "R (running)"), ("Tgid", pid), ("Ngid", 0),
-        ("Pid", proc.tid), ("PPid", proc.ppid), ("TracerPid", 0), ("Uid", "\t".join(map(str, uids))), ("Gid", "\t".join(map(str, gids))),
+        ("Name", _escaped(proc.name)), ("Umask", f"{proc.umask:04o}"), ("State", "R (running)"), ("Tgid", pid),
+        ("Ngid", 0), ("Pid", proc.tid), ("PPid", proc.ppid), ("TracerPid", 0),
+        ("Uid", "\t".join(map(str, creds.uids))), ("Gid", "\t".join(map(str, creds.gids))),
         ("FDSize", proc.files.capacity), ("Groups", groups), ("NStgid", pid), ("NSpid", proc.tid), ("NSpgid", system.pgid),
         ("NSsid", system.session()), ("Kthread", 0), *_memory_rows(proc), ("Threads", 1),
         ("SigQ", f"{sum(queue.count() for queue in pending)}/{limit(proc, 11)[0]}"), ("SigPnd", f"{pending[0].bits:016x}"),
         ("ShdPnd", f"{pending[1].bits:016x}"), ("SigBlk", f"{blocked:016x}"),
         ("SigIgn", f"{ignored:016x}"), ("SigCgt", f"{caught:016x}"),
-        *[(name, host.get(name, f"{0:016x}")) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")],
+        *[(name, f"{mask:016x}") for name, mask in zip(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), capabilities, strict=True)],
         ("NoNewPrivs", int(proc.no_new_privs)), ("Seccomp", 0), ("Seccomp_filters", 0),
-        *[(name, host[name]) for name in ("Speculation_Store_Bypass", "SpeculationIndirectBranch") if name in host],
+        *[(name, _speculation(proc, index, host[name])) for index, name in enumerate(_SPECULATION) if name in host],
         ("Cpus_allowed", host.get("Cpus_allowed", _mask_rows(sum(1 << cpu for cpu in cpus), max(cpus) + 1))),
         ("Cpus_allowed_list", _ranges(cpus)),
         *[(name, host[name]) for name in ("Mems_allowed", "Mems_allowed_list") if name in host],
@@ -202,17 +216,15 @@ _LIMITS = (
     ("Max pending signals", 11, "signals"), ("Max msgqueue size", 12, "bytes"), ("Max nice priority", 13, ""),
     ("Max realtime priority", 14, ""), ("Max realtime timeout", 15, "us"),
 )  # fmt: skip
-_OWN = {2: "data", 3: "stack", 8: "memlock", 9: "address_space"}
-"""The limits that the address space knows itself, by their generic number."""
+_DATA = 2
 
 
 def limit(proc: Process, which: int) -> tuple[int, int]:
     """(soft, hard) of a resource limit by its generic number."""
     if which in proc.rlimits:
         return proc.rlimits[which]
-    if which in _OWN:
-        hard = proc.system.limit(which)[1] if which == 8 else (1 << 64) - 1
-        return getattr(proc.mm.limits, _OWN[which]), hard
+    if which == _DATA:
+        return proc.mm.limits.data, proc.mm.limits.data_hard
     return proc.system.limit(which)
 
 
@@ -251,7 +263,7 @@ def set_oom_score_adj(proc: Process, data: bytes) -> None:
     value = number(data)
     if not -1000 <= value <= 1000:
         raise GuestError(Errno.EINVAL, f"{value} is not between -1000 and 1000")
-    if value < proc.kept.oom_score_adj and proc.system.euid:
+    if value < proc.kept.oom_score_adj and not proc.system.credentials.capable(Cap.CAP_SYS_RESOURCE):
         raise GuestError(Errno.EACCES, "lowering it needs CAP_SYS_RESOURCE")
     proc.kept.oom_score_adj = value
 

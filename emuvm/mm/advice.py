@@ -14,7 +14,7 @@ from emuvm.errors import GuestError
 from emuvm.mm import rules
 from emuvm.mm.areas import Change
 from emuvm.mm.layout import HUGE
-from emuvm.mm.types import Anon, File, Vma, VmFlag
+from emuvm.mm.types import Anon, Vma, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.mm.linux import LinuxMm
@@ -44,7 +44,6 @@ _DISCARDS = frozenset(
     )
 )  # fmt: skip
 """Refused on sealed areas whose contents they would take away."""
-_POISON = (Memory.MADV_HWPOISON, Memory.MADV_SOFT_OFFLINE)
 
 
 def madvise(mm: LinuxMm, addr: int, length: int, advice: int) -> None:
@@ -56,8 +55,6 @@ def madvise(mm: LinuxMm, addr: int, length: int, advice: int) -> None:
     end = advice_end(mm, addr, length)
     if end == addr:
         return
-    if advice in _POISON:
-        raise GuestError(Errno.EPERM, "memory is not poisoned here")
     mm.sync()
     if advice in (Memory.MADV_POPULATE_READ, Memory.MADV_POPULATE_WRITE):
         _populate(mm, addr, end, write=advice == Memory.MADV_POPULATE_WRITE)
@@ -72,7 +69,7 @@ Action = Callable[["LinuxMm", Vma, int, int, int], None]
 
 def _action(mm: LinuxMm, advice: int) -> Action | None:
     """What to do with each area; None: its flags change, or the advice has a walk of its own. EINVAL unknown."""
-    if advice in _FLAGS or advice in _POISON or advice in (Memory.MADV_POPULATE_READ, Memory.MADV_POPULATE_WRITE):
+    if advice in _FLAGS or advice in (Memory.MADV_POPULATE_READ, Memory.MADV_POPULATE_WRITE):
         return None
     action = _ACTIONS.get(advice)
     since = _SINCE.get(advice, (0, 0))
@@ -108,7 +105,7 @@ def _not_sealed(vma: Vma, advice: int) -> None:
     """can_madvise_modify: a sealed area that could not be written to keeps its contents."""
     if not vma.flags & VmFlag.SEALED or advice not in _DISCARDS:
         return
-    if vma.flags & VmFlag.SHARED or (rules.has_file(vma) and not rules.anon_of(vma)) or vma.prot & 2:
+    if rules.has_file(vma) or vma.prot & 2:
         return
     raise GuestError(Errno.EPERM, "sealed")
 
@@ -195,6 +192,8 @@ def _remove(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
         raise GuestError(Errno.EINVAL, "locked, or no file")
     if vma.flags & (VmFlag.SHARED | VmFlag.MAYWRITE) != VmFlag.SHARED | VmFlag.MAYWRITE:
         raise GuestError(Errno.EACCES, "not a shared writable mapping")
+    if not getattr(vma.backing.file, "may_punch", lambda: True)():
+        raise GuestError(Errno.EPERM, "sealed against writing")
     mm.pages.punch(start, end - start)
 
 
@@ -205,8 +204,11 @@ def _reclaim(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
 
 def _collapse(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     """Large pages are not shown, so making one has no effect; only what cannot hold one is refused."""
-    if vma.flags & (VmFlag.NOHUGEPAGE | rules.SPECIAL) or (vma.start + HUGE - 1 & -HUGE) + HUGE > vma.end or not rules.anonymous(vma):
+    if vma.flags & (VmFlag.NOHUGEPAGE | rules.SPECIAL) or (vma.start + HUGE - 1 & -HUGE) + HUGE > vma.end or not rules.anon_of(vma):
         raise GuestError(Errno.EINVAL, "no place for a large page")
+    for block in range(start + HUGE - 1 & -HUGE, (end & -HUGE) - HUGE + 1, HUGE):
+        if not any(mm.pages.residency(block, block + HUGE)):
+            raise GuestError(Errno.EINVAL, "nothing to put into a large page")
 
 
 def _guard_install(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
@@ -214,8 +216,11 @@ def _guard_install(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> 
         raise GuestError(Errno.EINVAL, "locked or special memory")
     if rules.has_file(vma) and mm.kernel < (6, 15):
         raise GuestError(Errno.EINVAL, "a file mapping")
-    # Page tables that hold markers are to be copied by fork, which an anon_vma tells.
-    mm.areas.written(vma, any_kind=True)
+    # Page tables that hold markers are to be copied by fork, which an anon_vma tells, or a flag.
+    if mm.kernel >= (6, 18):
+        vma = mm.areas.mark(vma, int(VmFlag.MAYBE_GUARD))
+    if rules.anonymous(vma) or mm.kernel < (6, 18):
+        mm.areas.written(vma, any_kind=True)
     mm.pages.discard(start, end - start)
     mm.guards.add(start, end)
     mm.pages.withdraw(start, end)
@@ -252,11 +257,6 @@ def _populate(mm: LinuxMm, addr: int, end: int, *, write: bool) -> None:
         if not vma.prot & (2 if write else 1) or vma.flags & (VmFlag.IO | VmFlag.PFNMAP):
             raise GuestError(Errno.EINVAL, "the right is missing")
         stop = min(end, vma.end)
-        reach = min(stop, mm.end_of_file(vma)) if type(vma.backing) is File else stop
-        guarded = mm.guards.first(addr, reach)
-        reach = reach if guarded is None else guarded
-        if addr < reach:
-            mm.pages.populate(addr, reach, write=write)
-        if reach < stop:
+        if mm.access(vma, addr, stop, write=write) < stop:
             raise GuestError(Errno.EFAULT, "a page cannot be made present")
         addr = stop

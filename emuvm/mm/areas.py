@@ -257,13 +257,22 @@ class Areas:
             anon = self._last_anon
         self.space.rewrite([(vma.start, vma.start + 1, [rules.with_anon(vma, anon)])], [])
 
+    def mark(self, vma: Vma, flag: int) -> Vma:
+        """Set a flag on an area where it is: no cut, no merge."""
+        if vma.flags & flag:
+            return vma
+        new = rules.with_flags(vma, vma.prot, vma.flags | flag)
+        update = Update(Kind.PROTECT, vma.start, vma.end, vma, new, self.space.context)
+        self.space.rewrite([(vma.start, vma.start + 1, [new])], [update])
+        return new
+
     def grow_down(self, vma: Vma, start: int) -> None:
         """Let an area begin lower (mm/vma.c:expand_downwards); it has been written to by then. No merge."""
         backing = rules.with_anon(vma, rules.anon_of(vma)).backing
         if backing is not None:
             backing = backing._replace(offset=backing.offset - (vma.start - start))
-        size = vma.end - start
-        new = Vma(start, vma.end, vma.prot, vma.flags, backing, min(start, vma.base), max(size, vma.base + vma.length - start))
+        base = min(start, vma.base)
+        new = Vma(start, vma.end, vma.prot, vma.flags, backing, base, vma.base + vma.length - base)
         added = clip(new, start, vma.start)[1]
         self.space.rewrite([(start, vma.start + 1, [new])], [Update(Kind.MAP, start, vma.start, None, added, self.space.context)])
 

@@ -17,6 +17,10 @@ from emuvm.mm.types import Anon, File, Vma, VmFlag
 
 SPECIAL = VmFlag.IO | VmFlag.DONTEXPAND | VmFlag.PFNMAP | VmFlag.MIXEDMAP
 """Areas with one of these never merge."""
+NEVER_LOCKED = SPECIAL | VmFlag.HUGETLB | VmFlag.DROPPABLE
+"""Areas that mlock passes over (vma_supports_mlock)."""
+STICKY = VmFlag.MAYBE_GUARD
+"""Flags that do not stand in the way of a merge, and which the result has if a part had it (since Linux 6.18.y)."""
 LOCKS = VmFlag.LOCKED | VmFlag.LOCKONFAULT
 Kernel = tuple[int, int]
 """A Linux version whose rules are followed."""
@@ -89,7 +93,9 @@ def _name(backing: Any) -> bytes | None:
 
 def _alike(left: Vma, right: Vma) -> bool:
     """is_mergeable_vma for two neighbours."""
-    return left.end == right.start and left.prot == right.prot and left.flags == right.flags and _continues(left, right)
+    if left.end != right.start or left.prot != right.prot:
+        return False
+    return (left.flags == right.flags or not (left.flags ^ right.flags) & ~STICKY) and _continues(left, right)
 
 
 def _joins(target: int, source: int, kernel: Kernel) -> bool:
@@ -115,7 +121,8 @@ def fuse(left: Vma, right: Vma, anon: int) -> Vma:
     """One area over both, which are neighbours."""
     base = min(left.base, right.base)
     end = max(left.base + left.length, right.base + right.length)
-    return with_anon(Vma(left.start, right.end, left.prot, left.flags, left.backing, base, end - base), anon)
+    flags = left.flags | right.flags & STICKY
+    return with_anon(Vma(left.start, right.end, left.prot, flags, left.backing, base, end - base), anon)
 
 
 def merge_new(prev: Vma | None, new: Vma, following: Vma | None, kernel: Kernel) -> tuple[Vma, bool, bool]:
@@ -157,7 +164,7 @@ def merge_existing(prev: Vma | None, piece: Vma, following: Vma | None, *, whole
 
 def reusable(old: Vma, left: Vma, right: Vma) -> int:
     """The anon_vma of `old`, one of two neighbours, if the other may have it at its first write (mm/vma.c:reusable_anon_vma)."""
-    if left.end != right.start or left.flags != right.flags:
+    if left.end != right.start or (left.flags ^ right.flags) & ~STICKY:
         return 0
     if (left.backing.file if type(left.backing) is File else None) != (right.backing.file if type(right.backing) is File else None):
         return 0

@@ -42,6 +42,7 @@ class VmFlag:
     MAYSHARE = 0x80
     GROWSDOWN = 0x100
     PFNMAP = 0x400
+    MAYBE_GUARD = 0x800
     LOCKED = 0x2000
     IO = 0x4000
     SEQ_READ = 0x8000

@@ -160,7 +160,7 @@ def test_a_refused_host_call_changes_nothing(build: Make, disk: Disk, monkeypatc
         lambda: memory.populate(DATA, DATA + 4 * PAGE, write=True),
         lambda: memory.populate(OTHER, OTHER + PAGE, write=False),
         lambda: memory.punch(OTHER, PAGE),
-        lambda: memory.residency(DATA, DATA + PAGE),
+        lambda: memory.residency(DATA, DATA + 2 * PAGE),
         lambda: memory.resident(OTHER, OTHER + PAGE),
     ]
     for operation in operations:

@@ -16,10 +16,11 @@ from emuvm.engine.base import SyscallStop
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
 from emuvm.kernel import procfs, procfs_files, procfs_memory, procfs_open, procfs_task
+from emuvm.kernel.credentials import Ids
 from emuvm.kernel.procfs_files import SequenceFile
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import Anon, Vma, VmFlag
-from tests.kernel.guest import BASE, FileGuest, files
+from tests.kernel.guest import BASE, FileGuest, Guest, files
 
 O_WRONLY, O_RDWR, O_CREAT, O_DIRECTORY, O_PATH = 1, 2, 0x40, 0x10000, 0x200000
 STAT = Stat((0, 22), 1, 0o100444, 1, 0, 0, (0, 0), 0, 1024, 0, (0, 0), (0, 0), (0, 0))
@@ -135,7 +136,9 @@ def test_directories_show_what_the_host_shows_of_them() -> None:
 def test_a_user_may_not_what_root_may() -> None:
     with files() as guest:
         assert guest.path("open", "/proc/self/maps", O_RDWR) >= 0 and guest.path("access", "/proc/self/maps", 2) == 0
-        guest.proc.system.euid = 1000
+        creds = guest.proc.system.credentials
+        root, everything = creds.uids, creds.effective | 1 << 24 | 2
+        creds.uids, creds.effective = Ids(1000, 1000, 1000, 1000), 0
         for name, flags, expected in (
             ("maps", 0, 0), ("maps", O_RDWR, Errno.EACCES), ("comm", O_RDWR, 0), ("clear_refs", 0, Errno.EACCES), ("mem", O_RDWR, 0),
             ("pagemap", O_WRONLY, Errno.EACCES), ("timerslack_ns", O_RDWR, 0), ("fd", 0, 0), ("exe", 0x20000, Errno.ELOOP),
@@ -147,7 +150,7 @@ def test_a_user_may_not_what_root_may() -> None:
         fd = guest.path("open", "/proc/self/oom_score_adj", O_RDWR)
         guest.engine.memory.write(BASE, b"100-5")
         assert guest.call("write", fd, BASE, 3) == 3 and guest.call("write", fd, BASE + 3, 2) == -Errno.EACCES
-        guest.proc.system.euid = 0
+        creds.uids, creds.effective = root, everything
         assert guest.call("write", fd, BASE + 3, 2) == 2 and guest.proc.kept.oom_score_adj == -5
         assert guest.path("open", "/proc/sys/vm/max_map_count", O_WRONLY) == -Errno.EROFS
 
@@ -218,14 +221,18 @@ def test_the_letters_of_flags_are_in_the_order_of_their_bits() -> None:
 
 
 def test_only_whole_huge_pages_make_a_region_eligible() -> None:
-    huge = 2 << 20
+    huge, guest = 2 << 20, Guest()
 
     def eligible(start: int, end: int, flags: int = VmFlag.HUGEPAGE) -> bool:
-        return procfs_memory.huge_eligible(Vma(start, end, 3, flags, None, start, end - start))
+        return procfs_memory.huge_eligible(guest.proc, Vma(start, end, 3, flags, None, start, end - start))
 
     assert eligible(huge, 2 * huge) and eligible(huge - 4096, 2 * huge + 4096)
     assert not eligible(huge + 4096, 3 * huge - 4096) and not eligible(huge, 2 * huge, 0) and not eligible(huge, 2 * huge - 4096)
     assert not eligible(huge, 2 * huge, VmFlag.HUGEPAGE | VmFlag.MAYSHARE) and not eligible(huge, 2 * huge, VmFlag.HUGEPAGE | VmFlag.IO)
+    guest.proc.controls["thp_disable"] = 3
+    assert eligible(huge, 2 * huge), "those that ask are the exception"
+    guest.proc.controls["thp_disable"] = 1
+    assert not eligible(huge, 2 * huge)
 
 
 def test_a_great_reservation_costs_nothing() -> None:

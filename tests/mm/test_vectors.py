@@ -30,11 +30,11 @@ from emuvm.mm.types import Anon, File, Vma, VmFlag
 VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.jsonl.gz"))
 SHARE = int(os.environ.get("EMUVM_VECTORS_SHARE", "1"))
 """Only every n-th recording (the mutation check)."""
-MIN_ADDR = 4096
+MIN_ADDR = 0x10000
 MAX_MAP_COUNT = 65530
 FLAGS = {
     "sh": VmFlag.SHARED, "mr": VmFlag.MAYREAD, "mw": VmFlag.MAYWRITE, "me": VmFlag.MAYEXEC, "ms": VmFlag.MAYSHARE,
-    "gd": VmFlag.GROWSDOWN, "pf": VmFlag.PFNMAP, "lo": VmFlag.LOCKED, "io": VmFlag.IO, "sr": VmFlag.SEQ_READ,
+    "gd": VmFlag.GROWSDOWN, "pf": VmFlag.PFNMAP, "gu": VmFlag.MAYBE_GUARD, "lo": VmFlag.LOCKED, "io": VmFlag.IO, "sr": VmFlag.SEQ_READ,
     "rr": VmFlag.RAND_READ, "dc": VmFlag.DONTCOPY, "de": VmFlag.DONTEXPAND, "lf": VmFlag.LOCKONFAULT, "ac": VmFlag.ACCOUNT,
     "nr": VmFlag.NORESERVE, "ht": VmFlag.HUGETLB, "sf": VmFlag.SYNC, "wf": VmFlag.WIPEONFORK, "dd": VmFlag.DONTDUMP,
     "mm": VmFlag.MIXEDMAP, "hg": VmFlag.HUGEPAGE, "nh": VmFlag.NOHUGEPAGE, "mg": VmFlag.MERGEABLE, "dp": VmFlag.DROPPABLE,
@@ -70,6 +70,7 @@ class Zero:
     """/dev/zero in a private area."""
 
     key = "zero"
+    places_itself = True
 
 
 class Opened(OpenFile):
@@ -79,7 +80,8 @@ class Opened(OpenFile):
         super().__init__(row["mode"], b"")
         self._kind, self._sealed = row["kind"], bool(row["sealed"])
         self.is_zero = self._kind == "zero"
-        self.places_itself = self._kind == "disk"
+        self.noexec = self._kind == "none"
+        self.places_itself = self._kind in ("disk", "zero")
         self.map_limit = (1 << 63) - 1 if self._kind in ("memfd", "disk") else (1 << 64) - 1
         self._content: Any = Zero() if self.is_zero else Content(row["size"], row["inode"], places_itself=self.places_itself)
 
@@ -157,10 +159,10 @@ class Replay:
         start, end = (int(edge, 16) for edge in span.split("-"))
         prot = sum(bit for bit, letter in ((1, "r"), (2, "w"), (4, "x")) if letter in rights)
         flags = sum(FLAGS[letters[n : n + 2]] for n in range(0, len(letters), 2))
-        backing: Any = Anon(start)
+        backing: Any = Anon(start, anon=start if prot & 2 else 0)
         if inode != "0":
             content = self.inodes.setdefault(inode, Content(1 << 40, inode))
-            backing = File(content, int(offset, 16), anon=1 if prot & 2 else 0)
+            backing = File(content, int(offset, 16), anon=start if prot & 2 else 0)
             self.inodes[inode] = content
         return Vma(start, end, prot, flags, backing, start, end - start)
 
@@ -176,6 +178,8 @@ class Replay:
         if vma is None or not vma.prot & (2 if write else 7) or self.mm.guards.within(page, page + 4096):
             return -Errno.EFAULT
         if page >= self.mm.end_of_file(vma):
+            if write:
+                self.mm.written_beyond(vma)
             return -Errno.EFAULT
         if write and not vma.flags & VmFlag.SHARED:
             self.pages.written.append(page)
@@ -227,7 +231,7 @@ def letters(flags: int) -> str:
     """VmFlags in the kernel's order."""
     found = _letters.get(flags)
     if found is None:
-        order = ("sh", "mr", "mw", "me", "ms", "gd", "pf", "lo", "io", "sr", "rr", "dc", "de", "lf", "ac", "nr", "ht", "sf", "wf", "dd",
+        order = ("sh", "mr", "mw", "me", "ms", "gd", "pf", "gu", "lo", "io", "sr", "rr", "dc", "de", "lf", "ac", "nr", "ht", "sf", "wf", "dd",
                  "mm", "hg", "nh", "mg", "dp", "sl")  # fmt: skip
         found = _letters[flags] = "".join(name for name in order if flags & FLAGS[name])
         assert not flags & ~sum(FLAGS.values()), f"flags {flags:#x} have no letters"

@@ -173,6 +173,54 @@ def test_names_exist_for_every_architecture(arch: str) -> None:
         assert all(value >= 0 for _, value in found.entries)
 
 
+WORD = (1 << 64) - 1
+RECORDED = [
+    ("mmap", (1, 0, 0x7FFF_FFFF, 0xFFFF_FF7F ^ 0xD, WORD, 1),
+     "mmap(0x1, 0, PROT_READ|PROT_WRITE|PROT_EXEC|PROT_SEM|PROT_GROWSDOWN|PROT_GROWSUP|0x7cfffff0, MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS|"
+     "MAP_32BIT|MAP_NORESERVE|MAP_POPULATE|MAP_NONBLOCK|MAP_GROWSDOWN|MAP_DENYWRITE|MAP_EXECUTABLE|MAP_LOCKED|MAP_STACK|MAP_HUGETLB|"
+     "MAP_SYNC|MAP_FIXED_NOREPLACE|0x3e00600|63<<MAP_HUGE_SHIFT, -1, 0x1)"),
+    ("mmap", (WORD, WORD, 8, 0xF, 5, WORD - 4095),
+     "mmap(0xffffffffffffffff, 18446744073709551615, PROT_SEM, 0xf /* MAP_??? */, 5, 0xfffffffffffff000)"),
+    ("mremap", (1, 2, 3, 0xFF, 5), "mremap(0x1, 2, 3, MREMAP_MAYMOVE|MREMAP_FIXED|MREMAP_DONTUNMAP|0xf8, 0x5)"),
+    ("mremap", (1, 2, 3, 5, 5), "mremap(0x1, 2, 3, MREMAP_MAYMOVE|MREMAP_DONTUNMAP)"),
+    ("open", (BASE + 0x1000, WORD & 0x7FFF_FFFF, 0o777),
+     'open("", O_ACCMODE|O_CREAT|O_EXCL|O_NOCTTY|O_TRUNC|O_APPEND|O_NONBLOCK|O_SYNC|O_DIRECT|O_LARGEFILE|O_NOFOLLOW|O_NOATIME|'
+     "O_CLOEXEC|O_PATH|O_TMPFILE|FASYNC|0x7f80003c, 0777)"),
+    ("futex", (BASE, 5, 1, 2, 3, 4), "futex(0x100000, FUTEX_WAKE_OP, 1, 2, 0x3, FUTEX_OP_SET<<28|0<<12|FUTEX_OP_CMP_EQ<<24|0x4)"),
+    ("futex", (BASE, 0x1FF, 1, 2, 3, 4), "futex(0x100000, 0x1ff /* FUTEX_??? */, 1, 0x2, 0x3, 0x4)"),
+    ("futex", (BASE, 9 | 256, 4, 0, 0, WORD), "futex(0x100000, FUTEX_WAIT_BITSET|FUTEX_CLOCK_REALTIME, 4, NULL, FUTEX_BITSET_MATCH_ANY)"),
+    ("clone", (17, 0, 0, 0, 0), "clone(child_stack=NULL, flags=SIGCHLD)"),
+    ("personality", (0x1FF0_FFFE,),
+     "personality(0xfe /* PER_??? */|MMAP_PAGE_ZERO|ADDR_COMPAT_LAYOUT|READ_IMPLIES_EXEC|ADDR_LIMIT_32BIT|SHORT_INODE|WHOLE_SECONDS|"
+     "STICKY_TIMEOUTS|ADDR_LIMIT_3GB|0x1000ff00)"),
+    ("shmget", (1, 2, WORD), "shmget(0x1, 2, IPC_CREAT|IPC_EXCL|SHM_HUGETLB|SHM_NORESERVE|0x3ffe000|63<<SHM_HUGE_SHIFT|0777)"),
+    ("mknod", (BASE + 0x1000, 0o60644, 0x12345), 'mknod("", S_IFBLK|0644, makedev(0x123, 0x45))'),
+    ("prctl", (0x53564D41, 0, BASE, 4096, BASE + 0x1000), 'prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, 0x100000, 4096, "")'),
+    ("timer_settime", (5, 3, 1, 1), "timer_settime(5, TIMER_ABSTIME|0x2, 0x1, 0x1)"),
+    ("eventfd2", (WORD, WORD), "eventfd2(4294967295, EFD_SEMAPHORE|EFD_CLOEXEC|EFD_NONBLOCK|0xfff7f7fe)"),
+    ("membarrier", (WORD, WORD, 5), "membarrier(0xffffffff /* MEMBARRIER_CMD_??? */, MEMBARRIER_CMD_FLAG_CPU|0xfffffffe, 5)"),
+    ("ioctl", (WORD, 0x5404, BASE + 0x2000),
+     "ioctl(-1, TCSETSF, {c_iflag=IGNBRK|BRKINT|IGNPAR|PARMRK|INPCK|ISTRIP|INLCR|IGNCR|ICRNL|IUCLC|IXON|IXANY|IXOFF|IMAXBEL|IUTF8|"
+     "0xffff8000, c_oflag=NL1|CR3|XTABS|BS1|VT1|FF1|OPOST|OLCUC|ONLCR|OCRNL|ONOCR|ONLRET|OFILL|OFDEL|0xffff0000, "
+     "c_cflag=B4000000|B4000000<<IBSHIFT|CS8|CSTOPB|"
+     "CREAD|PARENB|PARODD|HUPCL|CLOCAL|CMSPAR|CRTSCTS|0x2ff0e000, c_lflag=ISIG|ICANON|XCASE|ECHO|ECHOE|ECHOK|ECHONL|NOFLSH|IEXTEN|"
+     "ECHOCTL|ECHOPRT|ECHOKE|FLUSHO|PENDIN|TOSTOP|EXTPROC|0xfffe2000, ...})"),
+    ("capset", (BASE + 0x3000, BASE + 0x3008),
+     "capset({version=_LINUX_CAPABILITY_VERSION_3, pid=0}, {effective=1<<CAP_CHOWN|1<<CAP_KILL|1<<CAP_MAC_OVERRIDE, permitted=1<<CAP_CHOWN|"
+     "1<<CAP_DAC_OVERRIDE|1<<CAP_MAC_OVERRIDE|1<<CAP_MAC_ADMIN|1<<CAP_SYSLOG|1<<CAP_WAKE_ALARM|1<<CAP_BLOCK_SUSPEND|1<<CAP_AUDIT_READ|"
+     "1<<CAP_PERFMON|1<<CAP_BPF|1<<CAP_CHECKPOINT_RESTORE|0xfffffe00, inheritable=0})"),
+]  # fmt: skip
+"""What strace 6.1 shows for these arguments; the page at BASE + 0x1000 is zero, that at BASE + 0x2000 all ones."""
+
+
+@pytest.mark.parametrize(("name", "args", "line"), RECORDED, ids=lambda value: value if isinstance(value, str) and "(" not in value else "")
+def test_recorded_lines(guest: Watched, name: str, args: tuple[int, ...], line: str) -> None:
+    guest.put(b"\xff" * 0x1000, 0x2000)
+    guest.put(struct.pack("<8I", 0x20080522, 0, 0x21, 3, 0, 1, WORD & 0xFFFF_FFFF, 0), 0x3000)
+    formatter = Formatter(X86_64, guest.proc.mem)
+    assert formatter.begin(name, (*args, *[0] * (6 - len(args)))).end(-22).partition(") ")[0] + ")" == line
+
+
 def test_the_table_fits_the_registry() -> None:
     """A line has no more tokens than the call has arguments, every token is a decoder, and descriptors and paths are shown as such."""
     registry.load_families()

@@ -15,6 +15,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, mcl_for, prot_for
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
+from emuvm.mm.layout import HUGE
 from emuvm.mm.linux import Backed, MapRequest
 from emuvm.mm.types import File, Vma, VmFlag
 
@@ -86,7 +87,7 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         size = flags >> bits.MAP_HUGE_SHIFT & bits.MAP_HUGE_MASK
         if size and size not in (21, 30):
             raise GuestError(Errno.EINVAL, f"no huge pages of 2**{size} bytes")
-        raise GuestError(Errno.ENOMEM if length else Errno.EINVAL, "no huge pages")
+        return _huge(proc, bits, addr, length, prot, flags)
     rights = prot & 7
     if rights & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC and (file is None or not file.noexec):
         rights |= 4
@@ -107,17 +108,53 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         above_4g=bool(flags & bits.MAP_ABOVE4G),
         locked=bool(flags & bits.MAP_LOCKED),
         populate=flags & (bits.MAP_POPULATE | bits.MAP_NONBLOCK) == bits.MAP_POPULATE,
+        vm_flags=VmFlag.SYNC if flags & bits.MAP_SYNC else 0,
     )
     if file is not None:
         return _map_file(proc, bits, file, request, flags, offset)
     if kind == bits.MAP_PRIVATE:
         return proc.mm.mmap(request)
     if kind == MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
-        if flags & bits.MAP_LOCKED or growsdown:
-            raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
         extra = VmFlag.DROPPABLE | VmFlag.NORESERVE | VmFlag.WIPEONFORK | VmFlag.DONTDUMP
-        return proc.mm.mmap(request._replace(vm_flags=extra))
+        request = request._replace(vm_flags=request.vm_flags | extra)
+        return proc.mm.mmap(request._replace(open_backing=_not_droppable) if flags & bits.MAP_LOCKED or growsdown else request)
     return proc.mm.mmap(request._replace(open_backing=lambda: _shared_anonymous(proc, kind == bits.MAP_SHARED, request)))
+
+
+def _not_droppable() -> Backed:
+    raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
+
+
+def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int) -> int:
+    """MAP_HUGETLB on a machine without huge pages: the order of the refusals (mm/hugetlb.c:hugetlb_get_unmapped_area)."""
+    mask, fixed = HUGE - 1, bool(flags & (bits.MAP_FIXED | bits.MAP_FIXED_NOREPLACE))
+    length = length + mask & ~mask & (1 << 64) - 1
+    if fixed and addr & mask and len(proc.space) <= proc.mm.limits.max_map_count and 0 < length <= proc.arch.task_size - addr:
+        raise GuestError(Errno.EINVAL, "not aligned to huge pages")
+
+    def nothing() -> Backed:
+        refusal = _type_refusal(bits, flags)
+        if refusal is None and flags & bits.MAP_GROWSDOWN:
+            refusal = GuestError(Errno.EINVAL, "huge pages do not grow")
+        elif refusal is None and proc.mm.deny_write_exec and prot & 6 == 6:
+            refusal = GuestError(Errno.EACCES, "writable and executable")
+        if refusal is None and fixed and replace:
+            # The file system is asked after the place has been cleared, and that is not undone.
+            proc.mm.unmap(addr, addr + length)
+        raise refusal or GuestError(Errno.ENOMEM, "no huge pages")
+
+    replace, locked = not flags & bits.MAP_FIXED_NOREPLACE, bool(flags & bits.MAP_LOCKED)
+    return proc.mm.mmap(MapRequest(addr, length, 0, fixed=fixed, replace=replace, locked=locked, open_backing=nothing))
+
+
+def _type_refusal(bits: type[Map], flags: int, synchronous: bool = False) -> GuestError | None:
+    """What is wrong with the type of a file mapping. `synchronous`: its file system knows MAP_SYNC."""
+    kind = flags & bits.MAP_TYPE
+    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE | (bits.MAP_SYNC if synchronous else 0)):
+        return GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
+    if kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
+        return GuestError(Errno.EINVAL, f"mapping type {kind}")
+    return None
 
 
 def _shared_anonymous(proc: Process, right_kind: bool, request: MapRequest) -> Backed:
@@ -135,21 +172,21 @@ def _shared_anonymous(proc: Process, right_kind: bool, request: MapRequest) -> B
 def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, flags: int, offset: int) -> int:
     """A mapping of an open file: what the file has to say comes after the address is settled."""
     from emuvm.kernel.filemap import file_mapping
+    from emuvm.kernel.files import PLACING, SYNCHRONOUS, filesystem
 
-    kind, mask, refusal = flags & bits.MAP_TYPE, proc.space.page_size - 1, None
-    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE):
-        refusal = GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
-    elif kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
-        refusal = GuestError(Errno.EINVAL, f"mapping type {kind}")
+    where = filesystem(file.host_fd) if flags & bits.MAP_SYNC or request.length >= HUGE else 0
+    mask, refusal = proc.space.page_size - 1, _type_refusal(bits, flags, where in SYNCHRONOUS)
 
     def open_backing() -> Backed:
         found = file_mapping(
             file, request.prot, offset, request.length + mask & ~mask, shared=request.shared, refusal=refusal, growsdown=growsdown
         )
+        if flags & bits.MAP_SYNC and where in SYNCHRONOUS:
+            raise GuestError(Errno.EOPNOTSUPP, "MAP_SYNC is for memory devices")
         return Backed(File(found.file, offset), found.may, found.shared)
 
     growsdown = request.growsdown
-    aligned = getattr(file, "places_itself", False)
+    aligned = where in PLACING and file.is_regular
     wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned)
     return proc.mm.mmap(wanted)
 
@@ -159,7 +196,7 @@ def _legacy(bits: type[Map]) -> int:
     return (
         bits.MAP_FIXED | bits.MAP_ANONYMOUS | bits.MAP_DENYWRITE | bits.MAP_EXECUTABLE | bits.MAP_UNINITIALIZED | bits.MAP_GROWSDOWN
         | bits.MAP_LOCKED | bits.MAP_NORESERVE | bits.MAP_POPULATE | bits.MAP_NONBLOCK | bits.MAP_STACK | bits.MAP_HUGETLB
-        | bits.MAP_32BIT | bits.MAP_ABOVE4G | bits.MAP_HUGE_MASK << bits.MAP_HUGE_SHIFT
+        | bits.MAP_32BIT | bits.MAP_ABOVE4G | (21 | 30) << bits.MAP_HUGE_SHIFT
     )  # fmt: skip
 
 
@@ -173,6 +210,8 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
         raise GuestError(Errno.EINVAL, "rights are not changed")
 
     def again(vma: Vma, start: int, size: int, offset: int) -> None:
+        if offset + size >= 1 << 63:
+            raise GuestError(Errno.EOVERFLOW, "no file is so long")
         may = vma.flags >> 4 & 7
         proc.mm.mmap(
             MapRequest(
@@ -280,7 +319,7 @@ def mremap(proc: Process, old: int, old_length: int, new_length: int, flags: int
 @syscall("brk", "ptr", pure=True)
 def brk(proc: Process, value: int) -> int:
     try:
-        return proc.mm.brk(value)
+        return proc.mm.brk(value, executable=bool(proc.personality & Prctl.READ_IMPLIES_EXEC))
     except (EngineError, MemoryError):
         return proc.mm.brk_now
 

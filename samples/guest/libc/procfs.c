@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/syscall.h>
@@ -21,7 +22,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define W ((char *)0x40000000)
+#define W ((char *)0x50000000)
 #define PAGE 4096UL
 static char buffer[1 << 20];
 
@@ -118,7 +119,7 @@ static void window(const char *title)
         if (base && !strstr(name, "(deleted)") && !stat(name, &st))
             printf("dev %s ino %s ", st.st_dev == makedev(major, minor) ? "ok" : "BAD", st.st_ino == inode ? "ok" : "BAD");
         else
-            printf("%s %s ", major || minor ? "dev" : "none", inode ? "ino" : "none");
+            printf("%s %s ", major || minor ? "dev" : "none", inode || strstr(name, "SYSV") ? "ino" : "none");
         printf("%d [%s]\n", *name ? at : 0, base ? base + strlen(where) : name);
     }
 }
@@ -194,6 +195,21 @@ static void names(void)
     unlink("two\nlines\\x");
     close(fd);
     close(memory);
+    int key = shmget(IPC_PRIVATE, 2 * PAGE, IPC_CREAT | 0600);
+    shmat(key, W + 0x80000, 0);
+    window("System V");
+    slurp("/proc/self/maps", 65536);
+    char *line = strstr(buffer, "\n50080000-");
+    unsigned long inode = 0;
+    if (line)
+        sscanf(line, " %*s %*s %*s %*s %lu", &inode);
+    fact("the inode is the id", inode == (unsigned long)key);
+    shmdt(W + 0x80000);
+    shmctl(key, IPC_RMID, NULL);
+    fd = open("/dev/zero", O_RDWR);
+    map(0x80000, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 2 * PAGE);
+    window("/dev/zero");
+    close(fd);
 }
 
 /* -- figures ---------------------------------------------------------------------------------------------------------- */
@@ -463,7 +479,7 @@ static void reading(void)
     for (length = 0; (fd >= 0) && read(fd, buffer + length, 1) == 1;)
         length++;
     buffer[length] = 0;
-    fact("read anew, it is what is now", strstr(buffer, "\n49000000-49001000 r--p 00000000 00:00 0 \n") != NULL);
+    fact("read anew, it is what is now", strstr(buffer, "\n59000000-59001000 r--p 00000000 00:00 0 \n") != NULL);
     close(fd);
     fd = open("/proc/self/maps", O_RDONLY);
     read(fd, buffer, 1);
@@ -624,7 +640,20 @@ static void settings(void)
     fact("timerslack_ns", write(fd, "70000", 5));
     slurp("/proc/self/timerslack_ns", 100);
     printf("is now %s", buffer);
+    fact("prctl says", prctl(PR_GET_TIMERSLACK));
+    prctl(PR_SET_TIMERSLACK, 60000);
+    slurp("/proc/self/timerslack_ns", 100);
+    printf("is then %s", buffer);
     close(fd);
+    fact("THP_enabled", status("THP_enabled:"));
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    fact("after PR_SET_THP_DISABLE", status("THP_enabled:"));
+    prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    fact("NoNewPrivs", status("NoNewPrivs:"));
+    umask(027);
+    slurp("/proc/self/status", 65536);
+    printf("%.12s\n", strstr(buffer, "Umask:"));
 }
 
 static void descriptors(void)

@@ -1,0 +1,113 @@
+"""Decoders of terminals' settings, of shared memory segments and of capabilities.
+
+Owns: these decoders. Must not know which call uses what. See `strace_call` for what a decoder is.
+"""
+
+from __future__ import annotations
+
+from emuvm.abi.flags_mm import family
+from emuvm.abi.names import Names
+from emuvm.tools.strace_call import Call, decoder, flags, hexed, mode, one, pointer, u32
+
+_BAUD = (
+    "B0 B50 B75 B110 B134 B150 B200 B300 B600 B1200 B1800 B2400 B4800 B9600 B19200 B38400 BOTHER B57600 B115200 B230400 B460800 B500000 "
+    "B576000 B921600 B1000000 B1152000 B1500000 B2000000 B2500000 B3000000 B3500000 B4000000"
+).split()
+_DELAYS = (
+    (8, 1, "NL0 NL1"), (9, 3, "CR0 CR1 CR2 CR3"), (11, 3, "TAB0 TAB1 TAB2 XTABS"), (13, 1, "BS0 BS1"), (14, 1, "VT0 VT1"),
+    (15, 1, "FF0 FF1"),
+)  # fmt: skip
+"""Bits of c_oflag that are numbers: shift, mask, names."""
+_CBAUD, _CSIZE = 0x100F, 0x30
+
+
+def _bits(value: int, known: Names) -> str:
+    """Like `flags`, but nothing for 0, and no comment for bits without a name."""
+    return flags(value, known, "").partition(" /*")[0]
+
+
+def _speed(value: int) -> str:
+    return _BAUD[value & 0xF | (value & 0x1000) >> 8]
+
+
+@decoder("termios")
+def termios(call: Call, value: int) -> str:
+    """asm-generic/termbits.h."""
+    found = call.unpack(value, "4I") if family(call.arch.name) not in ("mips", "powerpc", "sparc") else None
+    if found is None:
+        return pointer(value)
+    iflag, oflag, cflag, lflag = found
+    output = []
+    for shift, mask, names in _DELAYS:
+        output.append(names.split()[oflag >> shift & mask])
+        oflag &= ~(mask << shift)
+    control = [_speed(cflag)]
+    if cflag >> 16 & _CBAUD:
+        control.append(f"{_speed(cflag >> 16)}<<IBSHIFT")
+    control.append(f"CS{5 + (cflag >> 4 & 3)}")
+    cflag &= ~(_CBAUD | _CBAUD << 16 | _CSIZE)
+    output.append(_bits(oflag, call.names("oflag")))
+    control.append(_bits(cflag, call.names("cflag")))
+    return (
+        f"{{c_iflag={_bits(iflag, call.names('iflag'))}, c_oflag={'|'.join(output)}, c_cflag={'|'.join(control)}, "
+        f"c_lflag={_bits(lflag, call.names('lflag'))}, ...}}"
+    )
+
+
+@decoder("shmid")
+def shmid(call: Call, value: int) -> str:
+    found = call.unpack(value, "iIIIIIHxx4x16xQqqqiiQ") if call.arch.bits == 64 else None
+    if found is None:
+        return pointer(value)
+    key, uid, gid, cuid, cgid, bits, _, size, atime, dtime, ctime, creator, last, attached = found
+    shown = f"shm_segsz={size}, shm_cpid={creator}, shm_lpid={last}, shm_nattch={attached}"
+    shown += f", shm_atime={atime}, shm_dtime={dtime}, shm_ctime={ctime}"
+    return f"{{shm_perm={{uid={uid}, gid={gid}, mode={mode(bits)}, key={hexed(key & 0xFFFF_FFFF)}, cuid={cuid}, cgid={cgid}}}, {shown}}}"
+
+
+@decoder("shminfo")
+def shm_info(call: Call, value: int) -> str:
+    """What there is of them."""
+    found = call.unpack(value, "i4xWWWWW" if call.arch.bits == 64 else "iWWWWW")
+    names = ("used_ids", "shm_tot", "shm_rss", "shm_swp", "swap_attempts", "swap_successes")
+    return pointer(value) if found is None else f"{{{', '.join(f'{n}={v}' for n, v in zip(names, found, strict=True))}}}"
+
+
+@decoder("shmlimits")
+def shm_limits(call: Call, value: int) -> str:
+    """What there may be of them."""
+    found = call.unpack(value, "WWWWW")
+    names = ("shmmax", "shmmin", "shmmni", "shmseg", "shmall")
+    return pointer(value) if found is None else f"{{{', '.join(f'{n}={v}' for n, v in zip(names, found, strict=True))}}}"
+
+
+@decoder("caphead")
+def capability_header(call: Call, value: int) -> str:
+    found = call.unpack(value, "Ii")
+    return pointer(value) if found is None else f"{{version={one(found[0], call.names('capversion'))}, pid={found[1]}}}"
+
+
+@decoder("capdata")
+def capability_sets(call: Call, value: int) -> str:
+    """Versions 2 and 3 have 64 bits, in two halves."""
+    version = call.unpack(call.args[0], "I")
+    known = dict(call.names("capversion").entries)
+    wide = version is not None and version[0] != known["_LINUX_CAPABILITY_VERSION_1"]
+    found = call.unpack(value, "6I" if wide else "3I")
+    if found is None or version is None or version[0] not in known.values():
+        return pointer(value)
+    parts = []
+    for index, name in enumerate(("effective", "permitted", "inheritable")):
+        halves = [_capabilities(call, found[index], 0)] + ([_capabilities(call, found[index + 3], 32)] if wide else [])
+        parts.append(f"{name}={'|'.join(half for half in halves if half) or '0'}")
+    return f"{{{', '.join(parts)}}}"
+
+
+def _capabilities(call: Call, value: int, first: int) -> str:
+    names = {number: name for name, number in call.names("cap").entries}
+    found, rest = [], u32(value)
+    for bit in range(32):
+        if rest >> bit & 1 and first + bit in names:
+            found.append(f"1<<{names[first + bit]}")
+            rest &= ~(1 << bit)
+    return "|".join([*found, hexed(rest)] if rest else found)
