@@ -127,18 +127,9 @@ def _error_code(proc: Process, stop: FaultStop) -> int:
         code |= _WRITE
     elif stop.access is Access.EXEC:
         code |= _FETCH
-        if stop.mapped and not stop.bus:
-            _read_in(proc, stop.address)
     if stop.address >= proc.arch.task_size or (not stop.bus and _present(proc, stop.address, stop.mapped)):
         code |= _PRESENT
     return code
-
-
-def _read_in(proc: Process, address: int) -> None:
-    """Linux lets x86 fetch from a page that may not be executed once it is there: it reads it in, and the CPU refuses then."""
-    vma, size = proc.space.query(address), proc.arch.page_size
-    if vma is not None and vma.prot & 7:
-        proc.engine.memory.populate(address & -size, (address & -size) + size, write=False)
 
 
 def _syndrome(proc: Process, stop: FaultStop) -> int:
