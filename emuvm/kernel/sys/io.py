@@ -93,6 +93,7 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
     usable = _usable(proc, buffers, WRITE)
     if usable < wanted:
         if file.consumes:
+            _ready(proc, file, Poll.POLLIN)
             _scatter(proc, _first(buffers, usable), file.read(wanted))
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be written")
         usable = _limited(proc, file, usable, offset)
