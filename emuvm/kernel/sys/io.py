@@ -158,7 +158,9 @@ def check_size(proc: Process, file: OpenFile, length: int) -> None:
 
 
 def too_big(proc: Process) -> GuestError:
-    """What a file beyond RLIMIT_FSIZE earns."""
+    """What a file beyond RLIMIT_FSIZE earns. Inside the engine's hook no signal can be taken: Deferred."""
+    if proc.mem.deferred:
+        raise Deferred
     proc.kill(SignalInfo(Signal.SIGXFSZ, 0), thread=True)
     return GuestError(Errno.EFBIG, "beyond RLIMIT_FSIZE")
 
