@@ -87,7 +87,9 @@ def _not_canonical(proc: Process, address: int) -> bool:
 
 def _why(proc: Process, stop: FaultStop) -> str:
     """For people."""
-    address, access = stop.address, f"{stop.access.value} of {stop.size} byte{'s' if stop.size != 1 else ''}"
+    address, access = stop.address, stop.access.value
+    if stop.size:
+        access += f" of {stop.size} byte{'s' if stop.size != 1 else ''}"
     if stop.access is Access.EXEC:
         access = "execution"
     if _not_canonical(proc, address):

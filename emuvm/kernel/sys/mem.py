@@ -136,15 +136,13 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         refusal = _type_refusal(bits, flags)
         if refusal is None and flags & bits.MAP_GROWSDOWN:
             refusal = GuestError(Errno.EINVAL, "huge pages do not grow")
-        elif refusal is None and proc.mm.deny_write_exec and prot & 6 == 6:
-            refusal = GuestError(Errno.EACCES, "writable and executable")
-        if refusal is None and fixed and replace:
-            # The file system is asked after the place has been cleared, and that is not undone.
-            proc.mm.unmap(addr, addr + length)
-        raise refusal or GuestError(Errno.ENOMEM, "no huge pages")
+        if refusal is not None:
+            raise refusal
+        return Backed(None)
 
     replace, locked = not flags & bits.MAP_FIXED_NOREPLACE, bool(flags & bits.MAP_LOCKED)
-    return proc.mm.mmap(MapRequest(addr, length, 0, fixed=fixed, replace=replace, locked=locked, open_backing=nothing))
+    late = GuestError(Errno.ENOMEM, "no huge pages")
+    return proc.mm.mmap(MapRequest(addr, length, prot, fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
 
 
 def _type_refusal(bits: type[Map], flags: int, synchronous: bool = False) -> GuestError | None:
@@ -181,13 +179,12 @@ def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, fl
         found = file_mapping(
             file, request.prot, offset, request.length + mask & ~mask, shared=request.shared, refusal=refusal, growsdown=growsdown
         )
-        if flags & bits.MAP_SYNC and where in SYNCHRONOUS:
-            raise GuestError(Errno.EOPNOTSUPP, "MAP_SYNC is for memory devices")
         return Backed(File(found.file, offset), found.may, found.shared)
 
     growsdown = request.growsdown
-    aligned = where in PLACING and file.is_regular
-    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned)
+    aligned = (where in PLACING and file.is_regular) or (file.is_zero and not request.shared)
+    late = GuestError(Errno.EOPNOTSUPP, "MAP_SYNC is for memory devices") if flags & bits.MAP_SYNC and where in SYNCHRONOUS else None
+    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned, late=late)
     return proc.mm.mmap(wanted)
 
 
@@ -227,7 +224,7 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
 def _before_it_goes(proc: Process, length: int) -> None:
     """Let the peak of memory in use be noted where it may be left."""
     if length >= _MUCH:
-        from emuvm.kernel.procfs_memory import remember_peak
+        from emuvm.kernel.procfs_pages import remember_peak
 
         remember_peak(proc)
 
