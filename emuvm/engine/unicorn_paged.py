@@ -75,6 +75,8 @@ class PagedMemory:
         """Set by the CPU driver around emu_start."""
         self.hook_error: BaseException | None = None
         """The first exception inside one of the adapter's hooks."""
+        self.again = False
+        """The last run only found out how to tell a fault: the instruction is to be executed again."""
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self._raw = Raw(uc)
         self.refusals = Refusals(self._raw, self.host, lambda address: bool(self.table.byte(address) & DIRTY))
@@ -203,8 +205,10 @@ class PagedMemory:
         if self._extents:
             write = write and all(extent.writable for _, _, extent in self._extents.whole(start, end))
         self.attempt(self.host.populate, start, end, write)
-        for vma in self.space.regions(start, end - start) if write else ():
-            if not is_shared(vma):
+        for vma in self.space.regions(start, end - start):
+            # Present, so that what moves or goes moves or goes on the host too.
+            self.table.grant(max(start, vma.start), min(end, vma.end), self.rights[vma.prot & RIGHTS], code=False)
+            if write and not is_shared(vma):
                 self.table.note(max(start, vma.start))
 
     def verify(self) -> None:
@@ -247,6 +251,7 @@ class PagedMemory:
         """The fault of the last run, which ended with this error number, once. An exception of the adapter's own hooks is raised here."""
         raised, self.hook_error = self.hook_error, None
         fault = self.refusals.take(error)
+        self.again = self.refusals.again
         if raised is not None:
             raise raised
         return fault
@@ -255,11 +260,6 @@ class PagedMemory:
     def disturbed(self) -> bool:
         """`before_run` has something to do: a run that ended without a reason was interrupted for it."""
         return self._flush
-
-    @property
-    def again(self) -> bool:
-        """The last run only found out how to tell a fault: the instruction is to be executed again."""
-        return self.refusals.again
 
     def take_dirty(self) -> set[int]:
         """Addresses of the pages written, by guest or host, since the last call."""

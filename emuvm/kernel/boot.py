@@ -107,6 +107,7 @@ def boot(
         system = HostSystem()
         mm = LinuxMm(space, arch, _limits(system, options), kernel=_kernel(system, options.kernel))
         mm.raw_io = bool(system.capabilities >> _CAP_SYS_RAWIO & 1)
+        mm.lowest = system.lowest_address()
         proc = Process(arch, space, mm, engine, files=files, fs=fs, system=system, reporter=reporter)
         space.checking = proc.system.switched_on("EMUVM_CHECK")
         proc.umask = fs.umask

@@ -35,6 +35,8 @@ def memory(proc: Process, stop: FaultStop) -> None:
             return
     if not stop.mapped and address < proc.arch.task_size and proc.mm.grow_stack(address):
         return
+    if stop.access is Access.EXEC and stop.mapped and not stop.bus and proc.arch.name == "x86_64":
+        stop = _absent_first(proc, stop)
     signal, code, shown = verdict(proc, stop)
     state = proc.signals
     if proc.arch.name == "x86_64":
@@ -47,6 +49,22 @@ def memory(proc: Process, stop: FaultStop) -> None:
         state.trap = (address, _syndrome(proc, stop), 0)
     caught = state.handler(signal) > SIG_IGN and not state.mask >> signal - 1 & 1
     state.force(SignalInfo(signal, code, shown, "" if caught else _why(proc, stop)))
+
+
+def _absent_first(proc: Process, stop: FaultStop) -> FaultStop:
+    """x86 looks at the right to execute only when a page is there: fetching makes it present first, as reading would
+    (arch/x86/mm/fault.c:access_error).
+    """
+    page = stop.address & -proc.space.page_size
+    vma = proc.space.query(page)
+    if vma is None or not vma.prot & 7:
+        return stop
+    if page >= proc.mm.end_of_file(vma):
+        return stop._replace(bus=True)
+    if proc.mm.guards.first(page, page + proc.space.page_size) is not None:
+        return stop._replace(mapped=False)
+    proc.engine.memory.populate(page, page + proc.space.page_size, write=False)
+    return stop
 
 
 def explain(proc: Process, stop: FaultStop) -> SignalInfo:
@@ -69,7 +87,9 @@ def _not_canonical(proc: Process, address: int) -> bool:
 
 def _why(proc: Process, stop: FaultStop) -> str:
     """For people."""
-    address, access = stop.address, f"{stop.access.value} of {stop.size} byte{'s' if stop.size != 1 else ''}"
+    address, access = stop.address, stop.access.value
+    if stop.size:
+        access += f" of {stop.size} byte{'s' if stop.size != 1 else ''}"
     if stop.access is Access.EXEC:
         access = "execution"
     if _not_canonical(proc, address):

@@ -185,6 +185,8 @@ class MappedFile:
 class ZeroDevice:
     """/dev/zero in a region of private memory: it gives its name, the memory is plain (drivers/char/mem.c:mmap_zero)."""
 
+    places_itself = True
+
     def __init__(self, path: bytes, stat: Stat) -> None:
         self.path = path
         self._stat = stat

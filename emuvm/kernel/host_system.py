@@ -155,8 +155,15 @@ class HostSystem:
 
     def overcommit(self) -> int:
         """vm.overcommit_memory."""
-        text = self._text("/proc/sys/vm/overcommit_memory").strip()
-        return int(text) if text.isdigit() else 0
+        return self._number("/proc/sys/vm/overcommit_memory", 0)
+
+    def lowest_address(self) -> int:
+        """vm.mmap_min_addr."""
+        return self._number("/proc/sys/vm/mmap_min_addr", 0x1_0000)
+
+    def _number(self, path: str, otherwise: int) -> int:
+        text = self._text(path).strip()
+        return int(text) if text.isdigit() else otherwise
 
     def speculation(self, feature: int) -> int:
         """prctl(PR_GET_SPECULATION_CTRL) of this process; 0, not affected, where the host has no such call."""

@@ -189,7 +189,7 @@ _MODEL: dict[bytes, Callable[[Process], bytes]] = {
     b"vm/overcommit_ratio": _value("50"),
     b"vm/overcommit_kbytes": _value("0"),
     b"vm/max_map_count": lambda proc: b"%d\n" % proc.mm.limits.max_map_count,
-    b"vm/mmap_min_addr": lambda proc: b"%d\n" % proc.mm.layout.min_addr,
+    b"vm/mmap_min_addr": lambda proc: b"%d\n" % proc.mm.lowest,
     b"vm/legacy_va_layout": _value("0"),
     b"vm/nr_hugepages": _value("0"),
     b"vm/nr_hugepages_mempolicy": _value("0"),

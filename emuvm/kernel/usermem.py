@@ -97,7 +97,7 @@ class UserMemory:
 
     def _withheld(self, start: int, end: int) -> int | None:
         """Where in the range memory begins that is mapped, but guarded: nobody may access it."""
-        ask = getattr(self.memory, "withheld", None)
+        ask = self.memory.withheld
         if ask is None or start >= end:
             return None
         found = ask(start, end)
@@ -137,7 +137,7 @@ class UserMemory:
             or addr + length > vma.end
             or type(vma.backing) is File
             or not self._readable[vma.prot & 7]
-            or getattr(self.memory, "withheld", None) is not None
+            or self.memory.withheld is not None
         ):
             self.check(addr, length, READ)
         return self.memory.read(addr, length)
@@ -152,7 +152,7 @@ class UserMemory:
             or addr + len(data) > vma.end
             or type(vma.backing) is File
             or not vma.prot & WRITE
-            or getattr(self.memory, "withheld", None) is not None
+            or self.memory.withheld is not None
         ):
             self.access_ok(addr, len(data))
             count = self.accessible(addr, len(data), WRITE)

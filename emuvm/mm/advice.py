@@ -14,7 +14,7 @@ from emuvm.errors import GuestError
 from emuvm.mm import rules
 from emuvm.mm.areas import Change
 from emuvm.mm.layout import HUGE
-from emuvm.mm.types import Anon, File, Vma, VmFlag
+from emuvm.mm.types import Anon, Vma, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.mm.linux import LinuxMm
@@ -204,8 +204,11 @@ def _reclaim(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
 
 def _collapse(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     """Large pages are not shown, so making one has no effect; only what cannot hold one is refused."""
-    if vma.flags & (VmFlag.NOHUGEPAGE | rules.SPECIAL) or (vma.start + HUGE - 1 & -HUGE) + HUGE > vma.end or not rules.anonymous(vma):
+    if vma.flags & (VmFlag.NOHUGEPAGE | rules.SPECIAL) or (vma.start + HUGE - 1 & -HUGE) + HUGE > vma.end or not rules.anon_of(vma):
         raise GuestError(Errno.EINVAL, "no place for a large page")
+    for block in range(start + HUGE - 1 & -HUGE, (end & -HUGE) - HUGE + 1, HUGE):
+        if not any(mm.pages.residency(block, block + HUGE)):
+            raise GuestError(Errno.EINVAL, "nothing to put into a large page")
 
 
 def _guard_install(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
@@ -213,10 +216,11 @@ def _guard_install(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> 
         raise GuestError(Errno.EINVAL, "locked or special memory")
     if rules.has_file(vma) and mm.kernel < (6, 15):
         raise GuestError(Errno.EINVAL, "a file mapping")
-    # Page tables that hold markers are to be copied by fork, which an anon_vma tells.
-    mm.areas.written(vma, any_kind=True)
-    if mm.kernel >= (6, 18) and (marked := mm.space.query(start)) is not None:
-        mm.areas.mark(marked, VmFlag.MAYBE_GUARD)
+    # Page tables that hold markers are to be copied by fork, which an anon_vma tells, or a flag.
+    if mm.kernel >= (6, 18):
+        vma = mm.areas.mark(vma, int(VmFlag.MAYBE_GUARD))
+    if rules.anonymous(vma) or mm.kernel < (6, 18):
+        mm.areas.written(vma, any_kind=True)
     mm.pages.discard(start, end - start)
     mm.guards.add(start, end)
     mm.pages.withdraw(start, end)
@@ -253,11 +257,6 @@ def _populate(mm: LinuxMm, addr: int, end: int, *, write: bool) -> None:
         if not vma.prot & (2 if write else 1) or vma.flags & (VmFlag.IO | VmFlag.PFNMAP):
             raise GuestError(Errno.EINVAL, "the right is missing")
         stop = min(end, vma.end)
-        reach = min(stop, mm.end_of_file(vma)) if type(vma.backing) is File else stop
-        guarded = mm.guards.first(addr, reach)
-        reach = reach if guarded is None else guarded
-        if addr < reach:
-            mm.pages.populate(addr, reach, write=write)
-        if reach < stop:
+        if mm.access(vma, addr, stop, write=write) < stop:
             raise GuestError(Errno.EFAULT, "a page cannot be made present")
         addr = stop

@@ -208,6 +208,7 @@ class Areas:
         lo = left.start if took_left and left is not None else new.start
         source = space.query(old.start)
         assert source is not None
+        before = source
         if (took_left and source is left) or (took_right and source is right):
             source = one  # it was never written to, and took its own copy in
         rests = _without(source, old.start, old.end)
@@ -216,6 +217,7 @@ class Areas:
             rests = [source]
             fresh = clip(source, old.start, old.end)[1]
             updates.append(Update(Kind.MAP, fresh.start, fresh.end, None, fresh, context))
+            updates += self._unlocked(before, old, source)
         space.rewrite([(lo, new.end + took_right, [one]), (source.start, source.start + 1, rests)], updates)
 
     @staticmethod
@@ -223,6 +225,17 @@ class Areas:
         """The source of MREMAP_DONTUNMAP: unlocked as a whole; without an anon_vma if all of it was moved (dontunmap_complete)."""
         vma = rules.with_flags(vma, vma.prot, vma.flags & ~rules.LOCKS)
         return rules.with_anon(vma, 0) if (vma.start, vma.end) == (old.start, old.end) else vma
+
+    def _unlocked(self, before: Vma, old: Vma, source: Vma) -> list[Update]:
+        """For the counters: parts of the source area outside the moved range that lost VM_LOCKED."""
+        if before.flags == source.flags:
+            return []
+        parts = [(before.start, old.start), (old.end, before.end)]
+        return [
+            Update(Kind.PROTECT, lo, hi, clip(before, lo, hi)[1], clip(source, lo, hi)[1], self.space.context)
+            for lo, hi in parts
+            if lo < hi
+        ]
 
     # -- anon_vma ---------------------------------------------------------------------------------------------------------
 
@@ -244,18 +257,22 @@ class Areas:
             anon = self._last_anon
         self.space.rewrite([(vma.start, vma.start + 1, [rules.with_anon(vma, anon)])], [])
 
-    def mark(self, vma: Vma, flags: int) -> None:
-        """Set flags that tell something about a whole area and change nothing for anybody else."""
-        if vma.flags & flags != flags:
-            self.space.rewrite([(vma.start, vma.start + 1, [rules.with_flags(vma, vma.prot, vma.flags | flags)])], [])
+    def mark(self, vma: Vma, flag: int) -> Vma:
+        """Set a flag on an area where it is: no cut, no merge."""
+        if vma.flags & flag:
+            return vma
+        new = rules.with_flags(vma, vma.prot, vma.flags | flag)
+        update = Update(Kind.PROTECT, vma.start, vma.end, vma, new, self.space.context)
+        self.space.rewrite([(vma.start, vma.start + 1, [new])], [update])
+        return new
 
     def grow_down(self, vma: Vma, start: int) -> None:
         """Let an area begin lower (mm/vma.c:expand_downwards); it has been written to by then. No merge."""
         backing = rules.with_anon(vma, rules.anon_of(vma)).backing
         if backing is not None:
             backing = backing._replace(offset=backing.offset - (vma.start - start))
-        size = vma.end - start
-        new = Vma(start, vma.end, vma.prot, vma.flags, backing, min(start, vma.base), max(size, vma.base + vma.length - start))
+        base = min(start, vma.base)
+        new = Vma(start, vma.end, vma.prot, vma.flags, backing, base, vma.base + vma.length - base)
         added = clip(new, start, vma.start)[1]
         self.space.rewrite([(start, vma.start + 1, [new])], [Update(Kind.MAP, start, vma.start, None, added, self.space.context)])
 

@@ -79,19 +79,14 @@ def place(
         raise NoSpace(f"{length:#x} bytes are more than the address space")
     if hint and _hint_fits(space, layout, hint, length, (1 << 31) if low_2g else layout.task_size):
         return hint
-    found: int | None
-    if low_2g:
-        found = _bottom_up(space, length, 1 << 30, 1 << 31)
-    elif layout.align_huge and anonymous and _wants_huge(length, hint, kernel, align_at, in_file):
-        found = _search(space, layout, length + HUGE, low)
+    found: int | None = None
+    if layout.align_huge and anonymous and _wants_huge(length, hint, kernel, align_at, in_file):
+        found = _search(space, layout, length + HUGE, low, low_2g=low_2g)
         if found is not None:
-            shift = align_at - found & HUGE - 1
             # A found address that is aligned already moves up a whole huge page, as in mm/huge_memory.c:__thp_get_unmapped_area.
-            found += shift or HUGE
-        else:
-            found = _search(space, layout, length, low)
-    else:
-        found = _search(space, layout, length, low)
+            found += (align_at - found & HUGE - 1) or HUGE
+    if found is None:
+        found = _search(space, layout, length, low, low_2g=low_2g)
     if found is None:
         raise NoSpace(f"no gap of {length // page} pages")
     return found
@@ -114,7 +109,9 @@ def _hint_fits(space: AddressSpace, layout: Layout, hint: int, length: int, end:
     return above is None or hint + length <= start_gap(above, space.page_size)
 
 
-def _search(space: AddressSpace, layout: Layout, length: int, low: int = 0) -> int | None:
+def _search(space: AddressSpace, layout: Layout, length: int, low: int, *, low_2g: bool) -> int | None:
+    if low_2g:
+        return _bottom_up(space, length, 1 << 30, 1 << 31)
     found = _top_down(space, length, max(layout.min_addr, low), layout.mmap_base)
     return found if found is not None else _bottom_up(space, length, layout.unmapped_base, layout.task_size)
 

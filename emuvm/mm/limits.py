@@ -44,13 +44,14 @@ class Limits:
         self.overcommit = overcommit
         self.ipc_lock = ipc_lock
 
-    def may_expand(self, totals: Totals, grow: int, prot: int, flags: int) -> bool:
-        """May `grow` more bytes with these attributes be mapped (RLIMIT_AS, RLIMIT_DATA)?"""
+    def may_expand(self, totals: Totals, grow: int, prot: int, flags: int, more_data: int = 0) -> bool:
+        """May `grow` more bytes with these attributes be mapped (RLIMIT_AS, RLIMIT_DATA)? `more_data`: what totals do not count yet."""
         if totals.total + grow > self.address_space:
             return False
-        if prot & 2 and not flags & (VmFlag.SHARED | VmFlag.GROWSDOWN) and totals.data + grow > self.data & -4096:
+        data = totals.data + more_data + grow
+        if prot & 2 and not flags & (VmFlag.SHARED | VmFlag.GROWSDOWN) and data > self.data & -4096:
             # A soft limit of 0 counts as the hard one: Linux's help for an old valgrind.
-            return self.data == 0 and totals.data + grow <= self.data_hard & -4096
+            return self.data == 0 and data <= self.data_hard & -4096
         return True
 
     def expand(self, totals: Totals, grow: int, prot: int, flags: int) -> None:

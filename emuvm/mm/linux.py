@@ -74,6 +74,8 @@ class MapRequest(NamedTuple):
     """The file system aligns large mappings to large pages (thp_get_unmapped_area)."""
     has_file: bool = False
     vm_flags: int = 0
+    late: GuestError | None = None
+    """What the file system says to the mapping when the place has been cleared for it, which is not undone."""
 
 
 class LinuxMm:
@@ -110,8 +112,10 @@ class LinuxMm:
         """CONFIG_ANON_VMA_NAME."""
         self.deny_write_exec = False
         """PR_SET_MDWE."""
+        self.lowest = self.layout.min_addr
+        """What MAP_FIXED may ask for at the lowest: vm.mmap_min_addr. Hints are raised to Layout.min_addr, the kernel's own minimum."""
         self.raw_io = False
-        """CAP_SYS_RAWIO: addresses below mmap_min_addr may be asked for."""
+        """CAP_SYS_RAWIO: it may ask for anything."""
         self._mask = space.page_size - 1
 
     @property
@@ -152,7 +156,7 @@ class LinuxMm:
         if length > INFINITY:
             raise GuestError(Errno.ENOMEM, "length rounds up to nothing")
         offset = request.backing.offset if type(request.backing) is File else request.offset
-        if offset + length > INFINITY:
+        if (offset + length) >> 12 >= 1 << self.arch.bits:
             raise GuestError(Errno.EOVERFLOW, "offset + length wraps")
         if len(self.space) > self.limits.max_map_count:
             raise GuestError(Errno.ENOMEM, "max_map_count")
@@ -170,8 +174,6 @@ class LinuxMm:
         if request.growsdown and (request.shared or backing is not None):
             raise GuestError(Errno.EINVAL, "only private anonymous memory grows down")
         flags |= self._flags(request, may, shared)
-        if flags & (rules.SPECIAL | VmFlag.DROPPABLE):
-            flags &= ~LOCKS
         prot = request.prot & RIGHTS
         if self.deny_write_exec and prot & 6 == 6:
             raise GuestError(Errno.EACCES, "writable and executable")
@@ -196,14 +198,22 @@ class LinuxMm:
                 self.limits.enough_memory(length - accounted)
                 flags |= VmFlag.ACCOUNT
         except GuestError:
-            if replaced:
-                # What was to be replaced is put back as it was cut for it.
+            if replaced and self.kernel >= (6, 12):
+                # What lay there was cut out by then, and is put back in pieces (mm/vma.c:vms_abort_munmap_vmas).
                 self.areas.cut(addr)
                 self.areas.cut(addr + length)
             raise
+        if request.late is not None:
+            if replaced:
+                self.areas.remove(addr, addr + length)
+            raise request.late
         if backing is None:
             backing = Anon(addr)
-        self.areas.insert(Vma(addr, addr + length, prot, flags, backing, addr, length))
+        never = bool(flags & LOCKS and flags & rules.NEVER_LOCKED)
+        if never:
+            # It loses the lock only after the search for neighbours to merge with, which do not have it (__mmap_complete).
+            flags &= ~LOCKS
+        self.areas.insert(Vma(addr, addr + length, prot, flags, backing, addr, length), below=not never, above=not never)
 
     def _address(self, request: MapRequest, length: int, offset: int) -> int:
         layout, addr = self.layout, request.addr
@@ -234,7 +244,7 @@ class LinuxMm:
             raise GuestError(Errno.ENOMEM, "beyond the address space")
         if addr & self._mask:
             raise GuestError(Errno.EINVAL, "fixed address is not page aligned")
-        if addr < self.layout.min_addr and not (self.raw_io and addr >= self.space.start):
+        if addr < self.lowest and not self.raw_io:
             raise GuestError(Errno.EPERM, "below mmap_min_addr")
 
     def _flags(self, request: MapRequest, may: int, shared: bool) -> int:
@@ -290,12 +300,16 @@ class LinuxMm:
         if growsdown:
             addr = self._stack_start(addr, end)
         became_writable: list[tuple[int, int]] = []
+        more_data = 0
 
         def change(vma: Vma) -> Vma | None:
             wanted = prot & RIGHTS
             if implied_exec and vma.flags & VmFlag.MAYEXEC:
                 wanted |= 4
-            new = self._protected(vma, wanted)
+            nonlocal more_data
+            new = self._protected(vma, wanted, more_data)
+            if new is not None and not vma.flags & (VmFlag.SHARED | VmFlag.GROWSDOWN):
+                more_data += (vma.end - vma.start) * ((wanted & 2) - (vma.prot & 2)) // 2
             if new is not None and wanted & 2 and vma.flags & (VmFlag.SHARED | VmFlag.LOCKED) == VmFlag.LOCKED and not vma.prot & 2:
                 became_writable.append((vma.start, vma.end))
             return new
@@ -316,8 +330,8 @@ class LinuxMm:
             raise GuestError(Errno.EINVAL, "PROT_GROWSDOWN on memory that does not grow down")
         return vma.start
 
-    def _protected(self, vma: Vma, prot: int) -> Vma | None:
-        """One area's turn in mprotect (mprotect_fixup)."""
+    def _protected(self, vma: Vma, prot: int, more_data: int) -> Vma | None:
+        """One area's turn in mprotect (mprotect_fixup). `more_data`: what the areas before it added to the data."""
         flags = vma.flags
         if prot & ~(flags >> MAY_SHIFT) & RIGHTS:
             raise GuestError(Errno.EACCES, "the mapping does not allow that right")
@@ -330,7 +344,7 @@ class LinuxMm:
         size = vma.end - vma.start
         if prot & 2:
             limits, totals = self.limits, self.totals
-            if not limits.may_expand(totals, size, prot, flags) and limits.may_expand(totals, size, vma.prot, flags):
+            if not limits.may_expand(totals, size, prot, flags, more_data) and limits.may_expand(totals, size, vma.prot, flags, more_data):
                 raise GuestError(Errno.ENOMEM, "RLIMIT_DATA")
             if not vma.prot & 2 and not flags & (VmFlag.ACCOUNT | VmFlag.HUGETLB | VmFlag.SHARED | VmFlag.NORESERVE):
                 limits.enough_memory(size)
@@ -345,8 +359,11 @@ class LinuxMm:
         """Where the heap begins (fs/binfmt_elf.c)."""
         self.start_brk = self.brk_now = start
 
-    def brk(self, value: int) -> int:
-        """The break after trying to set it to `value`: exactly that, or unchanged; never an error (mm/mmap.c:brk)."""
+    def brk(self, value: int, *, executable: bool = False) -> int:
+        """The break after trying to set it to `value`: exactly that, or unchanged; never an error (mm/mmap.c:brk).
+
+        `executable`: new memory is, under the personality READ_IMPLIES_EXEC.
+        """
         if value < self.start_brk or value - self.start_brk + self.data_bytes > self.limits.data:
             return self.brk_now
         old, new = self.brk_now + self._mask & ~self._mask, value + self._mask & ~self._mask
@@ -356,7 +373,7 @@ class LinuxMm:
                     return self.brk_now
                 self.unmap(new, old)
             elif new > old:
-                self._grow_heap(old, new)
+                self._grow_heap(old, new, 7 if executable or self.arch.data_executable else 3)
         except GuestError:
             return self.brk_now
         self.brk_now = value
@@ -364,14 +381,13 @@ class LinuxMm:
             self.populate(old, new)
         return value
 
-    def _grow_heap(self, old: int, new: int) -> None:
+    def _grow_heap(self, old: int, new: int, prot: int) -> None:
         self.check_fixed(old, new - old)
         if not self.limits.lock_fits(self.totals, self.def_flags, new - old):
             raise NoSpace("RLIMIT_MEMLOCK")
         above = next_region(self.space, old)
         if above is not None and new + self.space.page_size > start_gap(above, self.space.page_size):
             raise NoSpace("the heap meets another mapping")
-        prot = 7 if self.arch.data_executable else 3
         flags = MAY | VmFlag.ACCOUNT | self.def_flags
         self.limits.expand(self.totals, new - old, prot, flags)
         if len(self.space) > self.limits.max_map_count:
@@ -424,13 +440,26 @@ class LinuxMm:
             return True
         if not vma.prot & RIGHTS:
             return False
-        stop = min(end, self.end_of_file(vma))
-        guarded = self.guards.first(start, stop)
-        if guarded is not None:
-            stop = guarded
+        write = bool(vma.prot & 2) and not vma.flags & VmFlag.SHARED
+        return self.access(vma, start, end, write=write) >= end
+
+    def access(self, vma: Vma, start: int, end: int, *, write: bool) -> int:
+        """Make the pages of a part of an area present up to the first that cannot be, whose address is the result."""
+        limit = min(end, self.end_of_file(vma))
+        guarded = self.guards.first(start, limit)
+        stop = limit if guarded is None else guarded
         if start < stop:
-            self.pages.populate(start, stop, write=bool(vma.prot & 2) and not vma.flags & VmFlag.SHARED)
-        return stop >= end
+            self.pages.populate(start, stop, write=write)
+        if write and guarded is None and limit < end:
+            self.written_beyond(vma)
+        return stop
+
+    def written_beyond(self, vma: Vma) -> None:
+        """A write behind the end of a file, which fails, gives a private area its anon_vma all the same (mm/memory.c:do_cow_fault)."""
+        self.sync()
+        now = self.space.query(vma.start)
+        if now is not None:
+            self.areas.written(now)
 
     def end_of_file(self, vma: Vma) -> int:
         """The address behind the last page of a region that holds bytes of its file."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from emuvm.mm.linux import LinuxMm
 
 _WORD = 1 << 64
-_NEVER_LOCKED = rules.SPECIAL | VmFlag.HUGETLB | VmFlag.DROPPABLE
 
 
 def mlock(mm: LinuxMm, addr: int, length: int, *, onfault: bool = False) -> None:
@@ -73,7 +72,7 @@ def _relock(flags: int) -> Change:
 
     def change(vma: Vma) -> Vma | None:
         new = vma.flags & ~LOCKS | flags
-        if new == vma.flags or vma.flags & _NEVER_LOCKED:
+        if new == vma.flags or vma.flags & rules.NEVER_LOCKED:
             return None
         return rules.with_flags(vma, vma.prot, new)
 

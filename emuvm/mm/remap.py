@@ -135,8 +135,8 @@ def _move_all(mm: LinuxMm, call: Remap) -> int:
 
 
 def _several(vma: Vma) -> bool:
-    """vma_multi_allowed: files whose system has an address search of its own do not go along with others."""
-    return type(vma.backing) is not File or not getattr(vma.backing.file, "places_itself", False)
+    """vma_multi_allowed: a device with an address search of its own does not go along with others; here that is /dev/zero."""
+    return not (rules.has_file(vma) and rules.anonymous(vma))
 
 
 def _to(mm: LinuxMm, call: Remap) -> int:
@@ -217,14 +217,14 @@ def _move(mm: LinuxMm, call: Remap, vma: Vma, to: int) -> int:
         raise GuestError(Errno.ENOMEM, "max_map_count")
     _charge(mm, vma, new_length if call.dontunmap else new_length - old_length)
     new = _copy(vma, to, to + new_length, old - vma.start)
-    if rules.anonymous(vma) and not rules.anon_of(vma) and type(new.backing) is Anon:
+    if rules.anonymous(vma) and not rules.anon_of(vma) and type(new.backing) in (Anon, File):
         # Never written to: it counts as mapped here, which makes it more likely to merge.
-        new = new._replace(backing=Anon(to, 0, new.backing.name))
+        new = new._replace(backing=new.backing._replace(offset=to))
     if old_length:
         mm.areas.relocate(_copy(vma, old, old + old_length, old - vma.start), new, keep=call.dontunmap)
         if call.dontunmap and vma.flags & VmFlag.LOCKED:
-            # Linux takes VM_LOCKED off the source without taking it off the count, which never comes down again.
-            mm.totals.locked += old_length
+            # What stays is no longer locked, but Linux counts it on (dontunmap_complete).
+            mm.totals.count_lost_locks(vma.end - vma.start)
     else:
         mm.areas.insert(new)
     if new_length > old_length:

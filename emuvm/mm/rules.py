@@ -17,8 +17,10 @@ from emuvm.mm.types import Anon, File, Vma, VmFlag
 
 SPECIAL = VmFlag.IO | VmFlag.DONTEXPAND | VmFlag.PFNMAP | VmFlag.MIXEDMAP
 """Areas with one of these never merge."""
+NEVER_LOCKED = SPECIAL | VmFlag.HUGETLB | VmFlag.DROPPABLE
+"""Areas that mlock passes over (vma_supports_mlock)."""
 STICKY = VmFlag.MAYBE_GUARD
-"""Does not keep neighbours apart, and is the merged area's when either had it."""
+"""Flags that do not stand in the way of a merge, and which the result has if a part had it (since Linux 6.18.y)."""
 LOCKS = VmFlag.LOCKED | VmFlag.LOCKONFAULT
 Kernel = tuple[int, int]
 """A Linux version whose rules are followed."""
@@ -91,9 +93,9 @@ def _name(backing: Any) -> bytes | None:
 
 def _alike(left: Vma, right: Vma) -> bool:
     """is_mergeable_vma for two neighbours."""
-    if left.end != right.start or left.prot != right.prot or (left.flags ^ right.flags) & ~STICKY:
+    if left.end != right.start or left.prot != right.prot:
         return False
-    return _continues(left, right)
+    return (left.flags == right.flags or not (left.flags ^ right.flags) & ~STICKY) and _continues(left, right)
 
 
 def _joins(target: int, source: int, kernel: Kernel) -> bool:

@@ -43,7 +43,6 @@ class VmFlag:
     GROWSDOWN = 0x100
     PFNMAP = 0x400
     MAYBE_GUARD = 0x800
-    """Guards were put into it at some time (Linux 6.18)."""
     LOCKED = 0x2000
     IO = 0x4000
     SEQ_READ = 0x8000

@@ -1,4 +1,4 @@
-"""Decoders of terminals' settings and of capabilities.
+"""Decoders of terminals' settings, of shared memory segments and of capabilities.
 
 Owns: these decoders. Must not know which call uses what. See `strace_call` for what a decoder is.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from emuvm.abi.flags_mm import family
 from emuvm.abi.names import Names
-from emuvm.tools.strace_call import Call, decoder, flags, hexed, one, pointer, u32
+from emuvm.tools.strace_call import Call, decoder, flags, hexed, mode, one, pointer, u32
 
 _BAUD = (
     "B0 B50 B75 B110 B134 B150 B200 B300 B600 B1200 B1800 B2400 B4800 B9600 B19200 B38400 BOTHER B57600 B115200 B230400 B460800 B500000 "
@@ -52,6 +52,33 @@ def termios(call: Call, value: int) -> str:
         f"{{c_iflag={_bits(iflag, call.names('iflag'))}, c_oflag={'|'.join(output)}, c_cflag={'|'.join(control)}, "
         f"c_lflag={_bits(lflag, call.names('lflag'))}, ...}}"
     )
+
+
+@decoder("shmid")
+def shmid(call: Call, value: int) -> str:
+    found = call.unpack(value, "iIIIIIHxx4x16xQqqqiiQ") if call.arch.bits == 64 else None
+    if found is None:
+        return pointer(value)
+    key, uid, gid, cuid, cgid, bits, _, size, atime, dtime, ctime, creator, last, attached = found
+    shown = f"shm_segsz={size}, shm_cpid={creator}, shm_lpid={last}, shm_nattch={attached}"
+    shown += f", shm_atime={atime}, shm_dtime={dtime}, shm_ctime={ctime}"
+    return f"{{shm_perm={{uid={uid}, gid={gid}, mode={mode(bits)}, key={hexed(key & 0xFFFF_FFFF)}, cuid={cuid}, cgid={cgid}}}, {shown}}}"
+
+
+@decoder("shminfo")
+def shm_info(call: Call, value: int) -> str:
+    """What there is of them."""
+    found = call.unpack(value, "i4xWWWWW" if call.arch.bits == 64 else "iWWWWW")
+    names = ("used_ids", "shm_tot", "shm_rss", "shm_swp", "swap_attempts", "swap_successes")
+    return pointer(value) if found is None else f"{{{', '.join(f'{n}={v}' for n, v in zip(names, found, strict=True))}}}"
+
+
+@decoder("shmlimits")
+def shm_limits(call: Call, value: int) -> str:
+    """What there may be of them."""
+    found = call.unpack(value, "WWWWW")
+    names = ("shmmax", "shmmin", "shmmni", "shmseg", "shmall")
+    return pointer(value) if found is None else f"{{{', '.join(f'{n}={v}' for n, v in zip(names, found, strict=True))}}}"
 
 
 @decoder("caphead")

@@ -247,17 +247,6 @@ def winsize(call: Call, value: int) -> str:
     return pointer(value) if found is None else f"{{ws_row={found[0]}, ws_col={found[1]}, ws_xpixel={found[2]}, ws_ypixel={found[3]}}}"
 
 
-@decoder("shmid")
-def shmid(call: Call, value: int) -> str:
-    found = call.unpack(value, "iIIIIIHxx4x16xQqqqiiQ") if call.arch.bits == 64 else None
-    if found is None:
-        return pointer(value)
-    key, uid, gid, cuid, cgid, bits, _, size, atime, dtime, ctime, creator, last, attached = found
-    shown = f"shm_segsz={size}, shm_cpid={creator}, shm_lpid={last}, shm_nattch={attached}"
-    shown += f", shm_atime={atime}, shm_dtime={dtime}, shm_ctime={ctime}"
-    return f"{{shm_perm={{uid={uid}, gid={gid}, mode={mode(bits)}, key={hexed(key & 0xFFFF_FFFF)}, cuid={cuid}, cgid={cgid}}}, {shown}}}"
-
-
 FAULTS = (signals.Signal.SIGILL, signals.Signal.SIGTRAP, signals.Signal.SIGBUS, signals.Signal.SIGFPE, signals.Signal.SIGSEGV)
 """Their siginfo has an address whenever the kernel sends them."""
 

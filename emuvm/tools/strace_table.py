@@ -156,7 +156,11 @@ shmat               d addr f:shmat                  = =addr
 shmdt               addr
 shmctl              d v:ipcctl addr
 shmctl@IPC_STAT     d v:ipcctl >shmid
-shmctl@IPC_RMID     d v:ipcctl addr
+shmctl@SHM_STAT     d v:ipcctl >shmid
+shmctl@SHM_STAT_ANY d v:ipcctl >shmid
+shmctl@SHM_INFO     d v:ipcctl >shminfo
+shmctl@IPC_INFO     d v:ipcctl >shmlimits
+shmctl@IPC_SET      d v:ipcctl shmid
 semget              key d shmget
 msgget              key shmget
 

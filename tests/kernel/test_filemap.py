@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
 
 from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Open
 from emuvm.errors import GuestError
 from emuvm.kernel.filemap import FileMapping, file_mapping, implied_exec
 from emuvm.kernel.shmem import SharedMemory
@@ -14,6 +16,8 @@ from tests.kernel.guest import files
 
 R, W, X = 1, 2, 4
 PAGE = 4096
+_SET_FLAGS, _APPEND = 0x4008_6602, (0x20).to_bytes(4, "little")
+"""FS_IOC_SETFLAGS, FS_APPEND_FL."""
 
 
 def outcome(path: str, flags: int, prot: int, shared: bool, offset: int = 0, length: int = PAGE, **more: object) -> FileMapping | int:
@@ -89,3 +93,19 @@ def test_implied_exec() -> None:
         plain, noexec = (guest.proc.files.opened(guest.path("open", name, 0)) for name in ("/dev/zero", "/proc/cpuinfo"))
         assert implied_exec(plain, R | W) == R | W | X
         assert implied_exec(noexec, R) == R
+
+
+def test_append_only_files_are_not_mapped_shared_for_writing(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"x")
+    with path.open("rb") as file:
+        try:
+            fcntl.ioctl(file, _SET_FLAGS, _APPEND)
+        except OSError:
+            return  # Not this user's right, or not on this file system.
+        try:
+            assert outcome(str(path), Open.O_RDWR | Open.O_APPEND, R, True) == Errno.EACCES
+            assert isinstance(outcome(str(path), 0, R, True), FileMapping)
+            assert isinstance(outcome(str(path), Open.O_RDWR | Open.O_APPEND, R | W, False), FileMapping)
+        finally:
+            fcntl.ioctl(file, _SET_FLAGS, bytes(4))

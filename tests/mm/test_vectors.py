@@ -18,7 +18,7 @@ import pytest
 from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
 from emuvm.errors import GuestError
-from emuvm.kernel import filemap, hostfd, shmem
+from emuvm.kernel import filemap, files, hostfd, procfs_memory, shmem
 from emuvm.kernel.files import OpenFile
 from emuvm.kernel.registry import bind, find
 from emuvm.mm.layout import Layout
@@ -30,11 +30,11 @@ from emuvm.mm.types import Anon, File, Vma, VmFlag
 VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.jsonl.gz"))
 SHARE = int(os.environ.get("EMUVM_VECTORS_SHARE", "1"))
 """Only every n-th recording (the mutation check)."""
-MIN_ADDR = 4096
+MIN_ADDR = 0x10000
 MAX_MAP_COUNT = 65530
 FLAGS = {
     "sh": VmFlag.SHARED, "mr": VmFlag.MAYREAD, "mw": VmFlag.MAYWRITE, "me": VmFlag.MAYEXEC, "ms": VmFlag.MAYSHARE,
-    "gd": VmFlag.GROWSDOWN, "pf": VmFlag.PFNMAP, "lo": VmFlag.LOCKED, "io": VmFlag.IO, "sr": VmFlag.SEQ_READ,
+    "gd": VmFlag.GROWSDOWN, "pf": VmFlag.PFNMAP, "gu": VmFlag.MAYBE_GUARD, "lo": VmFlag.LOCKED, "io": VmFlag.IO, "sr": VmFlag.SEQ_READ,
     "rr": VmFlag.RAND_READ, "dc": VmFlag.DONTCOPY, "de": VmFlag.DONTEXPAND, "lf": VmFlag.LOCKONFAULT, "ac": VmFlag.ACCOUNT,
     "nr": VmFlag.NORESERVE, "ht": VmFlag.HUGETLB, "sf": VmFlag.SYNC, "wf": VmFlag.WIPEONFORK, "dd": VmFlag.DONTDUMP,
     "mm": VmFlag.MIXEDMAP, "hg": VmFlag.HUGEPAGE, "nh": VmFlag.NOHUGEPAGE, "mg": VmFlag.MERGEABLE, "dp": VmFlag.DROPPABLE,
@@ -70,6 +70,7 @@ class Zero:
     """/dev/zero in a private area."""
 
     key = "zero"
+    places_itself = True
 
 
 class Opened(OpenFile):
@@ -79,9 +80,11 @@ class Opened(OpenFile):
         super().__init__(row["mode"], b"")
         self._kind, self._sealed = row["kind"], bool(row["sealed"])
         self.is_zero = self._kind == "zero"
-        self.places_itself = self._kind == "disk"
+        self.noexec = self._kind == "none"
+        self.is_regular = self._kind in ("memfd", "disk")
+        self.host_fd = row["fd"] if self._kind == "disk" else -1
         self.map_limit = (1 << 63) - 1 if self._kind in ("memfd", "disk") else (1 << 64) - 1
-        self._content: Any = Zero() if self.is_zero else Content(row["size"], row["inode"], places_itself=self.places_itself)
+        self._content: Any = Zero() if self.is_zero else Content(row["size"], row["inode"], places_itself=self._kind == "disk")
 
     def mappable(self) -> Any:
         if self._kind == "none":
@@ -157,10 +160,10 @@ class Replay:
         start, end = (int(edge, 16) for edge in span.split("-"))
         prot = sum(bit for bit, letter in ((1, "r"), (2, "w"), (4, "x")) if letter in rights)
         flags = sum(FLAGS[letters[n : n + 2]] for n in range(0, len(letters), 2))
-        backing: Any = Anon(start)
+        backing: Any = Anon(start, anon=start if prot & 2 else 0)
         if inode != "0":
             content = self.inodes.setdefault(inode, Content(1 << 40, inode))
-            backing = File(content, int(offset, 16), anon=1 if prot & 2 else 0)
+            backing = File(content, int(offset, 16), anon=start if prot & 2 else 0)
             self.inodes[inode] = content
         return Vma(start, end, prot, flags, backing, start, end - start)
 
@@ -176,6 +179,8 @@ class Replay:
         if vma is None or not vma.prot & (2 if write else 7) or self.mm.guards.within(page, page + 4096):
             return -Errno.EFAULT
         if page >= self.mm.end_of_file(vma):
+            if write:
+                self.mm.written_beyond(vma)
             return -Errno.EFAULT
         if write and not vma.flags & VmFlag.SHARED:
             self.pages.written.append(page)
@@ -227,9 +232,7 @@ def letters(flags: int) -> str:
     """VmFlags in the kernel's order."""
     found = _letters.get(flags)
     if found is None:
-        order = ("sh", "mr", "mw", "me", "ms", "gd", "pf", "lo", "io", "sr", "rr", "dc", "de", "lf", "ac", "nr", "ht", "sf", "wf", "dd",
-                 "mm", "hg", "nh", "mg", "dp", "sl")  # fmt: skip
-        found = _letters[flags] = "".join(name for name in order if flags & FLAGS[name])
+        found = _letters[flags] = "".join(name for name, flag in FLAGS.items() if flags & flag)
         assert not flags & ~sum(FLAGS.values()), f"flags {flags:#x} have no letters"
     return found
 
@@ -249,30 +252,32 @@ def replay(path: Path) -> str:
         if number and header["files"][number - 1]["kind"] == row["kind"] and row["mode"] != 2:
             row["inode"] = header["files"][number - 1]["inode"]
     run = Replay(header)
+    ours: dict[int, str] = {}
+    shown = None
     for number, step in enumerate(source, 1):
         name, args = step["c"], tuple(int(word, 16) for word in step["a"])
-        before = dict(run.rows)
         wanted = step["r"] if isinstance(step["r"], int) else int(step["r"], 16)
         result = run.call(name, args)
-        for start in step["-"]:
-            del run.rows[int(start, 16)]
+        gone = {int(start, 16): run.rows.pop(int(start, 16)) for start in step["-"]}
         for row in step["+"]:
             run.rows[int(row.split("-")[0], 16)] = row
         run.learn(step["+"])
-        ours = {vma.start: run.row(vma) for vma in run.space}
+        if shown is not run.space._root:
+            shown = run.space._root
+            ours = {vma.start: run.row(vma) for vma in run.space}
         if result != wanted or ours != run.rows:
-            return explain(path, number, step, result, before, run, ours)
+            return explain(path, number, step, result, gone, run, ours)
     return ""
 
 
-def explain(path: Path, number: int, step: dict[str, Any], result: int, before: dict[int, str], run: Replay, ours: dict[int, str]) -> str:
+def explain(path: Path, number: int, step: dict[str, Any], result: int, gone: dict[int, str], run: Replay, ours: dict[int, str]) -> str:
     there = set(run.rows.values())
     here = set(ours.values())
     shown = f"{-result}" if result < 0 else f"{result:#x}"
     text = [f"{path.name}:{number + 1}: {step['c']}({', '.join('0x' + a for a in step['a'])}) = {step['r']}, here {shown}"]
     text += [f"  kernel only: {row}" for row in sorted(there - here)]
     text += [f"  emuvm only:  {row}" for row in sorted(here - there)]
-    text += [f"  before: {row}" for _start, row in sorted(before.items())]
+    text += [f"  before: {row}" for row in gone.values()]
     return "\n".join(text)
 
 
@@ -281,6 +286,8 @@ def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shared objects without memory of the host."""
     monkeypatch.setattr(shmem, "SharedMemory", Shared)
     monkeypatch.setattr(filemap, "SharedMemory", Shared)
+    monkeypatch.setattr(files, "filesystem", lambda fd: min(files.SYNCHRONOUS) if fd >= 0 else 0)
+    monkeypatch.setattr(procfs_memory, "remember_peak", lambda proc: None)
     monkeypatch.setattr(hostfd, "fdatasync", lambda fd: None)
 
 

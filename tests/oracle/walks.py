@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -229,15 +230,16 @@ def compare(host: Outcome, emulated: Outcome) -> Difference | None:
     return Difference(at, int(number), f"{kind(rest)}: {part}", theirs, ours)
 
 
-def only(walk: Walk, names: set[str]) -> Walk:
+def only(walk: Walk, names: frozenset[str]) -> Walk:
     """The walk without the operations whose names are others. An operation's name does not depend on those before it."""
     lines = [line.partition(" ") for line in by_the_host(walk).lines if line[:1].isdigit()]
     return replace(walk, kept=tuple(int(number) for number, _, rest in lines if kind(rest).split()[0] in names))
 
 
-def without(found: Outcome, parts: set[str]) -> Outcome:
-    """A transcript without some parts of the state: as long as a kernel does not have them yet."""
-    return replace(found, lines=tuple(line for line in found.lines if not line.startswith("  ") or line.split()[0] not in parts))
+def without(found: Outcome, parts: frozenset[str], mask: str) -> Outcome:
+    """A transcript without some parts of the state, and without what a pattern matches: differences that are known already."""
+    lines = tuple(line for line in found.lines if not line.startswith("  ") or line.split()[0] not in {*parts, "same"})
+    return replace(found, lines=tuple(re.sub(mask, "", line) for line in lines) if mask else lines)
 
 
 def kind(operation: str) -> str:

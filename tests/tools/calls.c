@@ -157,8 +157,37 @@ static void others(void)
     S(SYS_setresgid, -1, -1, -1), S(SYS_getitimer, 9, 1);
 }
 
+static void more(void)
+{
+    unsigned head[2] = {0x20080522, 0}, caps[6];
+    char status[500];
+    struct iovec v[2] = {{"first", 5}, {"second", 6}}, w[2] = {{buf, 3}, {buf + 10, 1000}};
+    struct timespec now = {0, 0};
+    struct itimerspec later = {{0, 0}, {1000, 0}};
+    siginfo_t info;
+    sigset_t set;
+    int id = S(SYS_shmget, 0, 4096, 0600 | 01000), timer = 0;
+    void *at = (void *)S(SYS_shmat, id, 0, 0);
+    S(SYS_shmat, id, at, 010000 | 020000), S(SYS_shmdt, at), S(SYS_shmctl, id, 2, status), S(SYS_shmctl, id, 0, 0), S(SYS_shmget, 0x123456, 100, 0);
+    S(SYS_shmdt, 1);
+    S(SYS_process_vm_readv, getpid(), w, 2, v, 2, 0), S(SYS_process_vm_writev, getpid(), v, 1, w, 1, 0), S(SYS_process_vm_readv, 1 << 30, w, 2, v, 2, 0);
+    S(SYS_capget, head, caps), S(SYS_capget, head, 0), head[0] = 1, S(SYS_capget, head, caps);
+    S(SYS_timer_create, CLOCK_MONOTONIC, 0, &timer), S(SYS_timer_settime, timer, 0, &later, NULL), S(SYS_timer_settime, timer, 0, &(struct itimerspec){0}, 0);
+    S(SYS_timer_gettime, timer, &later), S(SYS_timer_getoverrun, timer), S(SYS_timer_delete, timer), S(SYS_timer_delete, 77);
+    S(SYS_timer_create, CLOCK_REALTIME, &(struct sigevent){.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1}, &timer);
+    sigemptyset(&set), sigaddset(&set, SIGUSR2), sigprocmask(SIG_BLOCK, &set, 0), raise(SIGUSR2), S(SYS_rt_sigtimedwait, &set, &info, &now, 8);
+    S(SYS_rt_sigtimedwait, &set, &info, &now, 8), S(SYS_rt_sigtimedwait, &set, 0, 1, 8);
+    at = mmap((void *)0x20000000, 8 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    *(volatile char *)at = 1, S(SYS_mincore, at, 8 * 4096, buf), S(SYS_mincore, at, 0, buf), S(SYS_mincore, at, 40 * 4096, buf);
+    S(SYS_remap_file_pages, at, 4096, 0, 1, 0), S(SYS_remap_file_pages, 1, 2, 3, 4, 0x10000), madvise(at, 4096, MADV_HUGEPAGE);
+    prctl(0x53564d41, 0, at, 4096, "a name"), prctl(0x53564d41, 0, at, 4096, 0), S(SYS_mremap, at, 4096, 4096, 3, (char *)at + 65536);
+    memfd_create("memory", 3), fcntl(memfd_create("second", 2), F_ADD_SEALS, 1), S(SYS_memfd_create, "x", 0x40000000), fcntl(99, F_GET_SEALS);
+    prctl(PR_SET_PDEATHSIG, SIGKILL), prctl(PR_GET_PDEATHSIG, &timer), prctl(PR_GET_KEEPCAPS), prctl(PR_GET_SECCOMP), prctl(PR_CAPBSET_READ, 3);
+    S(SYS_pidfd_open, -1, 0), S(SYS_process_madvise, -1, 0, 1, 20, 0);
+}
+
 int main(void)
 {
-    files(), memory(), signals(), waiting(), others();
+    files(), memory(), signals(), waiting(), others(), more();
     return 3;
 }

@@ -87,7 +87,7 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         size = flags >> bits.MAP_HUGE_SHIFT & bits.MAP_HUGE_MASK
         if size and size not in (21, 30):
             raise GuestError(Errno.EINVAL, f"no huge pages of 2**{size} bytes")
-        raise GuestError(Errno.ENOMEM if length else Errno.EINVAL, "no huge pages")
+        return _huge(proc, bits, addr, length, prot, flags)
     rights = prot & 7
     if rights & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC and (file is None or not file.noexec):
         rights |= 4
@@ -107,19 +107,52 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         low_2g=bool(flags & bits.MAP_32BIT),
         above_4g=bool(flags & bits.MAP_ABOVE4G),
         locked=bool(flags & bits.MAP_LOCKED),
-        vm_flags=VmFlag.SYNC if flags & bits.MAP_SYNC else 0,
         populate=flags & (bits.MAP_POPULATE | bits.MAP_NONBLOCK) == bits.MAP_POPULATE,
+        vm_flags=VmFlag.SYNC if flags & bits.MAP_SYNC else 0,
     )
     if file is not None:
         return _map_file(proc, bits, file, request, flags, offset)
     if kind == bits.MAP_PRIVATE:
         return proc.mm.mmap(request)
     if kind == MAP_DROPPABLE and proc.mm.kernel >= (6, 11):
-        if flags & bits.MAP_LOCKED or growsdown:
-            raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
         extra = VmFlag.DROPPABLE | VmFlag.NORESERVE | VmFlag.WIPEONFORK | VmFlag.DONTDUMP
-        return proc.mm.mmap(request._replace(vm_flags=request.vm_flags | extra))
+        request = request._replace(vm_flags=request.vm_flags | extra)
+        return proc.mm.mmap(request._replace(open_backing=_not_droppable) if flags & bits.MAP_LOCKED or growsdown else request)
     return proc.mm.mmap(request._replace(open_backing=lambda: _shared_anonymous(proc, kind == bits.MAP_SHARED, request)))
+
+
+def _not_droppable() -> Backed:
+    raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
+
+
+def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int) -> int:
+    """MAP_HUGETLB on a machine without huge pages: the order of the refusals (mm/hugetlb.c:hugetlb_get_unmapped_area)."""
+    mask, fixed = HUGE - 1, bool(flags & (bits.MAP_FIXED | bits.MAP_FIXED_NOREPLACE))
+    length = length + mask & ~mask & (1 << 64) - 1
+    if fixed and addr & mask and len(proc.space) <= proc.mm.limits.max_map_count and 0 < length <= proc.arch.task_size - addr:
+        raise GuestError(Errno.EINVAL, "not aligned to huge pages")
+
+    def nothing() -> Backed:
+        refusal = _type_refusal(bits, flags)
+        if refusal is None and flags & bits.MAP_GROWSDOWN:
+            refusal = GuestError(Errno.EINVAL, "huge pages do not grow")
+        if refusal is not None:
+            raise refusal
+        return Backed(None)
+
+    replace, locked = not flags & bits.MAP_FIXED_NOREPLACE, bool(flags & bits.MAP_LOCKED)
+    late = GuestError(Errno.ENOMEM, "no huge pages")
+    return proc.mm.mmap(MapRequest(addr, length, prot, fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
+
+
+def _type_refusal(bits: type[Map], flags: int, synchronous: bool = False) -> GuestError | None:
+    """What is wrong with the type of a file mapping. `synchronous`: its file system knows MAP_SYNC."""
+    kind = flags & bits.MAP_TYPE
+    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(_legacy(bits) | bits.MAP_TYPE | (bits.MAP_SYNC if synchronous else 0)):
+        return GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
+    if kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
+        return GuestError(Errno.EINVAL, f"mapping type {kind}")
+    return None
 
 
 def _shared_anonymous(proc: Process, right_kind: bool, request: MapRequest) -> Backed:
@@ -139,25 +172,19 @@ def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, fl
     from emuvm.kernel.filemap import file_mapping
     from emuvm.kernel.files import PLACING, SYNCHRONOUS, filesystem
 
-    kind, mask, refusal = flags & bits.MAP_TYPE, proc.space.page_size - 1, None
     where = filesystem(file.host_fd) if flags & bits.MAP_SYNC or request.length >= HUGE else 0
-    known = _legacy(bits) | (bits.MAP_SYNC if where in SYNCHRONOUS else 0)
-    if kind == bits.MAP_SHARED_VALIDATE and flags & ~(known | bits.MAP_TYPE):
-        refusal = GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
-    elif kind not in (bits.MAP_SHARED, bits.MAP_PRIVATE, bits.MAP_SHARED_VALIDATE):
-        refusal = GuestError(Errno.EINVAL, f"mapping type {kind}")
+    mask, refusal = proc.space.page_size - 1, _type_refusal(bits, flags, where in SYNCHRONOUS)
 
     def open_backing() -> Backed:
         found = file_mapping(
             file, request.prot, offset, request.length + mask & ~mask, shared=request.shared, refusal=refusal, growsdown=growsdown
         )
-        if flags & bits.MAP_SYNC and where in SYNCHRONOUS:
-            raise GuestError(Errno.EOPNOTSUPP, "MAP_SYNC is for memory devices")
         return Backed(File(found.file, offset), found.may, found.shared)
 
     growsdown = request.growsdown
-    aligned = where in PLACING and file.is_regular
-    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned)
+    aligned = (where in PLACING and file.is_regular) or (file.is_zero and not request.shared)
+    late = GuestError(Errno.EOPNOTSUPP, "MAP_SYNC is for memory devices") if flags & bits.MAP_SYNC and where in SYNCHRONOUS else None
+    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned, late=late)
     return proc.mm.mmap(wanted)
 
 
@@ -197,7 +224,7 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
 def _before_it_goes(proc: Process, length: int) -> None:
     """Let the peak of memory in use be noted where it may be left."""
     if length >= _MUCH:
-        from emuvm.kernel.procfs_memory import remember_peak
+        from emuvm.kernel.procfs_pages import remember_peak
 
         remember_peak(proc)
 
@@ -289,7 +316,7 @@ def mremap(proc: Process, old: int, old_length: int, new_length: int, flags: int
 @syscall("brk", "ptr", pure=True)
 def brk(proc: Process, value: int) -> int:
     try:
-        return proc.mm.brk(value)
+        return proc.mm.brk(value, executable=bool(proc.personality & Prctl.READ_IMPLIES_EXEC))
     except (EngineError, MemoryError):
         return proc.mm.brk_now
 

@@ -386,6 +386,8 @@ static void do_mmap(void)
         length = (2UL << 20) * (1 + below(3)) + (chance(50) ? 0 : PAGE * below(4));
     if (chance(2))
         prot |= 1UL << (3 + below(24));
+    if ((flags & 0x100010) && PAGE <= a && a < 0x10000)
+        return; /* what happens there is a matter of configuration */
     if ((flags & 0x10) && !(flags & 0x100000) && !harmless(a, length > (1UL << 40) ? 0 : length))
         return;
     make("mmap", SYS_mmap, 6, a, length, prot, flags, fd, offset);
@@ -434,6 +436,8 @@ static void do_advice(void)
 {
     static const u64 advice[] = {3, 4, 4, 5, 7, 8, 9, 20, 21, 22, 23, 23, 23, 24, 25, 26, 104, 102, 102, 103, 103};
     u64 a = odd(place()), length = reach(a), which = PICK(advice);
+    if (which == 25 && length >= 2UL << 20)
+        length = PAGE; /* whether a large page is made depends on its contents */
     if ((which == 22 || which == 23) && length > 1UL << 22)
         length = PAGE;
     if (harmless(a, length))
