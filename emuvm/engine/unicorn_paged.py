@@ -77,6 +77,7 @@ class PagedMemory:
         """The first exception inside one of the adapter's hooks."""
         self.again = False
         """The last run only found out how to tell a fault: the instruction is to be executed again."""
+        self.protects_in_hooks = True
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self._raw = Raw(uc)
         self.refusals = Refusals(self._raw, self.host, lambda address: bool(self.table.byte(address) & DIRTY))
