@@ -119,6 +119,9 @@ class Memory(Protocol):
     def punch(self, address: int, length: int) -> None:
         """MADV_REMOVE: the pages of a shared mapping read zero, for everybody who maps the object. EngineError when the host cannot."""
 
+    protects_in_hooks: bool
+    """The space may give regions more rights, but no execution, while a hook of the engine runs."""
+
     withheld: Callable[[int, int], list[tuple[int, int]]] | None
     """(start, end) -> the parts of the range, ascending and clipped, that are mapped but may not be accessed (MADV_GUARD_INSTALL).
     An access there that the region's rights allow faults as if nothing were mapped (`FaultStop.mapped` is False). None: there are

@@ -75,6 +75,7 @@ class PagedMemory:
         self.hook_error: BaseException | None = None  # the first one inside one of the adapter's hooks
         self.again = False
         """The last run only found out how to tell a fault: the instruction is to be executed again."""
+        self.protects_in_hooks = True
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self.modifies: Callable[[], bool] | None = None
         """Does the instruction that is being executed read memory and write it back? None: on this CPU none does."""

@@ -89,8 +89,8 @@ class RegionsMemory:
         self._pinned: Intervals[str] = Intervals(lambda why, offset: why)
         self._pending: list[_Pending] = []
         self._files = False
-        self._adopting = False
-        self._adopted = False
+        self._adopting = self._adopted = False
+        self.protects_in_hooks = False
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self.again = False
         """The last run ended only because an area needed the right to write; it has it now."""
