@@ -77,16 +77,14 @@ class PagedMemory:
         """The last run only found out how to tell a fault: the instruction is to be executed again."""
         self.protects_in_hooks = True
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
-        self.modifies: Callable[[], bool] | None = None
-        """Does the instruction that is being executed read memory and write it back? None: on this CPU none does."""
+        self.modifies: Callable[[], bool] | None = None  # does this instruction read memory and write it back? None: none does
         self._raw = Raw(uc)
         self.refusals = Refusals(self._raw, self.host, lambda address: bool(self.table.byte(address) & DIRTY))
         self._mapped: set[int] = set()
         self._extents = FilePages(self.host)
         self._pending: list[_Pending] = []
-        self._flush = False
+        self._flush = self._dropping = False
         self._stale: list[tuple[int, int]] = []
-        self._dropping = False
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         fill = native_fill() if native else 0
         self.native = bool(fill)
@@ -401,7 +399,7 @@ class PagedMemory:
         vma = self.space.query(page)
         rights = self.rights[vma.prot & RIGHTS] if vma is not None else 0
         alone = not rights & 2 and self.modifies is not None
-        if alone and access == READ and self.modifies is not None and self.modifies():
+        if alone and access == READ and self.modifies and self.modifies():
             access = WRITE  # Unicorn reads first, the CPU faults for the write at once
         if vma is None or not rights & _NEEDED[access]:
             return self._deny(page, access, mapped=vma is not None)

@@ -37,6 +37,8 @@ def memory(proc: Process, stop: FaultStop) -> None:
         return
     if stop.access is Access.EXEC and stop.mapped and not stop.bus and proc.arch.name == "x86_64":
         stop = _absent_first(proc, stop)
+    if stop.bus and stop.access is Access.WRITE and (vma := proc.space.query(address)) is not None:
+        proc.mm.written_beyond(vma)
     signal, code, shown = verdict(proc, stop)
     state = proc.signals
     if proc.arch.name == "x86_64":
