@@ -2,9 +2,6 @@
 
     PYTHONPATH=.:loaders python -m tests.mm.mutate --count 100 --seed 1 [--file space.py ...] [--list]
 
-The rules of Linux are changed in a child process instead, which replays the recordings of the kernel (test_vectors.py) and runs
-test_linux.py: a fraction of a second for most.
-
 A mutant changes one thing: a comparison, a number by one, an operator, and/or, a `not`, the arms of a conditional, a return value, or a
 statement that is left out. It is killed if the quick tests fail or take too long. Texts, annotations and tuning constants are left alone:
 they are not behaviour.
