@@ -18,7 +18,7 @@ import pytest
 from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
 from emuvm.errors import GuestError
-from emuvm.kernel import filemap, files, hostfd, procfs_memory, shmem
+from emuvm.kernel import filemap, files, hostfd, shmem
 from emuvm.kernel.files import OpenFile
 from emuvm.kernel.registry import bind, find
 from emuvm.mm.layout import Layout
@@ -144,7 +144,10 @@ class Replay:
         self.mm.set_brk(int(header["start_brk"], 16))
         self.mm.data_bytes = header["data"]
         self.fds = {row["fd"]: Opened(row) for row in header["files"]}
-        self._proc = SimpleNamespace(arch=X86_64, space=self.space, mm=self.mm, personality=0, files=SimpleNamespace(opened=self._opened))
+        self._proc = SimpleNamespace(
+            arch=X86_64, space=self.space, mm=self.mm, personality=0, files=SimpleNamespace(opened=self._opened),
+            kept=SimpleNamespace(peak_known=1 << 60), system=SimpleNamespace(usage=lambda: (0,)),
+        )  # fmt: skip
         self._calls: dict[str, Callable[[tuple[int, ...]], int]] = {"touch": self._touch, "rlimit": self._rlimit}
 
     def _opened(self, fd: int) -> Opened:
@@ -289,7 +292,6 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shmem, "SharedMemory", Shared)
     monkeypatch.setattr(filemap, "SharedMemory", Shared)
     monkeypatch.setattr(files, "filesystem", lambda fd: min(files.SYNCHRONOUS) if fd >= 0 else 0)
-    monkeypatch.setattr(procfs_memory, "remember_peak", lambda proc: None)
     monkeypatch.setattr(hostfd, "fdatasync", lambda fd: None)
 
 
