@@ -146,7 +146,7 @@ class Replay:
         self.fds = {row["fd"]: Opened(row) for row in header["files"]}
         self._proc = SimpleNamespace(
             arch=X86_64, space=self.space, mm=self.mm, personality=0, files=SimpleNamespace(opened=self._opened),
-            kept=SimpleNamespace(peak_known=1 << 60), system=SimpleNamespace(usage=lambda: (0,)),
+            kept=SimpleNamespace(peak_known=1 << 60), system=SimpleNamespace(usage=lambda: (0,)), mem=SimpleNamespace(deferred=False),
         )  # fmt: skip
         self._calls: dict[str, Callable[[tuple[int, ...]], int]] = {"touch": self._touch, "rlimit": self._rlimit}
 
