@@ -213,9 +213,11 @@ def flock(proc: Process, fd: int, operation: int) -> int:
 @syscall("ftruncate", "fd off")
 @syscall("ftruncate64", "fd off")
 def ftruncate(proc: Process, fd: int, length: int) -> int:
+    if length < 0:
+        raise GuestError(Errno.EINVAL, f"length {length}")
     file: OpenFile = proc.files.opened(fd)
-    if length < 0 or not file.writable():
-        raise GuestError(Errno.EINVAL, f"length {length}, descriptor {fd}")
+    if not file.writable():
+        raise GuestError(Errno.EINVAL, f"descriptor {fd} is not open for writing")
     check_size(proc, file, length)
     file.truncate(length)
     return 0
@@ -257,6 +259,18 @@ def syncfs(proc: Process, fd: int) -> int:
     return 0
 
 
+@syscall("sync_file_range", "fd off off uint")
+def sync_file_range(proc: Process, fd: int, offset: int, length: int, flags: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if flags & ~7 or offset < 0 or not offset <= offset + length < 1 << 63:
+        raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}, flags {flags:#x}")
+    if not (file.is_regular or file.is_directory):
+        raise GuestError(Errno.ESPIPE, "no storage")
+    if flags and file.host_fd >= 0:
+        hostfd.fdatasync(file.host_fd)
+    return 0
+
+
 @syscall("fadvise64", "fd off size int")
 def fadvise64(proc: Process, fd: int, offset: int, length: int, advice: int) -> int:
     file: OpenFile = proc.files.opened(fd)
@@ -274,6 +288,8 @@ def readahead(proc: Process, fd: int, offset: int, length: int) -> int:
     file: OpenFile = proc.files.opened(fd)
     if not file.readable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for reading")
+    if not file.is_regular:
+        raise GuestError(Errno.EINVAL, "not a regular file")
     return fadvise64(proc, fd, offset, length, 3)
 
 
