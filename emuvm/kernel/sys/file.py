@@ -156,6 +156,8 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
     if command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ, names.F_ADD_SEALS, names.F_GET_SEALS):
         if file.host_fd < 0:
             raise GuestError(Errno.EINVAL, f"command {command}")
+        if argument & 0x8000_0000:
+            raise GuestError(Errno.EINVAL, f"size {argument:#x}")
         return int(hostfd.control(file.host_fd, command, argument & 0x7FFF_FFFF))
     if command == names.F_GETOWN:
         return 0
@@ -198,8 +200,15 @@ def _lock(proc: Process, file: OpenFile, command: int, at: int) -> int:
     return 0
 
 
+_LOCK_NB, _LOCK_MAND = 4, 32
+
+
 @syscall("flock", "fd uint")
 def flock(proc: Process, fd: int, operation: int) -> int:
+    if operation & _LOCK_MAND:
+        return 0
+    if operation & ~_LOCK_NB not in (1, 2, 8):
+        raise GuestError(Errno.EINVAL, f"operation {operation}")
     file: OpenFile = proc.files.opened(fd)
     if file.host_fd < 0:
         raise GuestError(Errno.EBADF, f"descriptor {fd}")

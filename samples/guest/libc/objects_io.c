@@ -4,12 +4,18 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/times.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static long fact(const char *what, long result) {
@@ -117,6 +123,79 @@ static void arguments(void) {
     F(syncfs(-1));
 }
 
+static void small(void) {
+    int p[2];
+    pipe(p);
+    F(dup(-1));
+    F(dup2(0, -1));
+    F(dup2(-1, 5));
+    F(dup3(0, 0, 0));
+    F(dup3(0, 50, 1));
+    F(dup3(-1, -1, O_CLOEXEC));
+    F(dup2(0, 1<<20));
+    F(fcntl(0, F_DUPFD, -1));
+    F(fcntl(0, F_DUPFD, 1<<20));
+    F(fcntl(-1, F_GETFD));
+    F(fcntl(0, 9999));
+    F(fcntl(p[0], F_GETPIPE_SZ));
+    F(fcntl(p[0], F_SETPIPE_SZ, 5000));
+    F(fcntl(p[0], F_SETPIPE_SZ, 0));
+    F(fcntl(p[0], F_SETPIPE_SZ, -1));
+    F(fcntl(0, F_SETFD, 7));
+    F(fcntl(0, F_GETFD));
+    F(fcntl(0, F_SETFD, 0));
+    F(syscall(SYS_pipe2, b, 0x12345));
+    F(syscall(SYS_pipe2, 8, 0));
+    F(syscall(SYS_close_range, 5, 4, 0));
+    F(syscall(SYS_close_range, 100, 200, 8));
+    F(syscall(SYS_close_range, 100, -1, 4));
+    F(getpriority(0, 0));
+    F(getpriority(5, 0));
+    F(getpriority(0, 99999999));
+    F(sched_yield());
+    F(syscall(SYS_sched_getaffinity, 0, 8, b));
+    F(syscall(SYS_sched_getaffinity, 0, 7, b));
+    F(syscall(SYS_sched_getaffinity, 0, 0, b));
+    F(syscall(SYS_sched_getaffinity, 99999999, 8, b));
+    F(syscall(SYS_sched_getaffinity, 0, 128, 8));
+    F(syscall(SYS_getrusage, 0, 8));
+    F(syscall(SYS_getrusage, 5, 8));
+    F(syscall(SYS_times, 0)>0);
+    F(syscall(SYS_times, 8));
+    F(wait4(-1, 0, 0, 0));
+    F(waitid(P_ALL, 0, 0, WEXITED));
+    F(waitid(P_ALL, 0, 0, 0));
+    F(waitid(9, 0, 0, WEXITED));
+    F(syscall(SYS_wait4, -1, 0, 0x12345, 0));
+    F(getpgid(0)>0);
+    F(getpgid(-1));
+    F(getpgid(99999999));
+    F(getsid(-1));
+    F(setpgid(-1, 0));
+    F(setpgid(0, -1));
+    F(setpgid(99999999, 0));
+    F(syscall(SYS_set_robust_list, 0, 24));
+    F(syscall(SYS_set_robust_list, 0, 25));
+    F(syscall(SYS_futex, b+1, 0, 0, 0, 0, 0));
+    F(syscall(SYS_futex, 8, 1, 1, 0, 0, 0));
+    F(syscall(SYS_futex, 8, 0, 1, 0, 0, 0));
+    F(syscall(SYS_futex, b, 0, 1, 0, 0, 0));
+    F(syscall(SYS_futex, b, 99, 1, 0, 0, 0));
+    F(syscall(SYS_getgroups, -1, b));
+    F(syscall(SYS_setgroups, -1, b));
+    F(syscall(SYS_uname, 8));
+    F(syscall(SYS_sysinfo, 8));
+    F(syscall(SYS_getcpu, 8, 0, 0));
+    F(syscall(SYS_getcpu, 0, 0, 0));
+    F(syscall(SYS_sched_setaffinity, 0, 8, 8));
+    F(syscall(SYS_sched_setaffinity, 0, 0, b));
+    F(setpriority(0, 0, 0));
+    F(syscall(SYS_flock, 0, 99));
+    F(syscall(SYS_flock, -1, 99));
+    F(syscall(SYS_mlock2, b, 1, 8));
+    F(personality(0x12345));
+}
+
 static void storage(void) {
     int e = memfd_create("x", 2);
     ftruncate(e, 8192);
@@ -171,6 +250,7 @@ static void storage(void) {
 }
 
 int main(void) {
+    small();
     arguments();
     storage();
     return 0;
