@@ -203,3 +203,8 @@ class Engine(Protocol):
         """Store a system call's raw result (negative: -errno) as this architecture returns it."""
 
     def close(self) -> None: ...
+
+
+def fresh_when_read(vma: Vma) -> bool:
+    """Does reading a page make it present that was not? The pages of a plain file are in the page cache either way."""
+    return host_file(vma) is None or is_shared(vma)

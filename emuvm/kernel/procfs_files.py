@@ -36,6 +36,9 @@ class MadeFile(OpenFile):
         self._stat = stat
         self.offset = 0
 
+    requests: dict[int, Callable[[int], int]] = {}
+    """ioctl(2): request -> what serves its argument."""
+
     def stat(self) -> Stat:
         return self._stat
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """Where a mapped file lies: its device and inode, and its name as maps shows it."""
+    """Where a mapped file lies: its device and inode, and its name."""
 
     device: tuple[int, int]
     inode: int
-    name: str
+    name: bytes
 
 
 # -- names ----------------------------------------------------------------------------------------------------------------
@@ -45,7 +45,10 @@ def place(proc: Process, vma: Vma) -> Place | None:
     if not isinstance(vma.backing, File):
         return None
     found = file_status(vma.backing.file)
-    name = _shown(path_of(proc, vma.backing.file))
+    name = path_of(proc, vma.backing.file)
+    given = getattr(vma.backing, "name", None)
+    if given is not None:
+        name = b"[anon_shmem:%s]" % given
     return Place((0, 0), 0, name) if found is None else Place(found.dev, found.ino, name)
 
 
@@ -72,10 +75,6 @@ def path_of(proc: Process, file: Any) -> bytes:
     return inside or known
 
 
-def _shown(path: bytes) -> str:
-    return path.replace(b"\n", b"\\012").decode("utf-8", "surrogateescape")
-
-
 def program(proc: Process) -> bytes:
     """What /proc/PID/exe leads to: the file that the program's code was mapped from, where it is now."""
     vma = proc.space.query(proc.plan.start_code) if proc.plan is not None else None
@@ -98,30 +97,27 @@ def mapped_file(proc: Process, name: bytes) -> bytes | None:
     return None
 
 
-def name_of(proc: Process, vma: Vma) -> str:
+def name_of(proc: Process, vma: Vma) -> bytes:
     """What the kernel calls memory that is no file's (fs/proc/task_mmu.c:get_vma_name)."""
     vdso = getattr(proc, "vdso", 0)
     if vdso and vma.start == vdso:
-        return "[vdso]"
+        return b"[vdso]"
     if vma.start < proc.mm.brk_now and vma.end > proc.mm.start_brk:
-        return "[heap]"
+        return b"[heap]"
     stack = proc.stack_info
     if stack is not None and vma.start <= stack.start <= vma.end:
-        return "[stack]"
+        return b"[stack]"
     if isinstance(vma.backing, Anon) and vma.backing.name is not None:
-        return f"[anon:{vma.backing.name.decode('utf-8', 'surrogateescape')}]"
-    return ""
+        return b"[anon:%s]" % vma.backing.name
+    return b""
 
 
 def map_line(proc: Process, vma: Vma) -> str:
     """A region's line in maps, without the newline."""
     where = place(proc, vma)
     if where is None:
-        return line(vma, name=name_of(proc, vma))
-    name = where.name
-    given = getattr(vma.backing, "name", None)
-    if given is not None:
-        name = f"[anon_shmem:{given.decode('utf-8', 'surrogateescape')}]"
+        return line(vma, name=name_of(proc, vma).decode("utf-8", "surrogateescape"))
+    name = where.name.replace(b"\n", b"\\012").decode("utf-8", "surrogateescape")
     return line(vma, device=where.device, inode=where.inode, name=name)
 
 

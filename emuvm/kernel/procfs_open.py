@@ -12,7 +12,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
-from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_pages, procfs_system, procfs_task
+from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_pages, procfs_query, procfs_system, procfs_task
 from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, OrderFile, PlainFile, SequenceFile, SettingFile, single
 from emuvm.kernel.procfs_mem import MemoryFile, PagemapFile
 
@@ -94,7 +94,10 @@ def make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> Ope
         return MadeDirectory(path, flags, stat, lambda: procfs.entries(proc, name))
     if name in RECORDS:
         records = RECORDS[name]
-        return SequenceFile(path, flags, stat, lambda key: records(proc, key))
+        sequence = SequenceFile(path, flags, stat, lambda key: records(proc, key))
+        if name == b"maps":
+            sequence.requests = {procfs_query.REQUEST: lambda address: procfs_query.query(proc, address)}
+        return sequence
     if name == b"smaps":
         return SequenceFile(path, flags, stat, procfs_pages.Smaps(proc))
     text = SINGLE.get(name)

@@ -106,6 +106,7 @@ def test_every_name_can_be_opened_and_no_other() -> None:
         for name in ("map", "mapsx", "Maps", "task/1/maps", "task/x", "fd/00", "fd/-1", "fd/1x", "map_files/0-1", "fd/0/x", "ns"):
             result = guest.content("/proc/self/" + name)
             assert result in (-Errno.ENOENT, -Errno.ENOTDIR), name
+            assert guest.path("access", "/proc/self/" + name, 0) in (-Errno.ENOENT, -Errno.ENOTDIR), name
 
 
 def listed(guest: FileGuest, path: str) -> dict[str, int]:
