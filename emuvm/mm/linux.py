@@ -17,7 +17,7 @@ from typing import Any
 from emuvm.abi.arch import Arch
 from emuvm.abi.errno import Errno
 from emuvm.abi.tuples import NamedTuple
-from emuvm.errors import GuestError, NoSpace
+from emuvm.errors import EngineError, GuestError, NoSpace
 from emuvm.mm import rules
 from emuvm.mm.areas import Areas
 from emuvm.mm.guards import Guards
@@ -423,7 +423,7 @@ class LinuxMm:
         try:
             self.limits.enough_memory(grow)
             self.areas.grow_down(vma, page)
-        except GuestError:
+        except (GuestError, EngineError, MemoryError):
             return False
         return True
 
@@ -432,7 +432,10 @@ class LinuxMm:
     def populate(self, start: int, end: int) -> None:
         """mm_populate with errors ignored: touch what can be touched of the mapped parts of [start, end)."""
         for vma in self.space.regions(start, end - start):
-            self.touch(vma, max(vma.start, start), min(vma.end, end))
+            try:
+                self.touch(vma, max(vma.start, start), min(vma.end, end))
+            except (EngineError, MemoryError):
+                continue
 
     def touch(self, vma: Vma, start: int, end: int) -> bool:
         """populate_vma_page_range: written where a private area is writable, else read; False when a page is not accessible."""
@@ -468,10 +471,3 @@ class LinuxMm:
             return vma.end
         left = backing.file.size() - backing.offset
         return vma.start if left <= 0 else min(vma.end, vma.start + (left + self._mask & ~self._mask))
-
-
-def lock_flags(mm: LinuxMm, flags: int) -> None:
-    """What every later mapping gets of VM_LOCKED and VM_LOCKONFAULT (apply_mlockall_flags)."""
-    mm.def_flags = mm.def_flags & ~LOCKS | flags
-
-

@@ -66,6 +66,8 @@ def _usable(proc: Process, buffers: Buffers, access: int) -> int:
 def _scatter(proc: Process, buffers: Buffers, data: bytes) -> int:
     done = 0
     for address, length in buffers:
+        if not length:
+            continue
         part = data[done : done + length] if length < len(data) or done else data
         if not part:
             break
@@ -247,8 +249,8 @@ def _positive(length: int, bits: int) -> None:
 def read(proc: Process, fd: int, to: int, length: int) -> int:
     file = source(proc, fd)
     _now(proc, file)
-    _positive(length, proc.arch.bits)
     proc.mem.access_ok(to, length)
+    _positive(length, proc.arch.bits)
     return _read_into(proc, file, _one(to, length), None)
 
 
@@ -256,8 +258,8 @@ def read(proc: Process, fd: int, to: int, length: int) -> int:
 def write(proc: Process, fd: int, at: int, length: int) -> int:
     file = sink(proc, fd)
     _now(proc, file)
-    _positive(length, proc.arch.bits)
     proc.mem.access_ok(at, length)
+    _positive(length, proc.arch.bits)
     return _write_from(proc, file, _one(at, length), None)
 
 
@@ -268,8 +270,8 @@ def pread64(proc: Process, fd: int, to: int, length: int, offset: int) -> int:
     file = proc.files.opened(fd)
     _seekable(file)
     file = source(proc, fd)
-    _positive(length, proc.arch.bits)
     proc.mem.access_ok(to, length)
+    _positive(length, proc.arch.bits)
     return _read_into(proc, file, _one(to, length), offset)
 
 
@@ -279,8 +281,8 @@ def pwrite64(proc: Process, fd: int, at: int, length: int, offset: int) -> int:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
     file = sink(proc, fd)
-    _positive(length, proc.arch.bits)
     proc.mem.access_ok(at, length)
+    _positive(length, proc.arch.bits)
     return _write_from(proc, file, _one(at, length), offset)
 
 
