@@ -450,6 +450,32 @@ static void memory(void)
     unlink("pages");
 }
 
+/* Code that may not be written is written by force, and is what runs then. */
+static void code(void)
+{
+#ifdef __x86_64__
+    static const unsigned char one[] = {0xb8, 1, 0, 0, 0, 0xc3}, two[] = {0xb8, 2, 0, 0, 0, 0xc3};
+#else
+    static const unsigned char one[] = {0x20, 0, 0x80, 0x52, 0xc0, 3, 0x5f, 0xd6}, two[] = {0x40, 0, 0x80, 0x52, 0xc0, 3, 0x5f, 0xd6};
+#endif
+    char *p = map(0xc000000, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int fd = open("/proc/self/mem", O_RDWR), sum = 0;
+    memcpy(p, one, sizeof one);
+    mprotect(p, PAGE, PROT_READ | PROT_EXEC);
+    __builtin___clear_cache(p, p + PAGE);
+    for (int i = 0; i < 100; i++)
+        sum += ((int (*)(void))p)();
+    fact("code", sum);
+    fact("write it", pwrite(fd, two, sizeof two, (off_t)(long)p) == sizeof two);
+    __builtin___clear_cache(p, p + PAGE);
+    for (int i = 0; i < 100; i++)
+        sum += ((int (*)(void))p)();
+    fact("other code", sum);
+    fact("truncate", ftruncate(fd, 0));
+    close(fd);
+    munmap(p, PAGE);
+}
+
 static void pagemaps(void)
 {
     uint64_t entry[4];
@@ -906,6 +932,7 @@ int main(int argc, char **argv)
     flags();
     of_files();
     memory();
+    code();
     pagemaps();
     reading();
     queries();
