@@ -325,7 +325,7 @@ class FileTable:
         """The highest number ever in use."""
         self.limit = hostfd.open_limit()
         """RLIMIT_NOFILE, soft."""
-        self.size_limit: int | None = None
+        self.size_limit = hostfd.size_limit()
         """RLIMIT_FSIZE, soft; None: unlimited."""
         for number, fd in hostfd.standard_streams():
             flags = convert_open(hostfd.control(fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)

@@ -31,6 +31,10 @@ class Deferred(Exception):
     """The call cannot be finished inside the engine's hook, and is to be made again outside. Nothing has been done yet."""
 
 
+def _nothing(vma: Vma) -> None:
+    return
+
+
 def _no_growth(address: int) -> bool:
     return False
 
@@ -45,6 +49,8 @@ class UserMemory:
         self.grow = grow
         self.deferred = False
         """True inside an engine hook: what needs the stack to grow, or may wait, raises Deferred instead."""
+        self.missing: Callable[[Vma], None] = _nothing
+        """Told of a write behind the end of a file that is mapped."""
         self._readable = tuple(bool(rights & READ) for rights in arch.rights)
         order = ">" if arch.big_endian else "<"
         self._word = Struct(order + ("Q" if arch.bits == 64 else "I"))
@@ -75,6 +81,8 @@ class UserMemory:
             if held is not None:
                 return max(done, held - addr)
             if end <= addr + done:
+                if access == WRITE:
+                    self.missing(vma)
                 break
             done = end - addr
         return min(done, length)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.native.guests import HOST, TOOLCHAINS, compiled, emulated, missing, on_the_host
 
-PROGRAMS = {"objects_memfd": 100, "objects_copy": 200, "objects_process": 300, "objects_shm": 180, "objects_map": 200}
+PROGRAMS = {"objects_memfd": 100, "objects_copy": 200, "objects_process": 300, "objects_shm": 180, "objects_map": 200, "objects_exec": 100}
 """Program: how many lines it prints at least."""
 RUNS = [("glibc", "paged"), ("glibc", "regions"), ("arm64-glibc", "paged"), ("arm64-glibc", "regions")]
 
@@ -30,7 +30,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_facts(name: str, toolchain: str, engine: str, built: Path, tmp_path: Path) -> None:
     if tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2]) < (6, 18):
         missing("Linux 6.18, which the facts are about,")
-    if name == "objects_shm" and os.geteuid():
+    if name in ("objects_shm", "objects_exec") and os.geteuid():
         missing("the right to make an IPC namespace")
     (tmp_path / "native").mkdir()
     (tmp_path / "emulated").mkdir()

@@ -207,6 +207,11 @@ class Difference:
     host: tuple[str, ...]
     emulated: tuple[str, ...]
 
+    def alike(self, other: Difference) -> bool:
+        """Is it probably the same fault? Pages are looked at now and then only, so that the operation before a look tells nothing."""
+        pages = ("mincore", "content", "smaps")
+        return self.name == other.name or all(difference.name.split(": ")[-1] in pages for difference in (self, other))
+
     def text(self, before: int = 6, after: int = 2) -> str:
         def shown(lines: tuple[str, ...], mark: str) -> list[str]:
             return [mark + line for line in lines[self.line : self.line + 1 + after]]
@@ -264,7 +269,7 @@ class _Shrinker:
         """Try; if the difference is still there this is the walk from now on, without what comes after the difference."""
         walk = replace(self.walk, kept=kept)
         difference = self.check(walk) if kept else None
-        if difference is None or difference.name != self.best.name:
+        if difference is None or not difference.alike(self.best):
             return False
         self.walk, self.best = replace(walk, kept=tuple(n for n in kept if n <= difference.operation)), difference
         return True
@@ -273,7 +278,7 @@ class _Shrinker:
 def shrink(
     walk: Walk, found: Difference, check: Callable[[Walk], Difference | None], seconds: float = 60
 ) -> tuple[Walk, Difference]:
-    """Leave out operations while a difference of the same name remains: all but the last few, then many at once, then one by one."""
+    """Leave out operations while a difference like it remains: all but the last few, then many at once, then one by one."""
     work = _Shrinker(replace(walk, kept=tuple(n for n in walk.operations() if n <= found.operation)), found, check, seconds)
     kept = work.walk.operations()
     for last in (1, 4, 12, 36, 110):

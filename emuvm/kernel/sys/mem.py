@@ -15,6 +15,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, mcl_for, prot_for
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
+from emuvm.kernel.usermem import Deferred
 from emuvm.mm.layout import HUGE
 from emuvm.mm.linux import Backed, MapRequest
 from emuvm.mm.types import File, Vma, VmFlag
@@ -272,9 +273,19 @@ def _nothing_grows_up(proc: Process, addr: int, length: int) -> None:
     raise GuestError(Errno.ENOMEM if vma is None else Errno.EINVAL, "nothing grows upwards")
 
 
-@syscall("mprotect", "ptr size ulong")
+def _only_gives(proc: Process, addr: int, length: int, prot: int) -> bool:
+    """May the rights change inside the engine's hook? When one region only gets more of them, and none is to execute."""
+    vma = proc.space.query(addr) if 0 <= addr < proc.space.end else None
+    if vma is None or addr + length > vma.end or prot & ~3 or not proc.engine.memory.protects_in_hooks:
+        return False
+    return not vma.prot & ~prot & 7 and not vma.flags & VmFlag.LOCKED
+
+
+@syscall("mprotect", "ptr size ulong", pure=True)
 @enomem
 def mprotect(proc: Process, addr: int, length: int, prot: int) -> int:
+    if proc.mem.deferred and not _only_gives(proc, addr, length, prot):
+        raise Deferred
     return _protect(proc, addr, length, prot)
 
 

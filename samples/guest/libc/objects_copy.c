@@ -145,7 +145,7 @@ static void files(void) {
     close(g), close(fa), close(fw);
 }
 
-static int got;
+static volatile int got;
 static void caught(int signal) { got = signal; }
 
 static void sizes(void) {
@@ -186,6 +186,11 @@ static void sizes(void) {
     signal(SIGXFSZ, caught);
     F(pwrite(f, b, 10, 7000));
     printf("%d\n", got == SIGXFSZ);
+    got = 0;
+    F(lseek(f, 6000, 0));
+    long done = syscall(SYS_write, f, b, 1);
+    int when = got;
+    printf("%ld %d\n", done, when == SIGXFSZ);
     signal(SIGXFSZ, SIG_IGN);
     F(truncate("gg", 5001));
     F(truncate("gg", 4999));
