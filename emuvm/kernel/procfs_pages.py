@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _HUGE = 2 << 20
 _LETTERS = (
     (VmFlag.SHARED, "sh"), (VmFlag.MAYREAD, "mr"), (VmFlag.MAYWRITE, "mw"), (VmFlag.MAYEXEC, "me"), (VmFlag.MAYSHARE, "ms"),
-    (VmFlag.GROWSDOWN, "gd"), (VmFlag.PFNMAP, "pf"), (VmFlag.MAYBE_GUARD, "gu"), (VmFlag.LOCKED, "lo"), (VmFlag.IO, "io"), (VmFlag.SEQ_READ, "sr"),
-    (VmFlag.RAND_READ, "rr"), (VmFlag.DONTCOPY, "dc"), (VmFlag.DONTEXPAND, "de"), (VmFlag.LOCKONFAULT, "lf"), (VmFlag.ACCOUNT, "ac"),
-    (VmFlag.NORESERVE, "nr"), (VmFlag.HUGETLB, "ht"), (VmFlag.SYNC, "sf"), (VmFlag.WIPEONFORK, "wf"), (VmFlag.DONTDUMP, "dd"),
-    (VmFlag.MIXEDMAP, "mm"), (VmFlag.HUGEPAGE, "hg"), (VmFlag.NOHUGEPAGE, "nh"), (VmFlag.MERGEABLE, "mg"), (VmFlag.DROPPABLE, "dp"),
+    (VmFlag.GROWSDOWN, "gd"), (VmFlag.PFNMAP, "pf"), (VmFlag.MAYBE_GUARD, "gu"), (VmFlag.LOCKED, "lo"), (VmFlag.IO, "io"),
+    (VmFlag.SEQ_READ, "sr"), (VmFlag.RAND_READ, "rr"), (VmFlag.DONTCOPY, "dc"), (VmFlag.DONTEXPAND, "de"), (VmFlag.LOCKONFAULT, "lf"),
+    (VmFlag.ACCOUNT, "ac"), (VmFlag.NORESERVE, "nr"), (VmFlag.HUGETLB, "ht"), (VmFlag.SYNC, "sf"), (VmFlag.WIPEONFORK, "wf"),
+    (VmFlag.DONTDUMP, "dd"), (VmFlag.MIXEDMAP, "mm"), (VmFlag.HUGEPAGE, "hg"), (VmFlag.NOHUGEPAGE, "nh"), (VmFlag.MERGEABLE, "mg"), (VmFlag.DROPPABLE, "dp"),
     (VmFlag.SEALED, "sl"),
 )  # fmt: skip
 """The letters of VmFlags behind rd, wr and ex, in the order of the bits."""
