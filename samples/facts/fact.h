@@ -61,9 +61,9 @@ KEEP long N;           /* its pages */
 
 /* ------------------------------------------------------------------ output */
 KEEP char *text(const char *format, ...) { /* one of some rotating buffers */
-    static char buffers[8][4096];
+    static char buffers[32][4096];
     static int next;
-    char *at = buffers[next++ % 8];
+    char *at = buffers[next++ % 32];
     va_list list;
     va_start(list, format);
     vsnprintf(at, sizeof buffers[0], format, list);
