@@ -1,4 +1,4 @@
-/* Every call on every kind of mapping: the middle two of six pages, of which page 2 was touched. What it answers, and what is there then. */
+/* Every call on the kinds of mapping from FIRST to LAST: the middle two of six pages, of which page 2 was touched. What it answers, and what is there then. */
 #include "fact.h"
 #include <time.h>
 
@@ -6,7 +6,6 @@ static int fd, ro, mem, zero;
 
 static const char *kinds[] = {"private", "untouched", "read-only", "no access", "shared", "private file", "shared file", "read-only file", "memfd", "locked",
                               "locked on fault", "growsdown", "noreserve", "stack", "droppable", "sealed", "dontfork", "guarded", "made read-only"};
-#define KINDS 19
 
 static void make(int kind) {
     area(16); /* a fresh one: what was sealed stays */
@@ -112,7 +111,7 @@ static void every(void) {
     mem = (int)sc(SYS_memfd_create, "m", 0);
     ftruncate(mem, 6 * PG);
     zero = reopen("/dev/zero", O_RDONLY);
-    for (int kind = 0; kind < KINDS; kind++)
+    for (int kind = FIRST; kind <= LAST; kind++)
         for (int which = 0; which < CALLS; which++) {
             const char *name = "";
             ftruncate(fd, 6 * PG);
