@@ -109,10 +109,10 @@ def _request(values: dict[str, list[str]], rest: list[str]) -> Request:
 
 
 def _filter(values: dict[str, list[str]]) -> str | None:
-    """The expressions of --strace and -e as one; None when nothing is to be traced."""
-    parts = [*values.get("--strace", []), *values.get("-e", [])]
-    if not parts and "--strace" not in values:
+    """The expressions of --strace and -e as one; None when nothing is to be traced. Any option of tracing asks for it."""
+    if values.keys().isdisjoint(("--strace", "-e", "--strace-file", "--strace-string")):
         return None
+    parts = [*values.get("--strace", []), *values.get("-e", [])]
     from emuvm.tools.strace_filter import Filter, FilterError
 
     expression = ";".join(part for part in parts if part)

@@ -119,6 +119,9 @@ class Memory(Protocol):
     def punch(self, address: int, length: int) -> None:
         """MADV_REMOVE: the pages of a shared mapping read zero, for everybody who maps the object. EngineError when the host cannot."""
 
+    protects_in_hooks: bool
+    """The space may give regions more rights, but no execution, while a hook of the engine runs."""
+
     withheld: Callable[[int, int], list[tuple[int, int]]] | None
     """(start, end) -> the parts of the range, ascending and clipped, that are mapped but may not be accessed (MADV_GUARD_INSTALL).
     An access there that the region's rights allow faults as if nothing were mapped (`FaultStop.mapped` is False). None: there are
@@ -200,3 +203,8 @@ class Engine(Protocol):
         """Store a system call's raw result (negative: -errno) as this architecture returns it."""
 
     def close(self) -> None: ...
+
+
+def fresh_when_read(vma: Vma) -> bool:
+    """Does reading a page make it present that was not? The pages of a plain file are in the page cache either way."""
+    return host_file(vma) is None or is_shared(vma)

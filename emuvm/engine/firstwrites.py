@@ -46,16 +46,14 @@ class FirstWrites:
                 self._pages.append(low & -self.space.page_size)
                 self._written.put(vma.start, vma.end, None)
 
-    def forget(self, start: int, end: int) -> None:
-        """What was there is gone."""
-        self._written.cut(start, end)
-
-    def move(self, start: int, end: int, to: int) -> None:
-        """What was at [start, end) is at `to` now."""
-        pieces = self._written.cut(start, end)
-        self._written.cut(to, to + end - start)
+    def follow(self, old: Vma | None, new: Vma | None) -> None:
+        """What was at `old` is at `new` now, or gone."""
+        pieces = self._written.cut(old.start, old.end) if old is not None else []
+        if old is None or new is None:
+            return
+        self._written.cut(new.start, new.end)
         for low, high, _ in pieces:
-            self._written.put(low - start + to, high - start + to, None)
+            self._written.put(low - old.start + new.start, high - old.start + new.start, None)
 
     def take(self) -> list[int]:
         """First pages written since the last call, of areas that are still there."""

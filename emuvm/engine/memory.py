@@ -48,6 +48,7 @@ class PlainMemory:
         self.rights = rights
         self.calls = 0
         self.fail_at: int | None = None
+        self.protects_in_hooks = True
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self._pages: dict[int, bytearray] = {}
         self._written: set[int] = set()

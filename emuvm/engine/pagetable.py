@@ -35,7 +35,7 @@ _FIRST_BUDGET, _LAST_BUDGET = 512, 1 << 22
 _KEEP = bytes(b & (DIRTY | PRESENT) for b in range(256))
 _IS_CODE = bytes(1 if b & CODE else 0 for b in range(256))
 _grants: dict[tuple[int, bool], bytes] = {}
-_protects: dict[int, bytes] = {}
+_protects: dict[tuple[int, bool], bytes] = {}
 
 
 class _Window(ctypes.Structure):
@@ -176,14 +176,20 @@ class PageTable:
         self._told = count
         return pages + self._entries[told:count]
 
-    def protect(self, start: int, end: int, rights: int) -> tuple[bool, list[tuple[int, int]]]:
+    def protect(
+        self, start: int, end: int, rights: int, *, only_written: bool = False
+    ) -> tuple[bool, list[tuple[int, int]]]:
         """Pages that have any right get these instead, and as for code nothing is granted; the others stay without.
+
+        `only_written`: pages that were not written to lose all rights.
 
         (do TLB entries exist that grant too much, the ranges that may have translated code)
         """
-        change = _protects.get(rights)
+        change = _protects.get((rights, only_written))
         if change is None:
-            change = _protects[rights] = bytes(b & (DIRTY | PRESENT) | (rights if b & (R | W | X) else 0) for b in range(256))
+            need = DIRTY if only_written else 0
+            change = bytes(b & (DIRTY | PRESENT) | (rights if b & (R | W | X) and b & need == need else 0) for b in range(256))
+            _protects[rights, only_written] = change
         code: list[tuple[int, int]] = []
         less = False
         for page, pointer, count in self._runs(start, end):
@@ -192,7 +198,7 @@ class PageTable:
             if changed == bits:
                 continue
             code += _code_in(page, bits)
-            less = less or bool(code) or any(b & 7 & ~rights or (rights & ~b & X and b & 7) for b in set(bits))
+            less = less or only_written or bool(code) or any(b & 7 & ~rights or (rights & ~b & X and b & 7) for b in set(bits))
             ctypes.memmove(pointer, changed, count)
         return less, code
 

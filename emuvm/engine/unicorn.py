@@ -64,6 +64,8 @@ class UnicornEngine:
             self._paged = None
             self._mirror = RegionsMemory(self.uc, space, arch.rights, track_writes=True)
         self.memory: Memory = self._mirror
+        if self._paged is not None and arch.name == "x86_64":
+            self._paged.modifies = self._modifies
         machine.prepare(self.uc, machine)
         self._fresh = self.uc.context_save()
         self._numbers: dict[str, Registers] = {}
@@ -146,6 +148,8 @@ class UnicornEngine:
                 here = self._pc.read()[0]
                 if here != pc and not 0 < fault.address - here < 16:
                     return None  # the code before the border led somewhere else
+            if fault.access is Access.WRITE and not fault.address & 0xFFF and paged is not None and paged.modifies is not None:
+                self._make_first_page_present(fault.address)
             return self._exact(fault)
         if self._event is not None:
             return self._event
@@ -168,6 +172,26 @@ class UnicornEngine:
             self._mirror.take_fault()
             if error == UC_ERR_OK or self._pc.read()[0] != pc:
                 return
+
+    def _modifies(self) -> bool:
+        """x86-64: does the instruction at pc read memory and write it back? Asked from within the fill callback, where pc is exact."""
+        from emuvm.engine import x86_operand
+
+        return x86_operand.modifies(self._code())
+
+    def _code(self) -> bytes:
+        """The instruction at pc, and what follows it, as far as there is memory."""
+        pc = self._pc.read()[0]
+        vma = self.space.query(pc)
+        return b"" if vma is None else self.memory.read(pc, min(15, vma.end - pc))
+
+    def _make_first_page_present(self, border: int) -> None:
+        """A store that was refused at a page border may have begun on the page before: the CPU has made that one present by then."""
+        from emuvm.engine import x86_operand
+
+        start = x86_operand.operand(self._code(), self._pc.read()[0], self.get)
+        if start is not None and 0 < border - start < 64:
+            self.memory.populate(border - 4096, border, write=True)
 
     def _exact(self, fault: FaultStop) -> FaultStop:
         """A refused fetch is known by its page; the pc tells the byte, unless the instruction began on the page before."""

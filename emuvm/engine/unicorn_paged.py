@@ -26,10 +26,10 @@ from unicorn.unicorn_const import (
 )
 
 from emuvm.abi.tuples import NamedTuple
-from emuvm.engine.base import FaultStop, Residency, host_file, is_shared
-from emuvm.engine.filepages import WRITE, Extent, FilePages
+from emuvm.engine.base import FaultStop, Residency, fresh_when_read, host_file, is_shared
+from emuvm.engine.filepages import Extent, FilePages
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
-from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, PageTable, native_fill
+from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, native_fill
 from emuvm.engine.unicorn_raw import FILL, Raw
 from emuvm.engine.unicorn_refusals import Refusals
 from emuvm.errors import EmulatorBug, EngineError
@@ -71,19 +71,20 @@ class PagedMemory:
         self.rights = rights
         self.host = HostMemory()
         self.table = PageTable()
-        self.running = False
-        """Set by the CPU driver around emu_start."""
-        self.hook_error: BaseException | None = None
-        """The first exception inside one of the adapter's hooks."""
+        self.running = False  # set by the CPU driver around emu_start
+        self.hook_error: BaseException | None = None  # the first one inside one of the adapter's hooks
+        self.again = False
+        """The last run only found out how to tell a fault: the instruction is to be executed again."""
+        self.protects_in_hooks = True
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
+        self.modifies: Callable[[], bool] | None = None  # does this instruction read memory and write it back? None: none does
         self._raw = Raw(uc)
         self.refusals = Refusals(self._raw, self.host, lambda address: bool(self.table.byte(address) & DIRTY))
         self._mapped: set[int] = set()
         self._extents = FilePages(self.host)
         self._pending: list[_Pending] = []
-        self._flush = False
+        self._flush = self._dropping = False
         self._stale: list[tuple[int, int]] = []
-        self._dropping = False
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         fill = native_fill() if native else 0
         self.native = bool(fill)
@@ -249,6 +250,7 @@ class PagedMemory:
         """The fault of the last run, which ended with this error number, once. An exception of the adapter's own hooks is raised here."""
         raised, self.hook_error = self.hook_error, None
         fault = self.refusals.take(error)
+        self.again = self.refusals.again
         if raised is not None:
             raise raised
         return fault
@@ -257,11 +259,6 @@ class PagedMemory:
     def disturbed(self) -> bool:
         """`before_run` has something to do: a run that ended without a reason was interrupted for it."""
         return self._flush
-
-    @property
-    def again(self) -> bool:
-        """The last run only found out how to tell a fault: the instruction is to be executed again."""
-        return self.refusals.again
 
     def take_dirty(self) -> set[int]:
         """Addresses of the pages written, by guest or host, since the last call."""
@@ -285,7 +282,7 @@ class PagedMemory:
             return
         staged = None
         if update.kind is Kind.PROTECT:
-            if self._extents and new is not None and new.prot & WRITE:
+            if self._extents and new is not None and new.prot & _NEEDED[WRITE]:
                 self._extents.must_be_writable(new.start, new.end)
         else:
             if new is not None:
@@ -338,7 +335,9 @@ class PagedMemory:
         self.host.discard(start, end)
 
     def _protect(self, vma: Vma) -> None:
-        less, code = self.table.protect(vma.start, vma.end, self.rights[vma.prot & RIGHTS])
+        rights = self.rights[vma.prot & RIGHTS]
+        written = self.modifies is not None and not rights & 2 and fresh_when_read(vma)
+        less, code = self.table.protect(vma.start, vma.end, rights, only_written=written)
         if less:
             self._disturb()
         if code:
@@ -399,9 +398,14 @@ class PagedMemory:
         page = address & -PAGE
         vma = self.space.query(page)
         rights = self.rights[vma.prot & RIGHTS] if vma is not None else 0
+        alone = not rights & 2 and self.modifies is not None
+        if alone and access == READ and self.modifies and self.modifies():
+            access = WRITE  # Unicorn reads first, the CPU faults for the write at once
         if vma is None or not rights & _NEEDED[access]:
             return self._deny(page, access, mapped=vma is not None)
         low, high = max(vma.start, page & -CHUNK), min(vma.end, (page & -CHUNK) + CHUNK)
+        if alone and fresh_when_read(vma):
+            low, high = page, page + PAGE  # so that one that is read and written is refused before it is present
         for first, last in self.withheld(low, high) if self.withheld is not None else ():
             if first <= page < last:
                 return self._deny(page, access, mapped=False)

@@ -3,10 +3,14 @@
 Owns: the refusals of a run, and the two ways to learn the address of the byte that failed. Must not know why a page is refused.
 
 The fill callback hears of a page only. Plain refusal ends the run with registers and pc exact, nothing stored, and the address in
-a field of the engine's own structure. That field is no part of Unicorn's interface: where it lies is found by looking for an
-address that is known. Until it is found, and for the first faults of a program, which then tell the size as well, the page is
-answered with a physical address where nothing is, and a hook that exists only meanwhile hears address and size: with a memory
-hook in place the engine translates every load and store into a form eight times slower.
+a field of the engine's own structure. That field is no part of Unicorn's interface: where it lies is found by a fault at a known
+address in an engine made for that purpose, and what is read must agree with the page that was refused.
+
+Where it cannot be found, the page is answered with a physical address where nothing is, and a hook that exists only meanwhile
+hears address and size: with a memory hook in place the engine translates every load and store into a form eight times slower.
+This way is less exact: instructions that store more than once (fstp) may be followed by others before the run ends.
+
+An access of two parts (movups, stp) whose second part alone is refused has stored its first part either way.
 """
 
 from __future__ import annotations
@@ -20,10 +24,9 @@ from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Access, FaultStop
 from emuvm.engine.hostmem import HostMemory, heap_block
 from emuvm.engine.unicorn_raw import INVALID, Raw
+from emuvm.engine.unicorn_regs import MACHINES
 
 PAGE = 4096
-HOOKED = 16
-"""Faults that are told by the hook before the field is read."""
 NOWHERE = 0xFF << 56
 """Physical addresses from here on: never mapped."""
 TAIL = 64
@@ -50,11 +53,13 @@ class Refusals:
         self.fault: FaultStop | None = None
         self.again = False
         """The field did not hold what it should: the instruction is to be executed again, with the hook."""
-        self.hooked_left = HOOKED
+        self.always_hooked = False
+        """Do not read the field even if it is known (for tests)."""
         self._raw = raw
         self._host = host
         self._is_written = is_written
         self._field: ctypes.c_uint64 | None = None
+        self._searched = False
         self._last: Denial | None = None
         self._denials: list[Denial] = []
         self._told = 0
@@ -68,7 +73,12 @@ class Refusals:
         if access == _FETCH:
             self.fault = self.fault or FaultStop(page, Access.EXEC, 1, mapped, bus)
             return
-        if self._field is not None and self.hooked_left <= 0:
+        if not self._searched:
+            self._searched = True
+            offset, block = _field_offset(), self._raw.handle.value or 0
+            if offset >= 0:
+                self._field = ctypes.c_uint64.from_address(block + offset)
+        if self._field is not None and not self.always_hooked:
             self._last = Denial(page, _KINDS[access], mapped, bus, b"")
             return
         # Only if the lower page was written can the store have begun there; reading others would make them present.
@@ -121,12 +131,11 @@ class Refusals:
 
     def _look_for_field(self) -> None:
         """Physical addresses up there occur nowhere else: one match in the engine's structure is the field."""
-        wanted, self._told = self._told.to_bytes(8, "little"), 0
+        wanted, self._told = self._told, 0
         if self._field is None:
             block = self._raw.handle.value or 0
-            data = ctypes.string_at(block, heap_block(block))
-            at = data.find(wanted)
-            if at >= 0 and not at % 8 and data.find(wanted, at + 1) < 0:
+            at = _only_place(block, wanted)
+            if at >= 0:
                 self._field = ctypes.c_uint64.from_address(block + at)
 
     def _unmapped(self, _uch: object, _kind: int, address: int, size: int, _value: int, _data: object) -> bool:
@@ -136,6 +145,31 @@ class Refusals:
         if self.fault is None and 0 <= number < len(self._denials):
             denial = self._denials[number]
             self.fault = FaultStop(denial.page + (address & PAGE - 1), denial.access, size, denial.mapped, denial.bus)
-            self.hooked_left -= 1
             self._told = address
         return False
+
+
+_KNOWN = 0x5A3C_96F1_1238
+_LOAD = bytes.fromhex("488b07")  # mov rax, [rdi]
+_offsets: list[int] = []
+
+
+def _field_offset() -> int:
+    """Where in an engine's structure the address of a failed access is, in every engine of this library; -1: unknown."""
+    if not _offsets:
+        machine = MACHINES["x86_64"]
+        uc = machine.open()
+        uc.mem_map(PAGE, PAGE)
+        uc.mem_write(PAGE, _LOAD)
+        uc.reg_write(machine.number("rdi"), _KNOWN)
+        raw = Raw(uc)
+        raw.start(PAGE, 0)
+        _offsets.append(_only_place(raw.handle.value or 0, _KNOWN))
+    return _offsets[0]
+
+
+def _only_place(block: int, value: int) -> int:
+    """The offset of the only 64-bit word of a heap block that has this value; -1."""
+    data, wanted = ctypes.string_at(block, heap_block(block)), value.to_bytes(8, "little")
+    at = data.find(wanted)
+    return at if at >= 0 and not at % 8 and data.find(wanted, at + 1) < 0 else -1

@@ -51,6 +51,8 @@ CHUNK = 16 << 20
 T = TypeVar("T")
 _OWNED = Residency.PRESENT | Residency.PRIVATE | Residency.MAPPED
 _WRITE = 2
+_KERNEL_HALF, _LOST = 0x1F, 0xFFF << 52
+"""x86-64: the hook hears 52 bits of an address; these come with the canonical ones of the upper half."""
 _NEEDED = {Access.READ: 1, Access.WRITE: 2, Access.EXEC: 4}
 _WRITES = (UC_MEM_WRITE_UNMAPPED, UC_MEM_WRITE_PROT)
 _FETCHES = (UC_MEM_FETCH_UNMAPPED, UC_MEM_FETCH_PROT)
@@ -87,8 +89,8 @@ class RegionsMemory:
         self._pinned: Intervals[str] = Intervals(lambda why, offset: why)
         self._pending: list[_Pending] = []
         self._files = False
-        self._adopting = False
-        self._adopted = False
+        self._adopting = self._adopted = False
+        self.protects_in_hooks = False
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self.again = False
         """The last run ended only because an area needed the right to write; it has it now."""
@@ -339,7 +341,7 @@ class RegionsMemory:
             if item.update.kind is Kind.PROTECT:
                 continue
             if self.writes is not None:
-                self._account(old, new)
+                self.writes.follow(old, new)
             if item.update.kind is Kind.MOVE and old is not None and new is not None:
                 kept += self.pages.move(old.start, old.end, new.start)
             elif old is not None:
@@ -357,13 +359,6 @@ class RegionsMemory:
             except EngineError:
                 continue
         del kept  # not earlier: the engine has only now let go of these pages
-
-    def _account(self, old: Vma | None, new: Vma | None) -> None:
-        assert self.writes is not None
-        if old is not None and new is not None:
-            self.writes.move(old.start, old.end, new.start)
-        elif old is not None:
-            self.writes.forget(old.start, old.end)
 
     def _settle(self, vma: Vma) -> None:
         """Make the engine's regions in a changed range point to the pages that are there now."""
@@ -411,6 +406,8 @@ class RegionsMemory:
 
     def _invalid(self, uc: Uc, kind: int, address: int, size: int, value: int, data: Any) -> bool:
         """The engine has no page for an access, or not the right: bring the page, or note the fault."""
+        if address >> 47 == _KERNEL_HALF:
+            address |= _LOST
         access = Access.WRITE if kind in _WRITES else Access.EXEC if kind in _FETCHES else Access.READ
         try:
             came = False

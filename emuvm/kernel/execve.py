@@ -97,7 +97,7 @@ def install(proc: Process, new: Prepared) -> None:
     memory.write(new.stack.start, new.stack.data)
     proc.plan, proc.stack_info = new.plan, new.stack
     proc.name, proc.exe = new.name, new.exe
-    proc.personality = Prctl.READ_IMPLIES_EXEC if new.plan.read_implies_exec else 0
+    proc.personality = proc.personality & ~Prctl.READ_IMPLIES_EXEC | (Prctl.READ_IMPLIES_EXEC if new.plan.read_implies_exec else 0)
     _map_trampoline(proc)
     proc.clear_child_tid = 0
     proc.dumpable = 1

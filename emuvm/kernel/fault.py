@@ -37,6 +37,8 @@ def memory(proc: Process, stop: FaultStop) -> None:
         return
     if stop.access is Access.EXEC and stop.mapped and not stop.bus and proc.arch.name == "x86_64":
         stop = _absent_first(proc, stop)
+    if stop.bus and stop.access is Access.WRITE and (vma := proc.space.query(address)) is not None:
+        proc.mm.written_beyond(vma)
     signal, code, shown = verdict(proc, stop)
     state = proc.signals
     if proc.arch.name == "x86_64":
@@ -87,7 +89,9 @@ def _not_canonical(proc: Process, address: int) -> bool:
 
 def _why(proc: Process, stop: FaultStop) -> str:
     """For people."""
-    address, access = stop.address, f"{stop.access.value} of {stop.size} byte{'s' if stop.size != 1 else ''}"
+    address, access = stop.address, stop.access.value
+    if stop.size:
+        access += f" of {stop.size} byte{'s' if stop.size != 1 else ''}"
     if stop.access is Access.EXEC:
         access = "execution"
     if _not_canonical(proc, address):
@@ -125,18 +129,9 @@ def _error_code(proc: Process, stop: FaultStop) -> int:
         code |= _WRITE
     elif stop.access is Access.EXEC:
         code |= _FETCH
-        if stop.mapped and not stop.bus:
-            _read_in(proc, stop.address)
     if stop.address >= proc.arch.task_size or (not stop.bus and _present(proc, stop.address, stop.mapped)):
         code |= _PRESENT
     return code
-
-
-def _read_in(proc: Process, address: int) -> None:
-    """Linux lets x86 fetch from a page that may not be executed once it is there: it reads it in, and the CPU refuses then."""
-    vma, size = proc.space.query(address), proc.arch.page_size
-    if vma is not None and vma.prot & 7:
-        proc.engine.memory.populate(address & -size, (address & -size) + size, write=False)
 
 
 def _syndrome(proc: Process, stop: FaultStop) -> int:

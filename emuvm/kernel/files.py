@@ -185,6 +185,8 @@ class MappedFile:
 class ZeroDevice:
     """/dev/zero in a region of private memory: it gives its name, the memory is plain (drivers/char/mem.c:mmap_zero)."""
 
+    places_itself = True
+
     def __init__(self, path: bytes, stat: Stat) -> None:
         self.path = path
         self._stat = stat
@@ -323,7 +325,7 @@ class FileTable:
         """The highest number ever in use."""
         self.limit = hostfd.open_limit()
         """RLIMIT_NOFILE, soft."""
-        self.size_limit: int | None = None
+        self.size_limit = hostfd.size_limit()
         """RLIMIT_FSIZE, soft; None: unlimited."""
         for number, fd in hostfd.standard_streams():
             flags = convert_open(hostfd.control(fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)

@@ -316,6 +316,14 @@ def allocate(fd: int, mode: int, offset: int, length: int) -> None:
     _result(lambda: libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
+def size_limit() -> int | None:
+    """The soft limit of a file's size in bytes; None: unlimited."""
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
 def open_limit() -> int:
     """The soft limit of descriptors."""
     soft = os.sysconf("SC_OPEN_MAX")

@@ -85,6 +85,8 @@ class MemFile(HostOpenFile):
         if mode & ~(Fd.FALLOC_FL_KEEP_SIZE | Fd.FALLOC_FL_PUNCH_HOLE):
             raise GuestError(Errno.EOPNOTSUPP, f"mode {mode:#x}")
         if mode & Fd.FALLOC_FL_PUNCH_HOLE:
+            if not mode & Fd.FALLOC_FL_KEEP_SIZE:
+                raise GuestError(Errno.EOPNOTSUPP, "a hole that changes the size")
             if self.write_sealed():
                 raise GuestError(Errno.EPERM, "sealed against writing")
         elif self.inode.seals & Seal.F_SEAL_GROW and end > hostfd.size(self.host_fd):

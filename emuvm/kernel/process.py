@@ -94,6 +94,7 @@ class Process:
         self.engine = engine
         mm.attach_pages(engine.memory)
         self.mem = UserMemory(space, engine.memory, arch, mm.grow_stack)
+        self.mem.missing = mm.written_beyond
         self.files: Any = files
         self.fs: Any = fs
         self.host: Any = host

@@ -36,6 +36,9 @@ class MadeFile(OpenFile):
         self._stat = stat
         self.offset = 0
 
+    requests: dict[int, Callable[[int], int]] = {}
+    """ioctl(2): request -> what serves its argument."""
+
     def stat(self) -> Stat:
         return self._stat
 
@@ -223,13 +226,14 @@ class MadeDirectory(OpenFile):
         return _ALWAYS
 
 
-def number(data: bytes) -> int:
-    """A decimal, octal or hexadecimal number that was written, blanks around it ignored; EINVAL (lib/kstrtox.c)."""
-    text = data[:12].partition(b"\0")[0].strip(b" \t\n\r\v\f")
-    digits = text[1:] if text[:1] in (b"+", b"-") else text
-    base = 16 if digits[:2].lower() == b"0x" else 8 if digits[:1] == b"0" else 10
+def number(data: bytes, base: int = 0, signed: bool = True) -> int:
+    """A number that was written, blanks around it ignored; base 0: by its prefix. EINVAL (lib/kstrtox.c)."""
+    text = data[:21].partition(b"\0")[0].strip(b" \t\n\r\v\f")
+    digits = text[1:] if text[:1] == b"+" or (signed and text[:1] == b"-") else text
+    if not base:
+        base = 16 if digits[:2].lower() == b"0x" else 8 if digits[:1] == b"0" else 10
+        digits = digits[2:] if base == 16 else digits
     allowed = b"0123456789abcdefABCDEF" if base == 16 else b"0123456789"[:base]
-    body = digits[2:] if base == 16 else digits
-    if not body or body.strip(allowed):
+    if not digits or digits.strip(allowed):
         raise GuestError(Errno.EINVAL, "not a number")
-    return -int(body, base) if text[:1] == b"-" else int(body, base)
+    return -int(digits, base) if text[:1] == b"-" else int(digits, base)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Seek
 from emuvm.abi.structs import Stat
-from emuvm.errors import GuestError
+from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.procfs_files import MadeFile
-from emuvm.kernel.procfs_memory import pagemap
+from emuvm.kernel.procfs_pages import pagemap
 from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ class MemoryFile(AddressFile):
             step = self._reach(address, length, False)
             if not step:
                 break
-            parts.append(self.proc.engine.memory.read(address, step))
+            try:
+                parts.append(self.proc.engine.memory.read(address, step))
+            except EngineError:  # the file is shorter now, or the host has no memory left
+                break
             address, length = address + step, length - step
         if length and not parts:
             raise GuestError(Errno.EIO, f"{address:#x} cannot be read")
@@ -68,7 +71,10 @@ class MemoryFile(AddressFile):
             step = self._reach(address, len(data) - done, True)
             if not step:
                 break
-            self.proc.engine.memory.write(address, data[done : done + step])
+            try:
+                self.proc.engine.memory.write(address, data[done : done + step])
+            except EngineError:
+                break
             address, done = address + step, done + step
         if data and not done:
             raise GuestError(Errno.EIO, f"{address:#x} cannot be written")

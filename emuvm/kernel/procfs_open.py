@@ -12,7 +12,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
-from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_system, procfs_task
+from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_pages, procfs_query, procfs_system, procfs_task
 from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, OrderFile, PlainFile, SequenceFile, SettingFile, single
 from emuvm.kernel.procfs_mem import MemoryFile, PagemapFile
 
@@ -44,8 +44,8 @@ SINGLE: dict[bytes, Text] = {
     b"limits": procfs_task.limits,
     b"syscall": procfs_task.system_call,
     b"stat": procfs_task.stat,
-    b"statm": procfs_memory.statm,
-    b"smaps_rollup": procfs_memory.smaps_rollup,
+    b"statm": procfs_pages.statm,
+    b"smaps_rollup": procfs_pages.smaps_rollup,
     b"wchan": procfs_task.wchan,
     b"stack": _stack,
     b"schedstat": _host("/proc/self/schedstat"),
@@ -63,7 +63,6 @@ SINGLE: dict[bytes, Text] = {
 """Files that are one record."""
 RECORDS: dict[bytes, Records] = {
     b"maps": procfs_memory.maps,
-    b"smaps": procfs_memory.smaps,
     b"mounts": procfs_system.mount_line,
     b"mountinfo": procfs_system.mount_info,
     b"mountstats": procfs_system.mount_stat,
@@ -95,7 +94,12 @@ def make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> Ope
         return MadeDirectory(path, flags, stat, lambda: procfs.entries(proc, name))
     if name in RECORDS:
         records = RECORDS[name]
-        return SequenceFile(path, flags, stat, lambda key: records(proc, key))
+        sequence = SequenceFile(path, flags, stat, lambda key: records(proc, key))
+        if name == b"maps":
+            sequence.requests = {procfs_query.REQUEST: lambda address: procfs_query.query(proc, address)}
+        return sequence
+    if name == b"smaps":
+        return SequenceFile(path, flags, stat, procfs_pages.Smaps(proc))
     text = SINGLE.get(name)
     if text is None and name.startswith(b"fdinfo/"):
         file, fd = procfs.descriptor(proc, name), int(name[7:])

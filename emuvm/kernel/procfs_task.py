@@ -15,7 +15,7 @@ from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
 from emuvm.kernel import host_proc
 from emuvm.kernel.procfs_files import number
-from emuvm.kernel.procfs_memory import never_huge, page_tables, usage
+from emuvm.kernel.procfs_pages import never_huge, usage
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -160,7 +160,7 @@ def _memory_rows(proc: Process) -> list[tuple[str, object]]:
     sizes = (
         ("VmPeak", now.peak), ("VmSize", now.total), ("VmLck", now.locked), ("VmPin", 0), ("VmHWM", now.peak_rss), ("VmRSS", now.rss),
         ("RssAnon", now.anon), ("RssFile", now.file), ("RssShmem", now.shmem), ("VmData", now.data), ("VmStk", now.stack),
-        ("VmExe", text), ("VmLib", now.exec - text), ("VmPTE", page_tables(proc)), ("VmSwap", 0), ("HugetlbPages", 0),
+        ("VmExe", text), ("VmLib", now.exec - text), ("VmPTE", now.tables), ("VmSwap", 0), ("HugetlbPages", 0),
     )  # fmt: skip
     rows: list[tuple[str, object]] = [(name, f"{size >> 10:>8} kB") for name, size in sizes]
     tags = 0xFF_FFFF_FFFF_FFFF if proc.arch.name == "arm64" else 0xFFFF_FFFF_FFFF_FFFF
@@ -286,7 +286,8 @@ def oom_score(proc: Process) -> bytes:
     """How likely the process is to be killed for memory: its part of the system's memory, and the adjustment (mm/oom_kill.c)."""
     memory = proc.system.memory()
     total = (memory.get("MemTotal", 0) + memory.get("SwapTotal", 0)) // proc.space.page_size or 1
-    points = (usage(proc).rss + page_tables(proc)) // proc.space.page_size + proc.kept.oom_score_adj * total // 1000
+    now = usage(proc)
+    points = (now.rss + now.tables) // proc.space.page_size + proc.kept.oom_score_adj * total // 1000
     return b"%d\n" % max(0, (1000 + points * 1000 // total) * 2 // 3)
 
 
@@ -295,7 +296,7 @@ def coredump_filter(proc: Process) -> bytes:
 
 
 def set_coredump_filter(proc: Process, data: bytes) -> None:
-    proc.kept.coredump_filter = number(data) & _FILTER
+    proc.kept.coredump_filter = number(data, signed=False) & _FILTER
 
 
 def timer_slack(proc: Process) -> bytes:
@@ -304,12 +305,12 @@ def timer_slack(proc: Process) -> bytes:
 
 def set_timer_slack(proc: Process, data: bytes) -> None:
     """0 is the value the program started with."""
-    proc.kept.timer_slack = number(data) or _SLACK
+    proc.kept.timer_slack = number(data, 10, signed=False) or _SLACK
 
 
 def clear_refs(proc: Process, data: bytes) -> None:
     """1 to 3 forget which pages were used, 4 which were written; 5 makes the peak of memory in use what it is now."""
-    value = number(data)
+    value = number(data, 10)
     if not 1 <= value <= 5:
         raise GuestError(Errno.EINVAL, f"order {value}")
     if value == 5:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 _WORD = (1 << 64) - 1
+_AT_RETURN = ("rsp", "eflags")
 
 
 def siginfo(proc: Process, info: SignalInfo) -> bytes:
@@ -111,13 +112,23 @@ class X86Frames(Frames):
 
     def leave(self) -> None:
         engine, mem = self.engine, self.mem
-        sp, flags = engine.get_many(("rsp", "eflags"))
+        sp, flags = engine.get_many(_AT_RETURN)
+        at = sp - 8 & _WORD
         try:
-            frame = x86.Restored(mem.read(sp - 8 & _WORD, x86.SIGINFO))
+            try:
+                data = mem.read(at, x86.LENGTH)
+            except GuestError:
+                data = mem.read(at, x86.SIGINFO)
+            frame = x86.Restored(data[: x86.SIGINFO])
         except GuestError:
             raise BadFrame(Code.SI_KERNEL, 0, "the signal frame cannot be read") from None
         self._restore(frame.mask, frame.stack, sp)
-        fpu = x86.INITIAL_FPU if not frame.fpu else self._fpu(frame.fpu)
+        if frame.fpu == at + x86.FPSTATE and len(data) == x86.LENGTH:
+            fpu = x86.fpu_from(data[x86.FPSTATE :]) if x86.is_extended(data[x86.FPSTATE : x86.FPSTATE + 512]) else self._fpu(frame.fpu)
+        else:
+            fpu = self._fpu(frame.fpu) if frame.fpu else x86.INITIAL_FPU
+        if fpu is None:
+            raise BadFrame(Code.SI_KERNEL, 0, "the FPU state of the signal frame is refused")
         registers = frame.registers
         registers[x86.EFLAGS] = (flags & ~x86.FIX_EFLAGS | registers[x86.EFLAGS] & x86.FIX_EFLAGS) & ~x86.RF
         engine.set_many(x86.REGISTERS, registers)
@@ -128,17 +139,15 @@ class X86Frames(Frames):
             signals.trap = (0, x86.GENERAL_PROTECTION, signals.trap[2])
             raise BadFrame(Code.SI_KERNEL, 0, "the signal frame leads to no user code")
 
-    def _fpu(self, at: int) -> bytes:
+    def _fpu(self, at: int) -> bytes | None:
+        """The FPU state that lies elsewhere than the kernel put it, or has another form."""
         try:
             state = self.mem.read(at, 512)
             if x86.is_extended(state):
                 state += self.mem.read(at + 512, x86.XSTATE + 4 - 512)
         except GuestError:
             raise BadFrame(Code.SI_KERNEL, 0, "the FPU state of the signal frame cannot be read") from None
-        fpu = x86.fpu_from(state)
-        if fpu is None:
-            raise BadFrame(Code.SI_KERNEL, 0, "the FPU state of the signal frame is refused")
-        return fpu
+        return x86.fpu_from(state)
 
 
 class Arm64Frames(Frames):

@@ -31,6 +31,10 @@ class Deferred(Exception):
     """The call cannot be finished inside the engine's hook, and is to be made again outside. Nothing has been done yet."""
 
 
+def _nothing(vma: Vma) -> None:
+    return
+
+
 def _no_growth(address: int) -> bool:
     return False
 
@@ -45,6 +49,8 @@ class UserMemory:
         self.grow = grow
         self.deferred = False
         """True inside an engine hook: what needs the stack to grow, or may wait, raises Deferred instead."""
+        self.missing: Callable[[Vma], None] = _nothing
+        """Told of a write behind the end of a file that is mapped."""
         self._readable = tuple(bool(rights & READ) for rights in arch.rights)
         order = ">" if arch.big_endian else "<"
         self._word = Struct(order + ("Q" if arch.bits == 64 else "I"))
@@ -75,6 +81,8 @@ class UserMemory:
             if held is not None:
                 return max(done, held - addr)
             if end <= addr + done:
+                if access == WRITE:
+                    self.missing(vma)
                 break
             done = end - addr
         return min(done, length)
@@ -97,7 +105,7 @@ class UserMemory:
 
     def _withheld(self, start: int, end: int) -> int | None:
         """Where in the range memory begins that is mapped, but guarded: nobody may access it."""
-        ask = getattr(self.memory, "withheld", None)
+        ask = self.memory.withheld
         if ask is None or start >= end:
             return None
         found = ask(start, end)
@@ -137,7 +145,7 @@ class UserMemory:
             or addr + length > vma.end
             or type(vma.backing) is File
             or not self._readable[vma.prot & 7]
-            or getattr(self.memory, "withheld", None) is not None
+            or self.memory.withheld is not None
         ):
             self.check(addr, length, READ)
         return self.memory.read(addr, length)
@@ -152,7 +160,7 @@ class UserMemory:
             or addr + len(data) > vma.end
             or type(vma.backing) is File
             or not vma.prot & WRITE
-            or getattr(self.memory, "withheld", None) is not None
+            or self.memory.withheld is not None
         ):
             self.access_ok(addr, len(data))
             count = self.accessible(addr, len(data), WRITE)

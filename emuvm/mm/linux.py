@@ -74,6 +74,8 @@ class MapRequest(NamedTuple):
     """The file system aligns large mappings to large pages (thp_get_unmapped_area)."""
     has_file: bool = False
     vm_flags: int = 0
+    late: GuestError | None = None
+    """What the file system says to the mapping when the place has been cleared for it, which is not undone."""
 
 
 class LinuxMm:
@@ -201,6 +203,10 @@ class LinuxMm:
                 self.areas.cut(addr)
                 self.areas.cut(addr + length)
             raise
+        if request.late is not None:
+            if replaced:
+                self.areas.remove(addr, addr + length)
+            raise request.late
         if backing is None:
             backing = Anon(addr)
         never = bool(flags & LOCKS and flags & rules.NEVER_LOCKED)

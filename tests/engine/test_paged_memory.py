@@ -379,6 +379,9 @@ def test_no_memory_hook_stays_behind(make: Make) -> None:
     """A memory hook makes the engine translate every load and store into a form eight times slower."""
     engine = make()
     assert isinstance(guest(engine, LOAD["x86_64"], 0x70_0000), FaultStop)
+    assert not paged(engine).refusals.watch
+    paged(engine).refusals.always_hooked = True
+    assert isinstance(guest(engine, LOAD["x86_64"], 0x70_0000), FaultStop)
     assert paged(engine).refusals.watch
     engine.space.map_at(0x70_0000, PAGE, 1)
     assert isinstance(guest(engine, LOAD["x86_64"], 0x70_0000), SyscallStop)

@@ -132,6 +132,13 @@ def test_many_faults_have_exact_addresses_and_store_nothing(engine: UnicornEngin
     assert memory.read(DATA + PAGE, 8) == (5).to_bytes(8, "little")
 
 
+def test_faults_in_the_kernels_half(build: Make) -> None:
+    engine = build("x86_64")
+    for place in (0xFFFF_8000_0000_1003, 0xFFFF_FFFF_FFFF_F000):
+        assert faults(engine, LOAD, place) == (place, Access.READ, False)
+        assert faults(engine, STORE, place) == (place, Access.WRITE, False)
+
+
 def test_a_write_barrier(engine: UnicornEngine) -> None:
     """Pages are made read-only and writable again, one by one, as a garbage collector does it."""
     space = engine.space

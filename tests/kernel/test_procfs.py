@@ -15,11 +15,11 @@ from emuvm.abi.structs import Stat
 from emuvm.engine.base import SyscallStop
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
-from emuvm.kernel import procfs, procfs_files, procfs_memory, procfs_open, procfs_task
+from emuvm.kernel import procfs, procfs_files, procfs_open, procfs_pages, procfs_task
 from emuvm.kernel.credentials import Ids
 from emuvm.kernel.procfs_files import SequenceFile
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import Anon, Vma, VmFlag
+from emuvm.mm.types import Anon, File, Vma, VmFlag
 from tests.kernel.guest import BASE, FileGuest, Guest, files
 
 O_WRONLY, O_RDWR, O_CREAT, O_DIRECTORY, O_PATH = 1, 2, 0x40, 0x10000, 0x200000
@@ -83,16 +83,21 @@ def test_a_row_is_of_the_moment_it_is_first_read() -> None:
 def test_numbers_are_read_as_the_kernel_reads_them() -> None:
     good = {b"10": 10, b" 0x1f\n": 31, b"010\0": 8, b"-17": -17, b"+5": 5, b"0": 0, b"-010": -8}
     assert {data: procfs_files.number(data) for data in good} == good
-    for data in (b"", b"x", b"1 2", b"09", b"1_0", b"--1", b"0b1", b"0o7"):
+    for data in (b"", b"x", b"1 2", b"09", b"1_0", b"--1", b"0b1", b"0o7", b"0x", b"+", b"1\n2"):
         with pytest.raises(GuestError, match="EINVAL"):
             procfs_files.number(data)
+    assert procfs_files.number(b"010", 10) == 10
+    for data, base in ((b"0x1", 10), (b"-1", 0), (b"9", 8)):
+        with pytest.raises(GuestError, match="EINVAL"):
+            procfs_files.number(data, base, signed=False)
 
 
 # -- names ----------------------------------------------------------------------------------------------------------------
 
 
 def test_every_name_can_be_opened_and_no_other() -> None:
-    tables = {*procfs_open.SINGLE, *procfs_open.RECORDS, *procfs_open.PLAIN, *procfs_open.SETTINGS, b"mem", b"pagemap", b"clear_refs"}
+    tables = {*procfs_open.SINGLE, *procfs_open.RECORDS, *procfs_open.PLAIN, *procfs_open.SETTINGS}
+    tables |= {b"mem", b"pagemap", b"clear_refs", b"smaps"}
     named = {name for name, mode in procfs._ENTRIES.items() if not mode >> 12}
     assert {name for name in tables if not name.startswith(b"/")} == named
     with files() as guest:
@@ -101,6 +106,7 @@ def test_every_name_can_be_opened_and_no_other() -> None:
         for name in ("map", "mapsx", "Maps", "task/1/maps", "task/x", "fd/00", "fd/-1", "fd/1x", "map_files/0-1", "fd/0/x", "ns"):
             result = guest.content("/proc/self/" + name)
             assert result in (-Errno.ENOENT, -Errno.ENOTDIR), name
+            assert guest.path("access", "/proc/self/" + name, 0) in (-Errno.ENOENT, -Errno.ENOTDIR), name
 
 
 def listed(guest: FileGuest, path: str) -> dict[str, int]:
@@ -213,18 +219,38 @@ def test_names_of_regions() -> None:
 
 
 def test_the_letters_of_flags_are_in_the_order_of_their_bits() -> None:
-    bits = [bit for bit, _ in procfs_memory._LETTERS]
+    bits = [bit for bit, _ in procfs_pages._LETTERS]
     assert bits == sorted(bits) and len(set(bits)) == len(bits)
     with files() as guest:
         flags = VmFlag.SHARED | VmFlag.MAYREAD | VmFlag.LOCKED | VmFlag.ACCOUNT | VmFlag.DONTDUMP | VmFlag.SEALED
-        assert procfs_memory.vm_flags(guest.proc, Vma(0x1000, 0x2000, 5, flags, None, 0x1000, 0x1000)) == "rd ex sh mr lo ac dd sl "
+        assert procfs_pages.vm_flags(guest.proc, Vma(0x1000, 0x2000, 5, flags, None, 0x1000, 0x1000)) == "rd ex sh mr lo ac dd sl "
+
+
+def test_pages_of_a_file_are_shared_out_among_the_regions_that_map_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest, page = Guest(), 0x1000
+    for place, offset, flags in ((0x200000, 0, 0), (0x300000, 2 * page, 0), (0x400000, 3 * page, VmFlag.SHARED)):
+        guest.space.map_at(place, 4 * page, 3, flags, backing=File("file", offset))
+    there = [(0x200000, 0x204000, 13), (0x300000, 0x301000, 13), (0x302000, 0x303000, 13)]
+    there += [(0x303000, 0x304000, 3), (0x400000, 0x402000, 13)]
+    monkeypatch.setattr(guest.engine.memory, "resident", lambda low, high: [run for run in there if low <= run[0] < high])
+    regions = [vma for vma in guest.space if vma.start >= 0x200000]
+    sharing = procfs_pages.Sharing(guest.proc, regions)
+    found = {vma.start: runs for vma, runs in procfs_pages.present(guest.proc, regions)}
+    assert [run.kind for run in found[0x300000]] == ["file", "file", "anon"]
+    parts = [tuple(part) for part in sharing.parts(regions[0], found[0x200000][0])]
+    assert parts == [(0x200000, 0x202000, 1, 0), (0x202000, 0x203000, 2, 0), (0x203000, 0x204000, 2, 1)]
+    assert [part.mapped for run in found[0x300000] if run.of_file for part in sharing.parts(regions[1], run)] == [2, 2]
+    later = procfs_pages.Run(0x301000, 0x304000, "file")
+    assert [tuple(part)[2:] for part in sharing.parts(regions[1], later)] == [(2, 1), (2, 1), (1, 0)]
+    entries = procfs_pages.pagemap(guest.proc, 32, 0x200 * 8)
+    assert [entries[at + 7] for at in range(0, 32, 8)] == [0xA1, 0xA1, 0xA0, 0xA0]
 
 
 def test_only_whole_huge_pages_make_a_region_eligible() -> None:
     huge, guest = 2 << 20, Guest()
 
     def eligible(start: int, end: int, flags: int = VmFlag.HUGEPAGE) -> bool:
-        return procfs_memory.huge_eligible(guest.proc, Vma(start, end, 3, flags, None, start, end - start))
+        return procfs_pages.huge_eligible(guest.proc, Vma(start, end, 3, flags, None, start, end - start))
 
     assert eligible(huge, 2 * huge) and eligible(huge - 4096, 2 * huge + 4096)
     assert not eligible(huge + 4096, 3 * huge - 4096) and not eligible(huge, 2 * huge, 0) and not eligible(huge, 2 * huge - 4096)

@@ -56,3 +56,12 @@ def test_every_row_is_a_linux_call_and_says_what_is_missing() -> None:
     for spec in specs:
         assert spec.name in known, spec.name
         assert (spec.level == "full") or spec.note, f"{spec.name} is {spec.level} and does not say why"
+
+
+def test_the_table_of_rare_calls_is_what_their_modules_register() -> None:
+    registry.load_families()
+    for spec in registry.all_specs():
+        module = spec.handler.__module__
+        assert registry.RARE.get(spec.name, module.rpartition(".")[2]) == module.rpartition(".")[2], spec.name
+    assert set(registry.RARE) <= {spec.name for spec in registry.all_specs()}
+    assert not set(registry.RARE.values()) & set(registry.FAMILIES)

@@ -18,7 +18,7 @@ import pytest
 from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
 from emuvm.errors import GuestError
-from emuvm.kernel import filemap, hostfd, shmem
+from emuvm.kernel import filemap, files, hostfd, procfs_memory, shmem
 from emuvm.kernel.files import OpenFile
 from emuvm.kernel.registry import bind, find
 from emuvm.mm.layout import Layout
@@ -81,9 +81,10 @@ class Opened(OpenFile):
         self._kind, self._sealed = row["kind"], bool(row["sealed"])
         self.is_zero = self._kind == "zero"
         self.noexec = self._kind == "none"
-        self.places_itself = self._kind in ("disk", "zero")
+        self.is_regular = self._kind in ("memfd", "disk")
+        self.host_fd = row["fd"] if self._kind == "disk" else -1
         self.map_limit = (1 << 63) - 1 if self._kind in ("memfd", "disk") else (1 << 64) - 1
-        self._content: Any = Zero() if self.is_zero else Content(row["size"], row["inode"], places_itself=self.places_itself)
+        self._content: Any = Zero() if self.is_zero else Content(row["size"], row["inode"], places_itself=self._kind == "disk")
 
     def mappable(self) -> Any:
         if self._kind == "none":
@@ -231,9 +232,7 @@ def letters(flags: int) -> str:
     """VmFlags in the kernel's order."""
     found = _letters.get(flags)
     if found is None:
-        order = ("sh", "mr", "mw", "me", "ms", "gd", "pf", "gu", "lo", "io", "sr", "rr", "dc", "de", "lf", "ac", "nr", "ht", "sf", "wf", "dd",
-                 "mm", "hg", "nh", "mg", "dp", "sl")  # fmt: skip
-        found = _letters[flags] = "".join(name for name in order if flags & FLAGS[name])
+        found = _letters[flags] = "".join(name for name, flag in FLAGS.items() if flags & flag)
         assert not flags & ~sum(FLAGS.values()), f"flags {flags:#x} have no letters"
     return found
 
@@ -253,30 +252,32 @@ def replay(path: Path) -> str:
         if number and header["files"][number - 1]["kind"] == row["kind"] and row["mode"] != 2:
             row["inode"] = header["files"][number - 1]["inode"]
     run = Replay(header)
+    ours: dict[int, str] = {}
+    shown = None
     for number, step in enumerate(source, 1):
         name, args = step["c"], tuple(int(word, 16) for word in step["a"])
-        before = dict(run.rows)
         wanted = step["r"] if isinstance(step["r"], int) else int(step["r"], 16)
         result = run.call(name, args)
-        for start in step["-"]:
-            del run.rows[int(start, 16)]
+        gone = {int(start, 16): run.rows.pop(int(start, 16)) for start in step["-"]}
         for row in step["+"]:
             run.rows[int(row.split("-")[0], 16)] = row
         run.learn(step["+"])
-        ours = {vma.start: run.row(vma) for vma in run.space}
+        if shown is not run.space._root:
+            shown = run.space._root
+            ours = {vma.start: run.row(vma) for vma in run.space}
         if result != wanted or ours != run.rows:
-            return explain(path, number, step, result, before, run, ours)
+            return explain(path, number, step, result, gone, run, ours)
     return ""
 
 
-def explain(path: Path, number: int, step: dict[str, Any], result: int, before: dict[int, str], run: Replay, ours: dict[int, str]) -> str:
+def explain(path: Path, number: int, step: dict[str, Any], result: int, gone: dict[int, str], run: Replay, ours: dict[int, str]) -> str:
     there = set(run.rows.values())
     here = set(ours.values())
     shown = f"{-result}" if result < 0 else f"{result:#x}"
     text = [f"{path.name}:{number + 1}: {step['c']}({', '.join('0x' + a for a in step['a'])}) = {step['r']}, here {shown}"]
     text += [f"  kernel only: {row}" for row in sorted(there - here)]
     text += [f"  emuvm only:  {row}" for row in sorted(here - there)]
-    text += [f"  before: {row}" for _start, row in sorted(before.items())]
+    text += [f"  before: {row}" for row in gone.values()]
     return "\n".join(text)
 
 
@@ -285,6 +286,8 @@ def no_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shared objects without memory of the host."""
     monkeypatch.setattr(shmem, "SharedMemory", Shared)
     monkeypatch.setattr(filemap, "SharedMemory", Shared)
+    monkeypatch.setattr(files, "filesystem", lambda fd: min(files.SYNCHRONOUS) if fd >= 0 else 0)
+    monkeypatch.setattr(procfs_memory, "remember_peak", lambda proc: None)
     monkeypatch.setattr(hostfd, "fdatasync", lambda fd: None)
 
 

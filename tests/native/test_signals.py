@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.native.guests import HOST, TOOLCHAINS, compiled, emulated, on_the_host
+from tests.native.guests import HOST, ROOT, compiled, emulated, on_the_host, shell_status
 
 FACTS = {"signals": 100, "signals_wait": 100, "signals_frame": 15}
 RUNS = [(name, toolchain, "paged") for name in FACTS for toolchain in ("glibc", "musl", "arm64-glibc")]
@@ -34,4 +37,29 @@ def test_frames_of_x86_64(engine: str, built: Path, tmp_path: Path) -> None:
     expected = on_the_host(HOST, [program], tmp_path)
     assert expected[0] == 0 and expected[1].count(b"\n") > 120
     assert emulated([program], tmp_path, engine) == expected
-    assert TOOLCHAINS["glibc"][1] == "x86_64"
+
+
+def _tell(program: list[str]) -> tuple[int, list[bytes]]:
+    """Send signals to a running program, each when the one before was answered."""
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline()]
+        running.send_signal(signal.SIGQUIT)
+        running.send_signal(signal.SIGALRM)
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT, signal.SIGWINCH, signal.SIGHUP, signal.SIGCONT, signal.SIGTERM):
+            running.send_signal(number)
+            lines.append(running.stdout.readline())
+        running.send_signal(signal.SIGTERM)
+        running.wait(20)
+        return shell_status(running.returncode), lines
+
+
+@pytest.mark.parametrize("how", ["compute", "pause", "read", "sleep"])
+def test_signals_from_other_processes(how: str, built: Path) -> None:
+    """kill and Ctrl-C reach the handlers of the program, whatever it is doing."""
+    program = compiled("glibc", "signals_outside", built)
+    start = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'loaders')!r}]; from emuvm.cli import script; script()"
+    expected = _tell([program, how]) if HOST == "x86_64" else None
+    got = _tell([sys.executable, "-c", start, "run", program, how])
+    assert expected is None or got == expected
+    assert got[0] == 143 and got[1][-1] == b"signal 15, SIGALRM pending 1\n"

@@ -50,11 +50,11 @@ class Tally:
 
 
 def one_walk(
-    walk: Walk, arch: str, engine: str, emulator: Emulator, ignored: frozenset[str] = frozenset()
+    walk: Walk, arch: str, engine: str, emulator: Emulator, ignored: frozenset[str] = frozenset(), mask: str = ""
 ) -> tuple[Outcome, Outcome, Difference | None]:
     host, ours = by_the_host(walk), emulator.run(walk, arch, engine)
-    if ignored:
-        host, ours = without(host, ignored | {"same"}), without(ours, ignored | {"same"})
+    if ignored or mask:
+        host, ours = without(host, ignored, mask), without(ours, ignored, mask)
     return host, ours, compare(host, ours)
 
 
@@ -82,7 +82,7 @@ def work(walk: Walk, options: argparse.Namespace, tally: Tally, emulators: threa
         walk = only(walk, options.only)
     for arch in options.arch:
         for engine in options.engines:
-            host, ours, difference = one_walk(walk, arch, engine, emulators.mine, options.ignore)
+            host, ours, difference = one_walk(walk, arch, engine, emulators.mine, options.ignore, options.mask)
             where = f"{walk.mode} seed {walk.seed} on {arch} {engine}"
             text = ""
             if difference is not None:
@@ -91,7 +91,7 @@ def work(walk: Walk, options: argparse.Namespace, tally: Tally, emulators: threa
                     seen = tally.differences[difference.name]
                 if not options.no_shrink and seen < options.each:
                     shrunk, smallest = shrink(
-                        walk, difference, lambda tried: one_walk(tried, arch, engine, emulators.mine, options.ignore)[2]  # noqa: B023
+                        walk, difference, lambda tried: one_walk(tried, arch, engine, emulators.mine, options.ignore, options.mask)[2]  # noqa: B023
                     )
                 if seen < options.each:
                     text = f"\n== {difference.name}: {where}\n   walk {' '.join(shrunk.words())}\n{smallest.text(16)}"
@@ -130,6 +130,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--kept", type=numbers, help="do only these operations, as 0-4,9")
     parser.add_argument("--only", type=names, help="operations to do: their names as in the transcripts, separated by commas")
     parser.add_argument("--ignore", type=names, default=frozenset(), help="parts of the state not to compare: totals,smaps,...")
+    parser.add_argument("--mask", default="", help="a regular expression; what it matches is not compared")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--each", type=int, default=1, help="how many differences of a kind are shrunk and shown")
     parser.add_argument("--no-shrink", action="store_true")

@@ -22,6 +22,7 @@ static const struct { void (*run)(void); word modes, some, about, more; } OPERAT
     {op_remap, SHM, 1, 0, 0},
     {op_touch, ALL, 7, FAULTS | GROW, 16},
     {op_fill, ALL, 4, 0, 0},
+    {op_add, FAULTS, 1, 0, 0},
     {op_straddle, FAULTS | GROW | MIXED, 1, FAULTS, 6},
     {op_plant, FAULTS | MIXED, 1, FAULTS, 7},
     {op_execute, FAULTS | MIXED, 1, FAULTS, 7},

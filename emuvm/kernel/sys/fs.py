@@ -285,8 +285,10 @@ def _accessible(proc: Process, path: bytes, mode: int, flags: int) -> int:
     if name is not None and name.startswith(b"fd/") and follow:
         return _usable(proc, procfs.descriptor(proc, name), mode)
     if name is not None:
-        if mode and not procfs.allowed(proc, name, mode):
+        if not procfs.allowed(proc, name, mode):
             raise GuestError(Errno.EACCES, f"mode {mode:#x}")
+        if mode & Access.W_OK and name.startswith(b"/") and not proc.fs.allow_all:
+            raise GuestError(Errno.EROFS, "settings of the host")
         return 0
     with proc.fs.node(where, follow) as node:
         writable = node.kind not in (Mode.S_IFREG, Mode.S_IFDIR, Mode.S_IFLNK) or proc.fs.may_change(node.fd)

@@ -93,6 +93,7 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
     usable = _usable(proc, buffers, WRITE)
     if usable < wanted:
         if file.consumes:
+            _ready(proc, file, Poll.POLLIN)
             _scatter(proc, _first(buffers, usable), file.read(wanted))
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be written")
         usable = _limited(proc, file, usable, offset)
@@ -157,7 +158,9 @@ def check_size(proc: Process, file: OpenFile, length: int) -> None:
 
 
 def too_big(proc: Process) -> GuestError:
-    """What a file beyond RLIMIT_FSIZE earns."""
+    """What a file beyond RLIMIT_FSIZE earns. Inside the engine's hook no signal can be taken: Deferred."""
+    if proc.mem.deferred:
+        raise Deferred
     proc.kill(SignalInfo(Signal.SIGXFSZ, 0), thread=True)
     return GuestError(Errno.EFBIG, "beyond RLIMIT_FSIZE")
 

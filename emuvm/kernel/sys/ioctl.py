@@ -39,6 +39,9 @@ def ioctl(proc: Process, fd: int, request: int, argument: int) -> int:
         file.set_status(file.status() & ~Open.O_NONBLOCK | (Open.O_NONBLOCK if on else 0))
         return 0
     if file.host_fd < 0:
+        own = getattr(file, "requests", {}).get(request)
+        if own is not None:
+            return own(argument)  # type: ignore[no-any-return]
         raise GuestError(Errno.ENOTTY, f"request {request:#x}")
     for name, serve in _REQUESTS.items():
         if request == getattr(names, name):

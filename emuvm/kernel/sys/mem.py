@@ -15,6 +15,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, mcl_for, prot_for
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
+from emuvm.kernel.usermem import Deferred
 from emuvm.mm.layout import HUGE
 from emuvm.mm.linux import Backed, MapRequest
 from emuvm.mm.types import File, Vma, VmFlag
@@ -136,15 +137,13 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         refusal = _type_refusal(bits, flags)
         if refusal is None and flags & bits.MAP_GROWSDOWN:
             refusal = GuestError(Errno.EINVAL, "huge pages do not grow")
-        elif refusal is None and proc.mm.deny_write_exec and prot & 6 == 6:
-            refusal = GuestError(Errno.EACCES, "writable and executable")
-        if refusal is None and fixed and replace:
-            # The file system is asked after the place has been cleared, and that is not undone.
-            proc.mm.unmap(addr, addr + length)
-        raise refusal or GuestError(Errno.ENOMEM, "no huge pages")
+        if refusal is not None:
+            raise refusal
+        return Backed(None)
 
     replace, locked = not flags & bits.MAP_FIXED_NOREPLACE, bool(flags & bits.MAP_LOCKED)
-    return proc.mm.mmap(MapRequest(addr, length, 0, fixed=fixed, replace=replace, locked=locked, open_backing=nothing))
+    late = GuestError(Errno.ENOMEM, "no huge pages")
+    return proc.mm.mmap(MapRequest(addr, length, prot, fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
 
 
 def _type_refusal(bits: type[Map], flags: int, synchronous: bool = False) -> GuestError | None:
@@ -181,13 +180,12 @@ def _map_file(proc: Process, bits: type[Map], file: Any, request: MapRequest, fl
         found = file_mapping(
             file, request.prot, offset, request.length + mask & ~mask, shared=request.shared, refusal=refusal, growsdown=growsdown
         )
-        if flags & bits.MAP_SYNC and where in SYNCHRONOUS:
-            raise GuestError(Errno.EOPNOTSUPP, "MAP_SYNC is for memory devices")
         return Backed(File(found.file, offset), found.may, found.shared)
 
     growsdown = request.growsdown
-    aligned = where in PLACING and file.is_regular
-    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned)
+    aligned = (where in PLACING and file.is_regular) or (file.is_zero and not request.shared)
+    late = GuestError(Errno.EOPNOTSUPP, "MAP_SYNC is for memory devices") if flags & bits.MAP_SYNC and where in SYNCHRONOUS else None
+    wanted = request._replace(growsdown=False, open_backing=open_backing, offset=offset, has_file=True, file_aligned=aligned, late=late)
     return proc.mm.mmap(wanted)
 
 
@@ -227,7 +225,7 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
 def _before_it_goes(proc: Process, length: int) -> None:
     """Let the peak of memory in use be noted where it may be left."""
     if length >= _MUCH:
-        from emuvm.kernel.procfs_memory import remember_peak
+        from emuvm.kernel.procfs_pages import remember_peak
 
         remember_peak(proc)
 
@@ -275,9 +273,19 @@ def _nothing_grows_up(proc: Process, addr: int, length: int) -> None:
     raise GuestError(Errno.ENOMEM if vma is None else Errno.EINVAL, "nothing grows upwards")
 
 
-@syscall("mprotect", "ptr size ulong")
+def _only_gives(proc: Process, addr: int, length: int, prot: int) -> bool:
+    """May the rights change inside the engine's hook? When one region only gets more of them, and none is to execute."""
+    vma = proc.space.query(addr) if 0 <= addr < proc.space.end else None
+    if vma is None or addr + length > vma.end or prot & ~3 or not proc.engine.memory.protects_in_hooks:
+        return False
+    return not vma.prot & ~prot & 7 and not vma.flags & VmFlag.LOCKED
+
+
+@syscall("mprotect", "ptr size ulong", pure=True)
 @enomem
 def mprotect(proc: Process, addr: int, length: int, prot: int) -> int:
+    if proc.mem.deferred and not _only_gives(proc, addr, length, prot):
+        raise Deferred
     return _protect(proc, addr, length, prot)
 
 

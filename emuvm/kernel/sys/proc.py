@@ -332,13 +332,12 @@ def execve(proc: Process, path: bytes, argv: int, envp: int) -> int:
 
 
 def _after_exec(proc: Process) -> None:
-    """What of the process itself does not outlive its program (fs/exec.c:begin_new_exec, SET_PERSONALITY)."""
+    """What of the process itself does not outlive its program (fs/exec.c:begin_new_exec)."""
     from emuvm.kernel.sys.identity import apply
 
     proc.system.credentials.after_exec()
     apply(proc)
     proc.dumpable = 1
-    proc.personality &= ~Prctl.READ_IMPLIES_EXEC
     for name in ("membarrier", "membarrier_shown", "futex_slots", "timer_restore"):
         proc.controls.pop(name, None)
     if proc.controls.get("mdwe", 0) & 2:  # PR_MDWE_NO_INHERIT

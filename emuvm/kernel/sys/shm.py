@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _ACCESS = 0o777
 _BILLION = 1_000_000_000
+_HUGETLB_GROUP = 0
+"""The sysctl vm.hugetlb_shm_group."""
 _LBA = {"arm": 4, "mips": 64}
 """SHMLBA in pages where it is not one page."""
 
@@ -66,8 +68,11 @@ def shmget(proc: Process, key: int, size: int, flags: int) -> int:
 def _create(proc: Process, segments: Namespace, key: int, size: int, flags: int) -> int:
     if SHMMIN <= size <= SHMMAX:
         if flags & Ipc.SHM_HUGETLB:
-            shift = flags >> 26 & 63
-            raise GuestError(Errno.EINVAL if shift and shift not in (21, 30) else Errno.ENOMEM, "no huge pages")
+            shift, creds = flags >> 26 & 63, proc.system.credentials
+            if shift and shift not in (21, 30):
+                raise GuestError(Errno.EINVAL, f"no huge pages of 2**{shift} bytes")
+            may = creds.capable(Cap.CAP_IPC_LOCK) or creds.in_group(_HUGETLB_GROUP)
+            raise GuestError(Errno.ENOMEM if may else Errno.EPERM, "no huge pages")
         if not flags & Ipc.SHM_NORESERVE and size >> 63 == 0:
             proc.mm.limits.enough_memory(size)
     creds = proc.system.credentials

@@ -36,16 +36,27 @@ def _position(proc: Process, at: int) -> int | None:
     return _signed(proc.mem.read_u64(at)) if at else None
 
 
-def _shortened(proc: Process, reader: OpenFile, writer: OpenFile, count: int, start: int | None, target: int | None) -> int:
+def _shortened(
+    proc: Process, reader: OpenFile, writer: OpenFile, count: int, start: int | None, target: int | None, flags: int = 0
+) -> int:
     """How much of `count` the writer takes, given what there is to read."""
     if not writer.is_regular or not (writer.guarded or proc.files.size_limit is not None) or reader.host_fd < 0:
         return count
     if reader.is_pipe:
-        hostfd.wait([(reader.host_fd, Poll.POLLIN)], None)
+        if not (flags & Fd.SPLICE_F_NONBLOCK or reader.status() & Open.O_NONBLOCK):
+            hostfd.wait([(reader.host_fd, Poll.POLLIN)], None)
         present = hostfd.available(reader.host_fd)
     else:
         present = max(0, reader.stat().size - (reader.seek(0, 1) if start is None else start))
     return room(proc, writer, min(count, present), target) if present else count
+
+
+def _ready(proc: Process, file: OpenFile, events: int, flags: int = 0) -> None:
+    """Where a host's call may wait for a pipe, wait so that signals end it: Interrupted."""
+    if file.is_pipe and proc.wake is not None and not (flags & Fd.SPLICE_F_NONBLOCK or file.status() & Open.O_NONBLOCK):
+        from emuvm.kernel.waiting import ready
+
+        ready(proc, file.host_fd, events)
 
 
 def _broken(proc: Process, move: Callable[[], int]) -> int:
@@ -54,7 +65,7 @@ def _broken(proc: Process, move: Callable[[], int]) -> int:
         return move()
     except GuestError as error:
         if error.errno == Errno.EPIPE:
-            proc.kill(SignalInfo(Signal.SIGPIPE, 0))
+            proc.kill(SignalInfo(Signal.SIGPIPE, 0), thread=True)
         raise
 
 
@@ -108,6 +119,7 @@ def _send(proc: Process, to: int, source_fd: int, start: int | None, count: int)
     count = min(count, MAX_RW_COUNT)
     if writer.status() & Open.O_APPEND and not writer.is_pipe:
         raise GuestError(Errno.EINVAL, "opened for appending")
+    _ready(proc, writer, Poll.POLLOUT)
     count = _shortened(proc, reader, writer, count, start, None)
     if reader.host_fd < 0:
         return _broken(proc, lambda: _copy_loop(reader, writer, start, count))
@@ -149,7 +161,9 @@ def splice(proc: Process, source_fd: int, source_at: int, to: int, to_at: int, c
         raise GuestError(Errno.EINVAL, "no pipe, or opened for appending")
     if (start or 0) < 0 or (target or 0) < 0:
         raise GuestError(Errno.EINVAL, "a negative offset")
-    count = _shortened(proc, reader, writer, min(count, MAX_RW_COUNT), start, target)
+    _ready(proc, reader, Poll.POLLIN, flags)
+    _ready(proc, writer, Poll.POLLOUT, flags)
+    count = _shortened(proc, reader, writer, min(count, MAX_RW_COUNT), start, target, flags)
     if reader.host_fd < 0:
         done = _broken(proc, lambda: _copy_loop(reader, writer, start, min(count, 16 * 4096)))
     else:
@@ -171,6 +185,8 @@ def tee(proc: Process, source_fd: int, to: int, count: int, flags: int) -> int:
     source(proc, source_fd), sink(proc, to)
     if not (reader.is_pipe and writer.is_pipe):
         raise GuestError(Errno.EINVAL, "not pipes")
+    _ready(proc, reader, Poll.POLLIN, flags)
+    _ready(proc, writer, Poll.POLLOUT, flags)
     return _broken(proc, lambda: hostfd.tee(reader.host_fd, writer.host_fd, min(count, MAX_RW_COUNT), flags))
 
 
@@ -200,11 +216,13 @@ def _fill_pipe(proc: Process, file: OpenFile, buffers: list[tuple[int, int]], fl
             break
     if not parts:
         raise GuestError(Errno.EFAULT, "nothing of the memory can be read")
+    _ready(proc, file, Poll.POLLOUT, flags)
     return _broken(proc, lambda: hostfd.vmsplice(file.host_fd, parts, flags))
 
 
 def _drain_pipe(proc: Process, file: OpenFile, buffers: list[tuple[int, int]], flags: int) -> int:
     if not (flags & Fd.SPLICE_F_NONBLOCK or file.status() & Open.O_NONBLOCK):
+        _ready(proc, file, Poll.POLLIN, flags)
         hostfd.wait([(file.host_fd, Poll.POLLIN)], None)
     present = hostfd.available(file.host_fd)
     if not present:

@@ -145,7 +145,7 @@ static void files(void) {
     close(g), close(fa), close(fw);
 }
 
-static int got;
+static volatile int got;
 static void caught(int signal) { got = signal; }
 
 static void sizes(void) {
@@ -183,6 +183,15 @@ static void sizes(void) {
     F(read(q[0], b, 65536));
     F(ftruncate(f, 8000));
     F(pwrite(f, b, 10, 7000));
+    signal(SIGXFSZ, caught);
+    F(pwrite(f, b, 10, 7000));
+    printf("%d\n", got == SIGXFSZ);
+    got = 0;
+    F(lseek(f, 6000, 0));
+    long done = syscall(SYS_write, f, b, 1);
+    int when = got;
+    printf("%ld %d\n", done, when == SIGXFSZ);
+    signal(SIGXFSZ, SIG_IGN);
     F(truncate("gg", 5001));
     F(truncate("gg", 4999));
     F(open("/dev/null", 1) > 0);
@@ -295,6 +304,39 @@ static void copies(void) {
     close(e), close(d), close(zero), close(null), close(full);
 }
 
+static void guards(void) {
+    puts("-- guarded pages");
+    char *g = mmap(0, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memset(g, 'g', 4 * 4096);
+    F(madvise(g + 4096, 4096, 102));
+    F(pread(f, g + 4000, 200, 0));
+    F(pread(f, g + 4096, 200, 0));
+    F(pread(f, g, 4 * 4096, 0));
+    F(pwrite(f, g + 4000, 200, 0));
+    F(pwrite(f, g + 5000, 200, 0));
+    F(pwrite(f, g + 8000, 200, 0));
+    F(pwrite(f, g + 8192, 200, 0));
+    F(write(p[1], g + 4090, 10));
+    F(write(p[1], g + 4096, 10));
+    struct iovec v[2] = {{g + 4000, 96}, {g + 4096, 10}}, l = {b, 100};
+    F(writev(f, v, 2));
+    F(writev(f, v + 1, 1));
+    F(readv(f, v + 1, 1));
+    v[0].iov_len = 97;
+    F(process_vm_readv(getpid(), &l, 1, v, 1, 0));
+    F(process_vm_readv(getpid(), &l, 1, v + 1, 1, 0));
+    F(process_vm_writev(getpid(), &l, 1, v + 1, 1, 0));
+    F(uname((void *)(g + 4095)));
+    F(open(g + 4096, 0));
+    F(getrandom(g + 4090, 10, 0));
+    F(mprotect(g + 4096, 4096, PROT_READ));
+    F(pwrite(f, g + 4096, 1, 0));
+    F(madvise(g, 4 * 4096, 103));
+    F(pwrite(f, g + 4096, 1, 0));
+    F(pread(f, g + 8192, 4096, 0));
+    printf("%d %d\n", g[4096], g[8191]);
+}
+
 int main(void) {
     setvbuf(stdout, 0, _IOLBF, 4096);
     m = mmap(0, 5 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -309,5 +351,6 @@ int main(void) {
     files();
     sizes();
     copies();
+    guards();
     return 0;
 }

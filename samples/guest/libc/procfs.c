@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -507,6 +508,73 @@ static void reading(void)
     close(fd);
 }
 
+/* -- one region asked for: PROCMAP_QUERY ------------------------------------------------------------------------------- */
+
+struct query {
+    uint64_t size, flags, address, start, end, rights, page, offset, inode;
+    uint32_t major, minor, name_size, build_id_size;
+    uint64_t name, build_id;
+};
+
+static void ask(const char *title, int fd, unsigned long address, uint64_t flags, uint32_t name_size, uint32_t id_size)
+{
+    char name[500] = "", id[20];
+    struct query q = {.size = sizeof q, .flags = flags, .address = address, .name_size = name_size, .build_id_size = id_size};
+    q.name = name_size ? (unsigned long)name : 0;
+    q.build_id = id_size ? (unsigned long)id : 0;
+    if (ioctl(fd, 0xc0686611, &q)) {
+        fact(title, -1);
+        return;
+    }
+    char *base = strstr(name, where);
+    printf("%s: %lx-%lx rights %lx page %lu offset %lx inode %d device %d name %d [%s] id %u\n", title, (long)q.start, (long)q.end,
+           (long)q.rights, (long)q.page, (long)q.offset, q.inode != 0, q.major || q.minor,
+           q.name_size ? (int)(q.name_size - (base ? strlen(where) : 0)) : 0, base ? base + strlen(where) : name, q.build_id_size);
+}
+
+static void queries(void)
+{
+    int fd = open("/proc/self/maps", O_RDONLY), file = open("asked\nfor", O_RDWR | O_CREAT, 0600), smaps = open("/proc/self/smaps", O_RDONLY);
+    ftruncate(file, 4 * PAGE);
+    map(0xb000000, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    map(0xb004000, 2 * PAGE, PROT_READ, MAP_SHARED, file, PAGE);
+    map(0xb008000, PAGE, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    unsigned long at = (unsigned long)W + 0xb000000;
+    ask("inside", fd, at + 0x1234, 0, 0, 0);
+    ask("with its name", fd, at, 0, 100, 0);
+    ask("of a file", fd, at + 0x4000, 0, 500, 20);
+    ask("of a file, short name", fd, at + 0x4000, 0, 5, 0);
+    ask("a hole", fd, at + 0x2000, 0, 500, 0);
+    ask("behind a hole", fd, at + 0x2000, 0x10, 500, 0);
+    ask("the next that is shared", fd, at, 0x18, 500, 0);
+    ask("the next of a file", fd, at, 0x30, 500, 0);
+    ask("this one of a file", fd, at, 0x20, 500, 0);
+    ask("unknown flags", fd, at, 0x40, 0, 0);
+    ask("another file", smaps, at, 0, 0, 0);
+    ask("far away", fd, ~0UL, 0x10, 0, 0);
+    char id[20], *found;
+    struct query q = {.size = sizeof q, .address = (unsigned long)queries, .flags = 4, .build_id = (unsigned long)id, .build_id_size = 20};
+    fact("the program's code", ioctl(fd, 0xc0686611, &q));
+    found = memmem((char *)0x400000, 0x1000, "GNU", 4);
+    while (found && ((uint32_t *)found)[-1] != 3)
+        found = memmem(found + 4, 0x1000, "GNU", 4);
+    fact("its build id", q.build_id_size == (found ? 20 : 0) && (!found || !memcmp(id, found + 4, 20)));
+    q.size = 8;
+    fact("too small", ioctl(fd, 0xc0686611, &q));
+    q.size = 5000;
+    fact("too large", ioctl(fd, 0xc0686611, &q));
+    q = (struct query){.size = 24, .address = at};
+    fact("without an answer", ioctl(fd, 0xc0686611, &q));
+    q = (struct query){.size = sizeof q, .address = at, .name_size = 10};
+    fact("a name without a place", ioctl(fd, 0xc0686611, &q));
+    fact("nowhere", ioctl(fd, 0xc0686611, NULL));
+    close(fd);
+    close(file);
+    close(smaps);
+    unlink("asked\nfor");
+    munmap(W + 0xb000000, 0x10000);
+}
+
 static void kinds(const char *folder)
 {
     char path[400];
@@ -840,6 +908,7 @@ int main(int argc, char **argv)
     memory();
     pagemaps();
     reading();
+    queries();
     kinds("/proc/self");
     snprintf(folder, sizeof folder, "/proc/%d/task/%d", getpid(), getpid());
     kinds(folder);

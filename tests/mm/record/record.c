@@ -388,8 +388,6 @@ static void do_mmap(void)
         prot |= 1UL << (3 + below(24));
     if ((flags & 0x100010) && PAGE <= a && a < 0x10000)
         return; /* what happens there is a matter of configuration */
-    if (fd == FIRST_FD + 6 || fd == FIRST_FD + 7)
-        flags &= ~0x80000UL; /* MAP_SYNC: it depends on the file system */
     if ((flags & 0x10) && !(flags & 0x100000) && !harmless(a, length > (1UL << 40) ? 0 : length))
         return;
     make("mmap", SYS_mmap, 6, a, length, prot, flags, fd, offset);
