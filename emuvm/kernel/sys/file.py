@@ -156,6 +156,8 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
     if command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ, names.F_ADD_SEALS, names.F_GET_SEALS):
         if file.host_fd < 0:
             raise GuestError(Errno.EINVAL, f"command {command}")
+        if argument & 0x8000_0000:
+            raise GuestError(Errno.EINVAL, f"size {argument:#x}")
         return int(hostfd.control(file.host_fd, command, argument & 0x7FFF_FFFF))
     if command == names.F_GETOWN:
         return 0
@@ -198,8 +200,15 @@ def _lock(proc: Process, file: OpenFile, command: int, at: int) -> int:
     return 0
 
 
+_LOCK_NB, _LOCK_MAND = 4, 32
+
+
 @syscall("flock", "fd uint")
 def flock(proc: Process, fd: int, operation: int) -> int:
+    if operation & _LOCK_MAND:
+        return 0
+    if operation & ~_LOCK_NB not in (1, 2, 8):
+        raise GuestError(Errno.EINVAL, f"operation {operation}")
     file: OpenFile = proc.files.opened(fd)
     if file.host_fd < 0:
         raise GuestError(Errno.EBADF, f"descriptor {fd}")
@@ -213,9 +222,11 @@ def flock(proc: Process, fd: int, operation: int) -> int:
 @syscall("ftruncate", "fd off")
 @syscall("ftruncate64", "fd off")
 def ftruncate(proc: Process, fd: int, length: int) -> int:
+    if length < 0:
+        raise GuestError(Errno.EINVAL, f"length {length}")
     file: OpenFile = proc.files.opened(fd)
-    if length < 0 or not file.writable():
-        raise GuestError(Errno.EINVAL, f"length {length}, descriptor {fd}")
+    if not file.writable():
+        raise GuestError(Errno.EINVAL, f"descriptor {fd} is not open for writing")
     check_size(proc, file, length)
     file.truncate(length)
     return 0
@@ -257,6 +268,18 @@ def syncfs(proc: Process, fd: int) -> int:
     return 0
 
 
+@syscall("sync_file_range", "fd off off uint")
+def sync_file_range(proc: Process, fd: int, offset: int, length: int, flags: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if flags & ~7 or offset < 0 or not offset <= offset + length < 1 << 63:
+        raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}, flags {flags:#x}")
+    if not (file.is_regular or file.is_directory):
+        raise GuestError(Errno.ESPIPE, "no storage")
+    if flags and file.host_fd >= 0:
+        hostfd.fdatasync(file.host_fd)
+    return 0
+
+
 @syscall("fadvise64", "fd off size int")
 def fadvise64(proc: Process, fd: int, offset: int, length: int, advice: int) -> int:
     file: OpenFile = proc.files.opened(fd)
@@ -274,6 +297,8 @@ def readahead(proc: Process, fd: int, offset: int, length: int) -> int:
     file: OpenFile = proc.files.opened(fd)
     if not file.readable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for reading")
+    if not file.is_regular:
+        raise GuestError(Errno.EINVAL, "not a regular file")
     return fadvise64(proc, fd, offset, length, 3)
 
 

@@ -92,6 +92,10 @@ def futex(proc: Process, at: int, operation: int, value: int, timeout: int, seco
     if at & 3:
         raise GuestError(Errno.EINVAL, "the futex is misaligned")
     if command in (Futex.FUTEX_WAKE, Futex.FUTEX_WAKE_BITSET):
+        if operation & Futex.FUTEX_PRIVATE_FLAG:
+            proc.mem.access_ok(at, 4)
+        else:
+            proc.mem.check(at, 4, 1)
         if command == Futex.FUTEX_WAKE_BITSET and not third:
             raise GuestError(Errno.EINVAL, "no bits")
         return 0
