@@ -33,6 +33,7 @@ from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, n
 from emuvm.engine.unicorn_raw import FILL, Raw
 from emuvm.engine.unicorn_refusals import Refusals
 from emuvm.errors import EmulatorBug, EngineError
+from emuvm.mm.delivery import undoes
 from emuvm.mm.types import RIGHTS, Kind, Update, Vma
 
 if TYPE_CHECKING:
@@ -184,6 +185,9 @@ class PagedMemory:
         out = []
         for low, high, pointer in list(self.host.spans(start, end)) if start < end else []:
             shift = low - pointer
+            for vma in self.space.regions(low, high - low) if self._extents else ():
+                if host_file(vma) is not None:
+                    self._present(vma, max(low, vma.start), high)
             used = [(first - shift, last - shift) for first, last in self.table.used(low, high)]
             used += [(first - shift, last - shift) for first, last, _ in self._extents.inside(low, high)]
             runs = self.attempt(touched, pointer, pointer + high - low, used)
@@ -275,7 +279,7 @@ class PagedMemory:
         pending, old, new = self._pending, update.old, update.new
         if update.kind is Kind.PROTECT and old is not None and new is not None and not (old.prot ^ new.prot) & RIGHTS:
             return
-        if pending and _undoes(update, pending[-1].update):
+        if pending and undoes(update, pending[-1].update):
             item = pending.pop()
             if item.staged is not None:
                 host_unmap(item.staged.pointer, item.staged.length)
@@ -345,9 +349,10 @@ class PagedMemory:
 
     def _move(self, start: int, end: int, to: int) -> None:
         pieces = self._extents.cut(start, end) if self._extents else []
-        place, touched = start, self.table.move(start, end, to)
+        self.table.move(start, end, to)
+        place = start
         for low, high, extent in [*pieces, (end, end, None)]:
-            if place < low and touched:
+            if place < low:  # untouched by the guest, too: the kernel side may have read it
                 self.host.move(place, low, to + place - start, anonymous=True)
             if extent is not None:
                 self.host.move(low, high, to + low - start, anonymous=False)
@@ -493,8 +498,3 @@ class PagedMemory:
         """Pages of a file that has grown since come into being, as far as they lie in [address, end)."""
         for first, _ in self._extents.gaps(max(region.start, address & -PAGE), min(region.end, end)):
             self._extend(region, first)
-
-
-def _undoes(update: Update, last: Update) -> bool:
-    """Is `update` the space's inverse of `last`? Inverses carry the same region objects; new regions are new objects."""
-    return update.old is last.new and update.new is last.old and (update.kind is Kind.MOVE) == (last.kind is Kind.MOVE)

@@ -182,7 +182,8 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     usable = _usable(proc, buffers, READ)
     if usable < wanted:
         if file.is_pipe:
-            # What does not fill a page of the pipe because of the bad one is not queued.
+            # What does not fill a page of the pipe because of the bad one is not queued, but was looked at.
+            _gather(proc, buffers, usable)
             usable = usable // _PIPE_PAGE * _PIPE_PAGE
         if not usable:
             _write_nothing(file, wanted, offset)
