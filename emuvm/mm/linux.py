@@ -299,24 +299,32 @@ class LinuxMm:
         self.sync()
         if growsdown:
             addr = self._stack_start(addr, end)
-        became_writable: list[tuple[int, int]] = []
-        more_data = 0
+        more_data, became_writable = 0, False
 
         def change(vma: Vma) -> Vma | None:
             wanted = prot & RIGHTS
             if implied_exec and vma.flags & VmFlag.MAYEXEC:
                 wanted |= 4
-            nonlocal more_data
+            nonlocal more_data, became_writable
             new = self._protected(vma, wanted, more_data)
             if new is not None and not vma.flags & (VmFlag.SHARED | VmFlag.GROWSDOWN):
                 more_data += (vma.end - vma.start) * ((wanted & 2) - (vma.prot & 2)) // 2
             if new is not None and wanted & 2 and vma.flags & (VmFlag.SHARED | VmFlag.LOCKED) == VmFlag.LOCKED and not vma.prot & 2:
-                became_writable.append((vma.start, vma.end))
+                became_writable = True
             return new
 
-        walk = self.areas.modify(addr, end, change)
-        for lo, hi in became_writable:
-            self.populate(lo, hi)
+        while True:
+            vma = self.space.query(addr) if self.totals.locked else None
+            stop = end if vma is None else min(vma.end, end)
+            walk = self.areas.modify(addr, stop, change)
+            if became_writable:
+                # Locked memory is written to at once, before the next area's turn: that decides which of them merge.
+                self.populate(addr, stop)
+                self.sync()
+                became_writable = False
+            addr = stop
+            if stop == end or walk.error is not None or walk.hole:
+                break
         if walk.error is not None:
             raise walk.error
         if walk.hole:

@@ -185,8 +185,13 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
             # What does not fill a page of the pipe because of the bad one is not queued.
             usable = usable // _PIPE_PAGE * _PIPE_PAGE
         if not usable:
+            _write_nothing(file, wanted, offset)
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
     data = _gather(proc, buffers, usable) if usable else b""
+    if usable < wanted and file.is_regular and not flags:
+        done = file.write(data) if offset is None else file.pwrite(data, offset)
+        _write_nothing(file, wanted - done, None if offset is None else offset + done)
+        return done
     if flags:
         return hostfd.pwritev(file.host_fd, data, -1 if offset is None else offset, flags)
     if offset is not None:
@@ -197,6 +202,12 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         if error.errno == Errno.EPIPE:
             proc.kill(SignalInfo(Signal.SIGPIPE, 0), thread=True)
         raise
+
+
+def _write_nothing(file: OpenFile, wanted: int, offset: int | None) -> None:
+    """A write whose buffer is missing may leave something behind in the file all the same."""
+    if file.is_regular and file.host_fd >= 0:
+        hostfd.write_from_nowhere(file.host_fd, wanted, offset)
 
 
 def _first(buffers: Buffers, count: int) -> Buffers:
