@@ -59,7 +59,7 @@ def one_walk(
 
 
 def save(walk: Walk, difference: Difference) -> Path:
-    """Keep a shrunk walk as a test. The first line is read, the others are for the reader."""
+    """Keep a shrunk walk as a test. The first line is replayed, the others are for people."""
     REGRESSIONS.mkdir(exist_ok=True)
     path = REGRESSIONS / f"{walk.mode}-{walk.seed}-{difference.operation}.txt"
     path.write_text(" ".join(walk.words()) + "\n" + "".join(f"# {line}\n" for line in difference.text(20).splitlines()))
