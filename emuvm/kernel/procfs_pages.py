@@ -28,8 +28,8 @@ _LETTERS = (
     (VmFlag.GROWSDOWN, "gd"), (VmFlag.PFNMAP, "pf"), (VmFlag.MAYBE_GUARD, "gu"), (VmFlag.LOCKED, "lo"), (VmFlag.IO, "io"),
     (VmFlag.SEQ_READ, "sr"), (VmFlag.RAND_READ, "rr"), (VmFlag.DONTCOPY, "dc"), (VmFlag.DONTEXPAND, "de"), (VmFlag.LOCKONFAULT, "lf"),
     (VmFlag.ACCOUNT, "ac"), (VmFlag.NORESERVE, "nr"), (VmFlag.HUGETLB, "ht"), (VmFlag.SYNC, "sf"), (VmFlag.WIPEONFORK, "wf"),
-    (VmFlag.DONTDUMP, "dd"), (VmFlag.MIXEDMAP, "mm"), (VmFlag.HUGEPAGE, "hg"), (VmFlag.NOHUGEPAGE, "nh"), (VmFlag.MERGEABLE, "mg"), (VmFlag.DROPPABLE, "dp"),
-    (VmFlag.SEALED, "sl"),
+    (VmFlag.DONTDUMP, "dd"), (VmFlag.MIXEDMAP, "mm"), (VmFlag.HUGEPAGE, "hg"), (VmFlag.NOHUGEPAGE, "nh"), (VmFlag.MERGEABLE, "mg"),
+    (VmFlag.DROPPABLE, "dp"), (VmFlag.SEALED, "sl"),
 )  # fmt: skip
 """The letters of VmFlags behind rd, wr and ex, in the order of the bits."""
 _NOT_HUGE = VmFlag.NOHUGEPAGE | VmFlag.IO | VmFlag.DONTEXPAND | VmFlag.PFNMAP | VmFlag.MIXEDMAP | VmFlag.HUGETLB
