@@ -22,15 +22,13 @@ from emuvm.mm.types import File, Vma, VmFlag
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
-_GUARD = 0x800
-"""VM_MAYBE_GUARD: madvise(MADV_GUARD_INSTALL) was used in the region."""
 _HUGE = 2 << 20
 _LETTERS = (
     (VmFlag.SHARED, "sh"), (VmFlag.MAYREAD, "mr"), (VmFlag.MAYWRITE, "mw"), (VmFlag.MAYEXEC, "me"), (VmFlag.MAYSHARE, "ms"),
-    (VmFlag.GROWSDOWN, "gd"), (VmFlag.PFNMAP, "pf"), (_GUARD, "gu"), (VmFlag.LOCKED, "lo"), (VmFlag.IO, "io"), (VmFlag.SEQ_READ, "sr"),
-    (VmFlag.RAND_READ, "rr"), (VmFlag.DONTCOPY, "dc"), (VmFlag.DONTEXPAND, "de"), (VmFlag.LOCKONFAULT, "lf"), (VmFlag.ACCOUNT, "ac"),
-    (VmFlag.NORESERVE, "nr"), (VmFlag.HUGETLB, "ht"), (VmFlag.SYNC, "sf"), (VmFlag.WIPEONFORK, "wf"), (VmFlag.DONTDUMP, "dd"),
-    (VmFlag.MIXEDMAP, "mm"), (VmFlag.HUGEPAGE, "hg"), (VmFlag.NOHUGEPAGE, "nh"), (VmFlag.MERGEABLE, "mg"), (VmFlag.DROPPABLE, "dp"),
+    (VmFlag.GROWSDOWN, "gd"), (VmFlag.PFNMAP, "pf"), (VmFlag.MAYBE_GUARD, "gu"), (VmFlag.LOCKED, "lo"), (VmFlag.IO, "io"),
+    (VmFlag.SEQ_READ, "sr"), (VmFlag.RAND_READ, "rr"), (VmFlag.DONTCOPY, "dc"), (VmFlag.DONTEXPAND, "de"), (VmFlag.LOCKONFAULT, "lf"),
+    (VmFlag.ACCOUNT, "ac"), (VmFlag.NORESERVE, "nr"), (VmFlag.HUGETLB, "ht"), (VmFlag.SYNC, "sf"), (VmFlag.WIPEONFORK, "wf"),
+    (VmFlag.DONTDUMP, "dd"), (VmFlag.MIXEDMAP, "mm"), (VmFlag.HUGEPAGE, "hg"), (VmFlag.NOHUGEPAGE, "nh"), (VmFlag.MERGEABLE, "mg"), (VmFlag.DROPPABLE, "dp"),
     (VmFlag.SEALED, "sl"),
 )  # fmt: skip
 """The letters of VmFlags behind rd, wr and ex, in the order of the bits."""
@@ -299,13 +297,10 @@ def _account(sums: _Sums, vma: Vma, found: Iterable[Run], sharing: Sharing | Non
                 sums.add(part.end - part.start, run.kind, part.mapped, part.written > 0, locked)
 
 
-def vm_flags(proc: Process, vma: Vma) -> str:
+def vm_flags(vma: Vma) -> str:
     """VmFlags: two letters and a blank for each."""
-    withheld = proc.engine.memory.withheld
-    guarded = withheld is not None and vma.end <= proc.space.end and withheld(vma.start, vma.end)
-    flags = vma.flags | (_GUARD if guarded else 0)
     letters = [name for bit, name in ((1, "rd"), (2, "wr"), (4, "ex")) if vma.prot & bit]
-    letters += [name for bit, name in _LETTERS if flags & bit]
+    letters += [name for bit, name in _LETTERS if vma.flags & bit]
     return "".join(name + " " for name in letters)
 
 
@@ -348,7 +343,7 @@ def _smap(proc: Process, vma: Vma, head: str, sums: _Sums) -> str:
     page = proc.space.page_size
     sizes = _row("Size", vma.end - vma.start) + _row("KernelPageSize", page) + _row("MMUPageSize", page)
     eligible = f"{'THPeligible:':<16}{int(huge_eligible(proc, vma)):>8}\n"
-    return f"{head}\n{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(proc, vma)}\n"
+    return f"{head}\n{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(vma)}\n"
 
 
 def smaps_rollup(proc: Process) -> bytes:

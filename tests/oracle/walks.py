@@ -162,10 +162,10 @@ for line in sys.stdin:
 
 
 class Emulator:
-    """Runs walks under emuvm, each in a fork of one process that is ready to. Close it."""
+    """Runs walks under the emuvm of a source tree, each in a fork of one process that is ready to. Close it."""
 
-    def __init__(self) -> None:
-        paths = json.dumps([[str(ROOT), str(ROOT / "loaders")], SECONDS])
+    def __init__(self, tree: Path = ROOT) -> None:
+        paths = json.dumps([[str(tree), str(tree / "loaders")], SECONDS])
         self._server = subprocess.Popen(
             [sys.executable, "-c", SERVER, paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENV
         )
