@@ -362,7 +362,7 @@ class PagedMemory:
     def _install(self, vma: Vma, start: int, staged: Staged) -> bool:
         try:
             self.attempt(self._extents.install, vma, start, staged)
-        except EngineError:
+        except (EngineError, MemoryError):
             host_unmap(staged.pointer, staged.length)
             return False
         return True

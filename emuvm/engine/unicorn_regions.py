@@ -313,7 +313,10 @@ class RegionsMemory:
             mirror.clear(old.start, old.end)
             mirror.forget_absent(old.start, old.end)
         if new is not None:
-            self._map(new, wait=update.kind is Kind.MOVE and not undone, fresh=not undone)
+            # Where a move goes, and what is mapped in the place it left, gets its pages at the commit.
+            left = [item.update for item in self._pending if item.update.kind is Kind.MOVE]
+            wait = not undone and (update.kind is Kind.MOVE or any(u.start < new.end and new.start < u.end for u in left))
+            self._map(new, wait=wait, fresh=not undone)
 
     def _map(self, vma: Vma, *, wait: bool = False, fresh: bool = False) -> None:
         """Give the engine a region, or note that it is to come: large ones, and pages that take their place at the commit."""
