@@ -54,7 +54,7 @@ class Run(NamedTuple):
 
 def runs(proc: Process, vma: Vma, start: int, end: int) -> list[Run]:
     """What is present of [start, end), which lies in the region, ascending."""
-    return _sorted_out(vma, proc.engine.memory.resident(start, end))
+    return _sorted_out(vma, proc.engine.memory.resident(start, end, cached=False))
 
 
 def _sorted_out(vma: Vma, pieces: list[tuple[int, int, int]]) -> list[Run]:
@@ -71,7 +71,7 @@ def _sorted_out(vma: Vma, pieces: list[tuple[int, int, int]]) -> list[Run]:
 
 def present(proc: Process, regions: list[Vma]) -> Iterator[tuple[Vma, list[Run]]]:
     """What is present of each region; they ascend. The engine is asked once."""
-    pieces = proc.engine.memory.resident(regions[0].start, regions[-1].end) if regions else []
+    pieces = proc.engine.memory.resident(regions[0].start, regions[-1].end, cached=False) if regions else []
     at = 0
     for vma in regions:
         mine: list[tuple[int, int, int]] = []

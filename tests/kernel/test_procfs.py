@@ -232,7 +232,7 @@ def test_pages_of_a_file_are_shared_out_among_the_regions_that_map_them(monkeypa
         guest.space.map_at(place, 4 * page, 3, flags, backing=File("file", offset))
     there = [(0x200000, 0x204000, 13), (0x300000, 0x301000, 13), (0x302000, 0x303000, 13)]
     there += [(0x303000, 0x304000, 3), (0x400000, 0x402000, 13)]
-    monkeypatch.setattr(guest.engine.memory, "resident", lambda low, high: [run for run in there if low <= run[0] < high])
+    monkeypatch.setattr(guest.engine.memory, "resident", lambda low, high, cached: [run for run in there if low <= run[0] < high])
     regions = [vma for vma in guest.space if vma.start >= 0x200000]
     sharing = procfs_pages.Sharing(guest.proc, regions)
     found = {vma.start: runs for vma, runs in procfs_pages.present(guest.proc, regions)}
