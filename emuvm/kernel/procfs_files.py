@@ -28,7 +28,7 @@ Listing = Callable[[], "list[tuple[int, int, bytes]]"]
 
 
 class MadeFile(OpenFile):
-    """A file of emuvm's own making, with an offset. Its text may need registers and pages: it is not made inside the engine's hook."""
+    """A file of emuvm's own making, with an offset. Unless it is `prompt` its text is not made inside the engine's hook."""
 
     noexec = True
     map_limit = (1 << 63) - 1
