@@ -188,10 +188,10 @@ class RegionsMemory:
 
         return as_bytes(start, end, self.resident(start, end), self.space.page_size)
 
-    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+    def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
         """`Residency` bits as runs. What the engine itself owns counts as written."""
         owned = [(low, high, _OWNED) for low, high in self._engine_owned(start, end)]
-        runs = self.attempt(self.pages.resident, start, end)
+        runs = self.attempt(self.pages.resident, start, end, cached)
         return sorted(owned + runs) if owned else runs
 
     def populate(self, start: int, end: int, *, write: bool) -> None:

@@ -19,6 +19,7 @@ from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.memfd import MemFile, create
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.io import check_size
+from emuvm.kernel.usermem import Deferred
 from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ _FLOCK = struct.Struct("@hhqqi4x")
 _FLOCK_SIZE = 32
 
 
-@syscall("close", "fd")
+@syscall("close", "fd", pure=True)
 def close(proc: Process, fd: int) -> int:
+    if proc.mem.deferred and not proc.files.get(fd).prompt:
+        raise Deferred
     proc.files.close(fd)
     return 0
 
