@@ -140,8 +140,11 @@ class Memory(Protocol):
     def residency(self, start: int, end: int) -> bytes:
         """`Residency` bits of each page of [start, end), whole pages; 0 where nothing is or nothing was touched."""
 
-    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
-        """The same as runs (start, end, bits) with bits that are not 0, ascending: for ranges far larger than what is in them."""
+    def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
+        """The same as runs (start, end, bits) with bits that are not 0, ascending: for ranges far larger than what is in them.
+
+        Not `cached`: pages that are in the page cache only may be left out.
+        """
 
     def populate(self, start: int, end: int, *, write: bool) -> None:
         """Touch every page of [start, end), which is mapped throughout and not behind the end of a file: MAP_POPULATE, mlock."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from errno import EINVAL, ENOMEM, errorcode
-from os import O_CLOEXEC, O_RDONLY, SEEK_DATA, SEEK_HOLE, close, lseek, pread
+from os import O_CLOEXEC, O_RDONLY, SEEK_DATA, SEEK_HOLE, close, getpid, lseek, pread
 from os import open as open_file
 
 from emuvm.abi.tuples import NamedTuple
@@ -119,10 +119,28 @@ class _Scan(ctypes.Structure):
     ]
 
 
-_PAGEMAP_SCAN = 3 << 30 | ctypes.sizeof(_Scan) << 16 | ord("f") << 8 | 16
+_SCAN_SIZE = ctypes.sizeof(_Scan)
+_PAGEMAP_SCAN = 3 << 30 | _SCAN_SIZE << 16 | ord("f") << 8 | 16
 _SCANNED, _RETURNED = 8 | 16, 4 | 8 | 16 | 32
 _RUNS = 256
+_Runs = ctypes.c_uint64 * (3 * _RUNS)
 _PIECE = 1 << 15
+_pagemap = (-1, -1)
+"""(process, descriptor of its page map): a fork has memory of its own, and must not ask for its parent's."""
+
+
+def _own_pagemap(anew: bool = False) -> int:
+    """A descriptor of /proc/self/pagemap that stays open."""
+    global _pagemap
+    process = getpid()
+    if anew or _pagemap[0] != process:
+        _pagemap = (process, open_file("/proc/self/pagemap", O_RDONLY | O_CLOEXEC))
+    return _pagemap[1]
+
+
+def _forget_pagemap() -> None:
+    global _pagemap
+    _pagemap = (-1, -1)
 
 
 def scan_pages(start: int, end: int) -> list[tuple[int, int, int]] | None:
@@ -130,20 +148,25 @@ def scan_pages(start: int, end: int) -> list[tuple[int, int, int]] | None:
 
     The cost is that of the page table, not of the range.
     """
-    runs = (ctypes.c_uint64 * (3 * _RUNS))()
+    runs = _Runs()
+    place = ctypes.addressof(runs)
     out: list[tuple[int, int, int]] = []
-    pagemap = open_file("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)
-    try:
-        while start < end:
-            ask = _Scan(ctypes.sizeof(_Scan), 0, start, end, 0, ctypes.addressof(runs), _RUNS, 0, 0, 0, _SCANNED, _RETURNED)
-            count = _ioctl(pagemap, _PAGEMAP_SCAN, ctypes.byref(ask))
-            if count < 0:
+    pagemap, anew = _own_pagemap(), False
+    while start < end:
+        ask = _Scan(_SCAN_SIZE, 0, start, end, 0, place, _RUNS, 0, 0, 0, _SCANNED, _RETURNED)
+        count = _ioctl(pagemap, _PAGEMAP_SCAN, ctypes.byref(ask))
+        if count < 0:
+            if anew:
+                close(pagemap)
+                _forget_pagemap()
                 return None
+            # Somebody may have closed the descriptor: programs that fork close what they do not know.
+            pagemap, anew = _own_pagemap(True), True
+            continue
+        if count:
             found = runs[: 3 * count]
             out += zip(found[0::3], found[1::3], found[2::3], strict=True)
-            start = ask.walk_end
-    finally:
-        close(pagemap)
+        start = ask.walk_end
     return out
 
 

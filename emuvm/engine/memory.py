@@ -118,7 +118,7 @@ class PlainMemory:
             out[(low - start) // size] = bits
         return bytes(out)
 
-    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+    def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
         """`Residency` bits of the pages there are, one by one."""
         self._call()
         size = self.space.page_size

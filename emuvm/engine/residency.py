@@ -8,7 +8,7 @@ Owns: asking the host, and the meaning of its answers. Must not know guest addre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from emuvm.engine.base import Residency
 from emuvm.engine.hostmem import cached, data_ranges, page_entries, scan_pages
@@ -23,18 +23,18 @@ _IS_FILE, _IS_PRESENT, _IS_SWAPPED, _IS_ZERO = 4, 8, 16, 32
 """Categories of PAGEMAP_SCAN."""
 
 
-def touched(start: int, end: int, used: Iterable[tuple[int, int]]) -> list[Run]:
-    """What the process's page table holds of a host range, ascending. `used`: outside of these nothing is, for old hosts."""
+def touched(start: int, end: int, used: Callable[[], Iterable[tuple[int, int]]]) -> list[Run]:
+    """What the process's page table holds of a host range, ascending. `used()`: outside of these nothing is, for old hosts."""
     out: list[Run] = []
     scanned = scan_pages(start, end)
     if scanned is None:
         done = start
-        for low, high in sorted(used):
+        for low, high in sorted(used()):
             out += _from_entries(max(low, done), high) if high > done else []
             done = max(done, high)
         return out
     for low, high, categories in scanned:
-        _add(out, low, high, _meaning(categories))
+        _add(out, low, high, _MEANINGS[categories])
     return out
 
 
@@ -98,6 +98,9 @@ def _meaning(categories: int) -> int:
     if categories & _IS_ZERO:
         return _PRESENT
     return _PRESENT | _MAPPED | (_FILE if categories & _IS_FILE else _PRIVATE)
+
+
+_MEANINGS = tuple(_meaning(categories) for categories in range(64))
 
 
 def _from_entries(start: int, end: int) -> list[Run]:
