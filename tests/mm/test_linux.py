@@ -480,3 +480,66 @@ def test_arguments_at_the_edge_of_the_word() -> None:
     assert refusal(lambda: mm.mprotect(X86_64.task_size, PAGE, 1)) == Errno.ENOMEM
     assert mm.end_of_file(area(0, 1, File(object()))) == PAGE
     assert not mm.grow_stack(AT) and not mm.grow_stack(1 << 60)
+
+
+def test_ranges_that_end_nowhere() -> None:
+    mm = machine()
+    put(mm, 0, 1)
+    far = 1 << 63
+    assert [refusal(lambda n=n: advice.madvise(mm, AT, far, n)) for n in (1, 4)] == [Errno.ENOMEM] * 2
+    assert refusal(lambda: advice.madvise(mm, AT, (1 << 64) - AT, 4)) == Errno.EINVAL
+    assert refusal(lambda: advice.madvise(mm, AT, (1 << 64) - AT - PAGE, 4)) == Errno.ENOMEM
+    assert refusal(lambda: locking.mseal(mm, AT, far, 0)) == Errno.ENOMEM
+    assert refusal(lambda: locking.mseal(mm, AT, (1 << 64) - AT, 0)) == Errno.EINVAL
+    assert refusal(lambda: list(locking.msync(mm, AT, far, 4))) == Errno.ENOMEM
+    assert refusal(lambda: locking.munlock(mm, AT, far)) == Errno.ENOMEM
+    assert refusal(lambda: locking.munlock(mm, AT, (1 << 64) - AT)) == Errno.EINVAL
+    assert refusal(lambda: mm.mprotect(AT, far, 3)) == Errno.ENOMEM and refusal(lambda: mm.mprotect(AT, (1 << 64) - AT, 3)) == Errno.ENOMEM
+    assert refusal(lambda: mm.mmap(MapRequest(X86_64.task_size, PAGE, 3, fixed=True))) == Errno.ENOMEM
+    assert mm.mmap(MapRequest(X86_64.task_size - PAGE, PAGE, 3, fixed=True)) == X86_64.task_size - PAGE
+    assert refusal(lambda: mm.mmap(MapRequest(PAGE, PAGE, 3, fixed=True))) == Errno.EPERM
+    mm.raw_io = True
+    assert mm.mmap(MapRequest(PAGE, PAGE, 3, fixed=True)) == PAGE
+    assert refusal(lambda: mm.munmap(AT + 1, PAGE)) == Errno.EINVAL
+
+
+def test_what_implies_execution() -> None:
+    mm = machine()
+    put(mm, 0, 1, 0)
+    put(mm, 1, 1, 0, may=3)
+    mm.mprotect(AT, 2 * PAGE, 1, implied_exec=True)
+    assert shape(mm) == [(0, 1, 5), (1, 2, 1)]
+    assert refusal(lambda: mm.mprotect(AT + PAGE, PAGE, 5)) == Errno.EACCES
+    mm.deny_write_exec = True
+    assert refusal(lambda: mm.mprotect(AT, PAGE, 7)) == Errno.EACCES and mm.mprotect(AT, PAGE, 1) is None  # type: ignore[func-returns-value]
+    assert refusal(lambda: mm.mprotect(AT, PAGE, 5)) == Errno.EACCES and refusal(lambda: put(mm, 3, 1, 6)) == Errno.EACCES
+    put(mm, 3, 1, 5)
+    assert mm.mprotect(AT + 3 * PAGE, PAGE, 4) is None  # type: ignore[func-returns-value]
+
+
+def test_written_areas_that_are_locked() -> None:
+    """Rights to write make the pages of locked private memory present, which gives it an anon_vma."""
+    mm = machine()
+    put(mm, 0, 1, 1, locked=True)
+    put(mm, 4, 1, 1)
+    put(mm, 8, 1, 1, locked=True, shared=True, backing=File("f"))
+    mm.mprotect(AT, PAGE, 3)
+    mm.mprotect(AT + 4 * PAGE, PAGE, 3)
+    mm.mprotect(AT + 8 * PAGE, PAGE, 3)
+    mm.sync()
+    assert [bool(rules.anon_of(vma)) for vma in mm.space] == [True, False, False]
+
+
+def test_lists_of_file_pages() -> None:
+    mm = machine()
+    put(mm, 0, 2, shared=True, backing=File("f"))
+    put(mm, 2, 2, shared=True, backing=File("f", 8 * PAGE))
+    put(mm, 4, 1, 1, shared=True, backing=File("f", 4 * PAGE))
+    put(mm, 8, 1)
+    seen: list[Any] = []
+    again = lambda start, size, page: remap.remap_file_pages(mm, AT + start, size, page, lambda *args: seen.append(args[1:]))  # noqa: E731
+    again(5, PAGE + 7, 3)
+    again(0, 4 * PAGE, 1)
+    assert seen == [(AT, PAGE, 3 * PAGE), (AT, 4 * PAGE, PAGE)]
+    for start, size, page in ((0, 5 * PAGE, 0), (8 * PAGE, PAGE, 0), (20 * PAGE, PAGE, 0), (0, 7, 0), (0, PAGE, (1 << 64) - 1)):
+        assert refusal(lambda start=start, size=size, page=page: again(start, size, page)) == Errno.EINVAL
