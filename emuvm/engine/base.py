@@ -122,6 +122,9 @@ class Memory(Protocol):
     protects_in_hooks: bool
     """The space may give regions more rights, but no execution, while a hook of the engine runs."""
 
+    def page_out(self, start: int, end: int) -> None:
+        """MADV_PAGEOUT of a part of a file mapping: the host may take the pages out of memory that it can bring back. A hint."""
+
     withheld: Callable[[int, int], list[tuple[int, int]]] | None
     """(start, end) -> the parts of the range, ascending and clipped, that are mapped but may not be accessed (MADV_GUARD_INSTALL).
     An access there that the region's rights allow faults as if nothing were mapped (`FaultStop.mapped` is False). None: there are
@@ -140,8 +143,11 @@ class Memory(Protocol):
     def residency(self, start: int, end: int) -> bytes:
         """`Residency` bits of each page of [start, end), whole pages; 0 where nothing is or nothing was touched."""
 
-    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
-        """The same as runs (start, end, bits) with bits that are not 0, ascending: for ranges far larger than what is in them."""
+    def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
+        """The same as runs (start, end, bits) with bits that are not 0, ascending: for ranges far larger than what is in them.
+
+        Not `cached`: pages that are in the page cache only may be left out.
+        """
 
     def populate(self, start: int, end: int, *, write: bool) -> None:
         """Touch every page of [start, end), which is mapped throughout and not behind the end of a file: MAP_POPULATE, mlock."""

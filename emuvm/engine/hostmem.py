@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from errno import EINVAL, ENOMEM, errorcode
-from os import O_CLOEXEC, O_RDONLY, SEEK_DATA, SEEK_HOLE, close, lseek, pread
+from os import O_CLOEXEC, O_RDONLY, SEEK_DATA, SEEK_HOLE, close, getpid, lseek, pread
 from os import open as open_file
 
 from emuvm.abi.tuples import NamedTuple
@@ -27,7 +27,7 @@ WINDOW = 1 << WINDOW_BITS
 _READ_WRITE = 3
 _READ = 1
 _SHARED, _PRIVATE, _FIXED, _ANONYMOUS, _NORESERVE = 0x1, 0x2, 0x10, 0x20, 0x4000
-_DONTNEED, _REMOVE, _NOHUGEPAGE, _POPULATE_READ, _POPULATE_WRITE = 4, 9, 15, 22, 23
+_DONTNEED, _REMOVE, _NOHUGEPAGE, _PAGEOUT, _POPULATE_READ, _POPULATE_WRITE = 4, 9, 15, 21, 22, 23
 _MAYMOVE, _REMAP_FIXED, _DONTUNMAP = 1, 2, 4
 _FAILED = (1 << 64) - 1
 _COPY = 256 << 10
@@ -119,10 +119,28 @@ class _Scan(ctypes.Structure):
     ]
 
 
-_PAGEMAP_SCAN = 3 << 30 | ctypes.sizeof(_Scan) << 16 | ord("f") << 8 | 16
+_SCAN_SIZE = ctypes.sizeof(_Scan)
+_PAGEMAP_SCAN = 3 << 30 | _SCAN_SIZE << 16 | ord("f") << 8 | 16
 _SCANNED, _RETURNED = 8 | 16, 4 | 8 | 16 | 32
 _RUNS = 256
+_Runs = ctypes.c_uint64 * (3 * _RUNS)
 _PIECE = 1 << 15
+_pagemap = (-1, -1)
+"""(process, descriptor of its page map): a fork has memory of its own, and must not ask for its parent's."""
+
+
+def _own_pagemap(anew: bool = False) -> int:
+    """A descriptor of /proc/self/pagemap that stays open."""
+    global _pagemap
+    process = getpid()
+    if anew or _pagemap[0] != process:
+        _pagemap = (process, open_file("/proc/self/pagemap", O_RDONLY | O_CLOEXEC))
+    return _pagemap[1]
+
+
+def _forget_pagemap() -> None:
+    global _pagemap
+    _pagemap = (-1, -1)
 
 
 def scan_pages(start: int, end: int) -> list[tuple[int, int, int]] | None:
@@ -130,20 +148,25 @@ def scan_pages(start: int, end: int) -> list[tuple[int, int, int]] | None:
 
     The cost is that of the page table, not of the range.
     """
-    runs = (ctypes.c_uint64 * (3 * _RUNS))()
+    runs = _Runs()
+    place = ctypes.addressof(runs)
     out: list[tuple[int, int, int]] = []
-    pagemap = open_file("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)
-    try:
-        while start < end:
-            ask = _Scan(ctypes.sizeof(_Scan), 0, start, end, 0, ctypes.addressof(runs), _RUNS, 0, 0, 0, _SCANNED, _RETURNED)
-            count = _ioctl(pagemap, _PAGEMAP_SCAN, ctypes.byref(ask))
-            if count < 0:
+    pagemap, anew = _own_pagemap(), False
+    while start < end:
+        ask = _Scan(_SCAN_SIZE, 0, start, end, 0, place, _RUNS, 0, 0, 0, _SCANNED, _RETURNED)
+        count = _ioctl(pagemap, _PAGEMAP_SCAN, ctypes.byref(ask))
+        if count < 0:
+            if anew:
+                close(pagemap)
+                _forget_pagemap()
                 return None
+            # Somebody may have closed the descriptor: programs that fork close what they do not know.
+            pagemap, anew = _own_pagemap(True), True
+            continue
+        if count:
             found = runs[: 3 * count]
             out += zip(found[0::3], found[1::3], found[2::3], strict=True)
-            start = ask.walk_end
-    finally:
-        close(pagemap)
+        start = ask.walk_end
     return out
 
 
@@ -275,6 +298,11 @@ class HostMemory:
         """MADV_REMOVE on shared pages."""
         for low, high, pointer in self.spans(start, end):
             host_punch(pointer, high - low)
+
+    def page_out(self, start: int, end: int) -> None:
+        """MADV_PAGEOUT."""
+        for low, high, pointer in self.spans(start, end):
+            _madvise(pointer, high - low, _PAGEOUT)
 
     def stage(self, fd: int, offset: int, length: int, *, shared: bool) -> Staged:
         """Map a file aside; nothing of the guest's changes. The caller clips `length` to whole pages not behind the end of file.

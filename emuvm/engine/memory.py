@@ -103,6 +103,9 @@ class PlainMemory:
             if page in self._pages:
                 self._pages[page][low:high] = bytes(high - low)
 
+    def page_out(self, start: int, end: int) -> None:
+        """Nothing goes."""
+
     def withdraw(self, start: int, end: int) -> None:
         """Nothing is kept of what `withheld` said."""
 
@@ -118,7 +121,7 @@ class PlainMemory:
             out[(low - start) // size] = bits
         return bytes(out)
 
-    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+    def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
         """`Residency` bits of the pages there are, one by one."""
         self._call()
         size = self.space.page_size

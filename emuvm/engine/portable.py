@@ -238,7 +238,7 @@ class PortablePages:
                     else:
                         _ = cell.value
 
-    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+    def resident(self, start: int, end: int, cached: bool = True) -> list[tuple[int, int, int]]:
         """(start, end, Residency bits) of what is in memory. Away from Linux: of what holds anything but zeros."""
         out: list[tuple[int, int, int]] = []
         for low, high, piece in self._pieces.inside(start, end):
@@ -249,12 +249,14 @@ class PortablePages:
                 size = self.page_size
                 out += [(at, at + size, kept) for at in range(low, high, size) if self.read(at, size).count(0) != size]
                 continue
+            from functools import partial
+
             from emuvm.engine.residency import in_cache, overlay, touched
 
             first, shift = piece.pointer, low - piece.pointer
             last = first + high - low
-            runs = touched(first, last, [(first, last)])
-            if piece.source is not None:
+            runs = touched(first, last, partial(list, ((first, last),)))
+            if cached and piece.source is not None:
                 runs = overlay(in_cache(first, last, piece.source.file.fileno(), piece.source.offset), runs)
             out += [(one + shift, two + shift, bits) for one, two, bits in runs]
         return out

@@ -1,6 +1,6 @@
 """Which pages behind a host range are in memory (Linux hosts).
 
-Owns: asking the host, and the meaning of its answers. Must not know guest addresses, nor who owns the range.
+Owns: asking the host, and the meaning of its answers. Must not know the space, nor what the answers are for.
 
     page table    PAGEMAP_SCAN (Linux 6.7) walks what is there; before that /proc/self/pagemap is read where pages may be
     page cache    mincore; of large sparse objects only where there is data
@@ -8,10 +8,12 @@ Owns: asking the host, and the meaning of its answers. Must not know guest addre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from emuvm.engine.base import Residency
-from emuvm.engine.hostmem import cached, data_ranges, page_entries, scan_pages
+from emuvm.engine.filepages import FilePages
+from emuvm.engine.hostmem import HostMemory, cached, data_ranges, page_entries, scan_pages
+from emuvm.engine.pagetable import PageTable
 
 Run = tuple[int, int, int]
 """(start, end, Residency bits)."""
@@ -23,18 +25,40 @@ _IS_FILE, _IS_PRESENT, _IS_SWAPPED, _IS_ZERO = 4, 8, 16, 32
 """Categories of PAGEMAP_SCAN."""
 
 
-def touched(start: int, end: int, used: Iterable[tuple[int, int]]) -> list[Run]:
-    """What the process's page table holds of a host range, ascending. `used`: outside of these nothing is, for old hosts."""
+def touched(start: int, end: int, used: Callable[[], Iterable[tuple[int, int]]]) -> list[Run]:
+    """What the process's page table holds of a host range, ascending. `used()`: outside of these nothing is, for old hosts."""
     out: list[Run] = []
     scanned = scan_pages(start, end)
     if scanned is None:
         done = start
-        for low, high in sorted(used):
+        for low, high in sorted(used()):
             out += _from_entries(max(low, done), high) if high > done else []
             done = max(done, high)
         return out
     for low, high, categories in scanned:
-        _add(out, low, high, _meaning(categories))
+        _add(out, low, high, _MEANINGS[categories])
+    return out
+
+
+def of_guest(
+    host: HostMemory, table: PageTable, extents: FilePages, attempt: Callable[..., list[Run]], start: int, end: int, with_cache: bool
+) -> list[Run]:
+    """The runs of guest memory behind windows: the host's page table, and with_cache the page cache below file pages.
+
+    `attempt(call, *args)` makes the calls that the host may refuse.
+    """
+    out: list[Run] = []
+    for low, high, pointer in host.spans(start, end) if start < end else ():
+        shift = low - pointer
+
+        def used(low: int = low, high: int = high, shift: int = shift) -> list[tuple[int, int]]:
+            parts = table.used(low, high) + [part[:2] for part in extents.inside(low, high)]
+            return [(first - shift, last - shift) for first, last in parts]
+
+        runs = attempt(touched, pointer, pointer + high - low, used)
+        files = extents.inside(low, high) if with_cache else []
+        below = [run for a, b, x in files for run in attempt(in_cache, a - shift, b - shift, x.file.fileno(), x.offset)]
+        out += [(first + shift, last + shift, bits) for first, last, bits in (overlay(below, runs) if below else runs)]
     return out
 
 
@@ -98,6 +122,9 @@ def _meaning(categories: int) -> int:
     if categories & _IS_ZERO:
         return _PRESENT
     return _PRESENT | _MAPPED | (_FILE if categories & _IS_FILE else _PRIVATE)
+
+
+_MEANINGS = tuple(_meaning(categories) for categories in range(64))
 
 
 def _from_entries(start: int, end: int) -> list[Run]:

@@ -33,6 +33,7 @@ from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, n
 from emuvm.engine.unicorn_raw import FILL, Raw
 from emuvm.engine.unicorn_refusals import Refusals
 from emuvm.errors import EmulatorBug, EngineError
+from emuvm.mm.delivery import undoes
 from emuvm.mm.types import RIGHTS, Kind, Update, Vma
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class PagedMemory:
             low, high = max(vma.start, start), min(vma.end, end)
             if not is_shared(vma):
                 self.host.discard(low, high)
-                self._withdraw(low, high)
+                self.withdraw(low, high)
                 self.table.clear(low, high)
 
     def punch(self, address: int, length: int) -> None:
@@ -145,11 +146,7 @@ class PagedMemory:
             self.attempt(self.host.punch, low, high)
         for low, high in self._extents.of_same_bytes(start, end):
             # Translated code of the lost pages, wherever they are seen.
-            self._withdraw(low, high)
-
-    def withdraw(self, start: int, end: int) -> None:
-        """`withheld` says something else now."""
-        self._withdraw(start, end)
+            self.withdraw(low, high)
 
     def take_written(self) -> list[int]:
         """First writes, as engine.base.Memory says."""
@@ -177,21 +174,18 @@ class PagedMemory:
 
         return as_bytes(start, end, self.resident(start, end))
 
-    def resident(self, start: int, end: int) -> list[tuple[int, int, int]]:
+    def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
         """`Residency` bits as runs: the host's page table, and the page cache below file pages."""
-        from emuvm.engine.residency import in_cache, overlay, touched
+        from emuvm.engine.residency import of_guest
 
-        out = []
-        for low, high, pointer in list(self.host.spans(start, end)) if start < end else []:
-            shift = low - pointer
-            used = [(first - shift, last - shift) for first, last in self.table.used(low, high)]
-            used += [(first - shift, last - shift) for first, last, _ in self._extents.inside(low, high)]
-            runs = self.attempt(touched, pointer, pointer + high - low, used)
-            cached = []
-            for first, last, extent in self._extents.inside(low, high):
-                cached += self.attempt(in_cache, first - shift, last - shift, extent.file.fileno(), extent.offset)
-            out += [(first + shift, last + shift, bits) for first, last, bits in (overlay(cached, runs) if cached else runs)]
-        return out
+        for vma in self.space.regions(start, end - start) if cached and self._extents and start < end else ():
+            if host_file(vma) is not None:
+                self._present(vma, max(start, vma.start), end)
+        return of_guest(self.host, self.table, self._extents, self.attempt, start, end, cached)
+
+    def page_out(self, start: int, end: int) -> None:
+        """A hint, as engine.base.Memory says."""
+        self.host.page_out(start, end)
 
     def populate(self, start: int, end: int, *, write: bool) -> None:
         """Touch pages, as engine.base.Memory says."""
@@ -275,7 +269,7 @@ class PagedMemory:
         pending, old, new = self._pending, update.old, update.new
         if update.kind is Kind.PROTECT and old is not None and new is not None and not (old.prot ^ new.prot) & RIGHTS:
             return
-        if pending and _undoes(update, pending[-1].update):
+        if pending and undoes(update, pending[-1].update):
             item = pending.pop()
             if item.staged is not None:
                 host_unmap(item.staged.pointer, item.staged.length)
@@ -288,7 +282,7 @@ class PagedMemory:
             if new is not None:
                 staged = self._prepare(new, update.kind)
             if old is not None:
-                self._withdraw(update.start, update.end)
+                self.withdraw(update.start, update.end)
         pending.append(_Pending(update, staged))
 
     def _prepare(self, vma: Vma, kind: Kind) -> Staged | None:
@@ -345,9 +339,10 @@ class PagedMemory:
 
     def _move(self, start: int, end: int, to: int) -> None:
         pieces = self._extents.cut(start, end) if self._extents else []
-        place, touched = start, self.table.move(start, end, to)
+        self.table.move(start, end, to)
+        place = start
         for low, high, extent in [*pieces, (end, end, None)]:
-            if place < low and touched:
+            if place < low:  # untouched by the guest, too: the kernel side may have read it
                 self.host.move(place, low, to + place - start, anonymous=True)
             if extent is not None:
                 self.host.move(low, high, to + low - start, anonymous=False)
@@ -357,7 +352,7 @@ class PagedMemory:
     def _install(self, vma: Vma, start: int, staged: Staged) -> bool:
         try:
             self.attempt(self._extents.install, vma, start, staged)
-        except EngineError:
+        except (EngineError, MemoryError):
             host_unmap(staged.pointer, staged.length)
             return False
         return True
@@ -435,7 +430,8 @@ class PagedMemory:
 
     # -- waiting for the engine to stand still --------------------------------------------------------------------------
 
-    def _withdraw(self, start: int, end: int) -> None:
+    def withdraw(self, start: int, end: int) -> None:
+        """Grant nothing there; ask again at the next access."""
         found, code = self.table.withdraw(start, end)
         if found:
             self._disturb()
@@ -470,7 +466,7 @@ class PagedMemory:
         """Touching file pages behind the end would be the host's SIGBUS: let go of them."""
         for first, high in self._extents.shrunk():
             self._extents.cut(first, high)
-            self._withdraw(first, high)
+            self.withdraw(first, high)
             self.table.clear(first, high)
             self.host.make_anonymous(first, high)
 
@@ -493,8 +489,3 @@ class PagedMemory:
         """Pages of a file that has grown since come into being, as far as they lie in [address, end)."""
         for first, _ in self._extents.gaps(max(region.start, address & -PAGE), min(region.end, end)):
             self._extend(region, first)
-
-
-def _undoes(update: Update, last: Update) -> bool:
-    """Is `update` the space's inverse of `last`? Inverses carry the same region objects; new regions are new objects."""
-    return update.old is last.new and update.new is last.old and (update.kind is Kind.MOVE) == (last.kind is Kind.MOVE)

@@ -32,7 +32,7 @@ class OpenFile:
     is_pipe = False
     is_regular = False
     prompt = False
-    """Reading and writing never wait."""
+    """Reading, writing and closing never wait, and need no registers."""
     discards = False
     """Writing takes everything without looking at it."""
     is_full = False

@@ -66,6 +66,10 @@ class Kept:
     peak_known = 0
     """emuvm's own peak, in KiB, when that was last looked at; -1: look whenever much memory goes."""
 
+    def __init__(self) -> None:
+        self.map_lines: dict[int, tuple[tuple[Any, ...], bytes]] = {}
+        """Lines of maps by where their regions start: what they were made of, and their text."""
+
 
 class Process:
     """One guest process with one thread. `files`, `fs` and `host` are the file side's; see `emuvm.kernel.files`."""

@@ -43,6 +43,9 @@ _ENTRIES: dict[bytes, int] = {
 """What is in /proc/PID, in the kernel's order: type (none: a regular file) and permissions."""
 _PROCESS_ONLY = frozenset((b"task", b"map_files", b"mountstats", b"coredump_filter", b"timers", b"timerslack_ns"))
 _THREAD_ONLY = frozenset((b"children",))
+PROMPT = frozenset((b"maps", b"smaps", b"smaps_rollup", b"status", b"statm", b"pagemap"))
+"""Files that programs read often, and that can be opened and read inside the engine's hook."""
+AT_ONCE = frozenset(b"/proc/self/" + name for name in PROMPT)
 _FOLLOWED = (b"fd/", b"map_files/", b"cwd", b"root", b"exe")
 _DEVICES = {b"/dev/stdin": b"/proc/self/fd/0", b"/dev/stdout": b"/proc/self/fd/1", b"/dev/stderr": b"/proc/self/fd/2"}
 _ALIASES = {b"/proc/self": b"", b"/proc/thread-self": b"/task", b"/proc/mounts": b"/mounts"}
@@ -309,7 +312,9 @@ def open_file(proc: Process, name: bytes, path: bytes, flags: int) -> OpenFile:
             raise GuestError(Errno.EACCES, "permissions")
         if access & 2 and name.startswith(b"/"):
             raise GuestError(Errno.EROFS, "settings of the host")
-    return make(proc, name, path, flags, stat)
+    file = make(proc, name, path, flags, stat)
+    file.prompt = name in PROMPT
+    return file
 
 
 def entries(proc: Process, name: bytes) -> list[tuple[int, int, bytes]]:

@@ -6,7 +6,7 @@ that is given as a function, asked when the program reads, never when it opens.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from emuvm.abi.errno import Errno
@@ -20,13 +20,15 @@ _ALWAYS = Poll.POLLIN | Poll.POLLRDNORM | Poll.POLLOUT | Poll.POLLWRNORM
 
 Record = Callable[[int], "tuple[bytes, int] | None"]
 """key -> (the first record at or behind `key`, the key behind it), None at the end. The first key is 0."""
+Records = Callable[[int], "Iterable[tuple[bytes, int]]"]
+"""key -> the records at or behind `key`, each with the key behind it: all made at one moment, as far as they are taken."""
 Text = Callable[[], bytes]
 Listing = Callable[[], "list[tuple[int, int, bytes]]"]
 """(inode, d_type, name) of every entry."""
 
 
 class MadeFile(OpenFile):
-    """A file of emuvm's own making, with an offset. Its text may need registers and pages: it is not made inside the engine's hook."""
+    """A file of emuvm's own making, with an offset. Unless it is `prompt` its text is not made inside the engine's hook."""
 
     noexec = True
     map_limit = (1 << 63) - 1
@@ -88,9 +90,9 @@ class SequenceFile(MadeFile):
     record is of one moment although the file as a whole is not.
     """
 
-    def __init__(self, path: bytes, flags: int, stat: Stat, record: Record) -> None:
+    def __init__(self, path: bytes, flags: int, stat: Stat, records: Records) -> None:
         super().__init__(path, flags, stat)
-        self._record = record
+        self._records = records
         self._kept = b""
         self._key = 0
         self._position = 0
@@ -111,39 +113,48 @@ class SequenceFile(MadeFile):
 
     def _fill(self, wanted: int) -> bytes:
         """Records until there are `wanted` bytes or the buffer is full; at least one, unless at the end."""
-        found = self._record(self._key)
-        if found is None:
-            return b""
-        data, self._key = found
-        while len(data) >= self._size:
-            self._size *= 2
-        parts, count = [data], len(data)
-        while count < wanted:
-            found = self._record(self._key)
-            if found is None or count + len(found[0]) >= self._size:
+        parts: list[bytes] = []
+        count = 0
+        for data, key in self._records(self._key):
+            if not parts:
+                while len(data) >= self._size:
+                    self._size *= 2
+            elif count + len(data) >= self._size:
                 break
-            parts.append(found[0])
-            count += len(found[0])
-            self._key = found[1]
+            parts.append(data)
+            count += len(data)
+            self._key = key
+            if count >= wanted:
+                break
         return b"".join(parts)
 
     def _traverse(self, offset: int) -> None:
         """Make everything anew up to `offset`."""
         self._key, self._kept, passed = 0, b"", 0
-        while passed < offset:
-            found = self._record(self._key)
-            if found is None:
-                break
-            data, self._key = found
+        for data, key in self._records(0) if offset else ():
+            self._key = key
             if passed + len(data) > offset:
                 self._kept = data[offset - passed :]
             passed += len(data)
+            if passed >= offset:
+                break
         self._position = offset
 
 
-def single(text: Text) -> Record:
+def each(record: Record) -> Records:
+    """Records that are made one by one."""
+
+    def records(key: int) -> Iterator[tuple[bytes, int]]:
+        while (found := record(key)) is not None:
+            yield found
+            key = found[1]
+
+    return records
+
+
+def single(text: Text) -> Records:
     """The records of a file that is one (fs/seq_file.c:single_open)."""
-    return lambda key: None if key else (text(), 1)
+    return lambda key: () if key else ((text(), 1),)
 
 
 class PlainFile(MadeFile):

@@ -6,8 +6,8 @@ pages are there (`procfs_pages`). Source: fs/proc/task_mmu.c, Linux 6.18.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 from emuvm.abi.structs import Stat
 from emuvm.abi.tuples import NamedTuple
@@ -19,6 +19,12 @@ from emuvm_loaders import FileSource
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
+
+
+_SPARE = 64
+"""So many texts of lines more than twice the regions may be kept."""
+_FEW = 200
+"""Below this it is cheaper to pass over all regions than to look one up."""
 
 
 class Place(NamedTuple):
@@ -112,29 +118,67 @@ def name_of(proc: Process, vma: Vma) -> bytes:
     return b""
 
 
-def map_line(proc: Process, vma: Vma) -> str:
-    """A region's line in maps, without the newline."""
-    where = place(proc, vma)
-    if where is None:
-        return line(vma, name=name_of(proc, vma).decode("utf-8", "surrogateescape"))
+class Lines:
+    """The lines of maps at one moment: what is asked of the host is asked once for each file. Texts are kept from one time to the next."""
+
+    def __init__(self, proc: Process) -> None:
+        self._proc = proc
+        self._places: dict[int, tuple[Any, Place]] = {}
+        self._kept = proc.kept.map_lines
+        if len(self._kept) > 2 * len(proc.space) + _SPARE:
+            self._kept.clear()
+
+    def __call__(self, vma: Vma) -> bytes:
+        """A region's line, with the newline."""
+        backing = vma.backing
+        where: Place | bytes
+        if isinstance(backing, File):
+            found = self._places.get(id(backing.file))
+            if found is None:
+                # The file is kept so that its id stays its own.
+                found = self._places[id(backing.file)] = backing.file, cast("Place", place(self._proc, vma))
+            where, offset = found[1], backing.offset
+        else:
+            where, offset = name_of(self._proc, vma), 0
+        key = (vma.end, vma.prot, vma.flags, offset, where)
+        kept = self._kept.get(vma.start)
+        if kept is None or kept[0] != key:
+            kept = self._kept[vma.start] = key, encoded(_text(vma, where) + "\n")
+        return kept[1]
+
+
+def _text(vma: Vma, where: Place | bytes) -> str:
+    if isinstance(where, bytes):
+        return line(vma, name=where.decode("utf-8", "surrogateescape"))
     name = where.name.replace(b"\n", b"\\012").decode("utf-8", "surrogateescape")
     return line(vma, device=where.device, inode=where.inode, name=name)
 
 
-def maps(proc: Process, key: int) -> tuple[bytes, int] | None:
+def onward(proc: Process, key: int) -> Iterator[Vma]:
+    """The regions that end above `key`, ascending."""
+    if len(proc.space) < _FEW:
+        for vma in proc.space:
+            if vma.end > key:
+                yield vma
+        return
+    while (found := region_at(proc, key)) is not None:
+        yield found
+        key = found.end
+
+
+def maps(proc: Process, key: int) -> Iterator[tuple[bytes, int]]:
     """The records of maps; the key is an address."""
-    vma = region_at(proc, key)
-    if vma is not None:
-        return encoded(map_line(proc, vma) + "\n"), vma.end
-    return past_the_end(proc, key, lambda gate, head: head + "\n")
+    lines = Lines(proc)
+    for vma in onward(proc, key):
+        yield lines(vma), vma.end
+    yield from past_the_end(proc, key, lambda gate, head: head + b"\n")
 
 
-def past_the_end(proc: Process, key: int, text: Callable[[Vma, str], str]) -> tuple[bytes, int] | None:
+def past_the_end(proc: Process, key: int, text: Callable[[Vma, bytes], bytes]) -> Iterator[tuple[bytes, int]]:
     """The record of x86-64's vsyscall page, made of its region and its line. It lies behind all that the program can map."""
-    if proc.arch.name != "x86_64" or key > vsyscall.PAGE:
-        return None
-    gate = Vma(vsyscall.PAGE, vsyscall.PAGE + 4096, 4, 0, None, vsyscall.PAGE, 4096)
-    return encoded(text(gate, line(gate, name="[vsyscall]"))), gate.end
+    if proc.arch.name == "x86_64" and key <= vsyscall.PAGE:
+        gate = Vma(vsyscall.PAGE, vsyscall.PAGE + 4096, 4, 0, None, vsyscall.PAGE, 4096)
+        yield text(gate, encoded(line(gate, name="[vsyscall]"))), gate.end
 
 
 def encoded(text: str) -> bytes:

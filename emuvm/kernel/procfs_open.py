@@ -13,7 +13,7 @@ from emuvm.abi.flags import Mode, Open
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
 from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_pages, procfs_query, procfs_scan, procfs_system, procfs_task
-from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, OrderFile, PlainFile, SequenceFile, SettingFile, single
+from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, OrderFile, PlainFile, SequenceFile, SettingFile, each, single
 from emuvm.kernel.procfs_mem import MemoryFile, PagemapFile
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _KEPT = Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_DSYNC | Open.O_SYNC | Open.O_DIRECTORY | Open.O_NOFOLLOW | Open.O_PATH
 Text = Callable[["Process"], bytes]
-Records = Callable[["Process", int], "tuple[bytes, int] | None"]
+Record = Callable[["Process", int], "tuple[bytes, int] | None"]
 Store = Callable[["Process", bytes], None]
 
 
@@ -61,8 +61,7 @@ SINGLE: dict[bytes, Text] = {
     b"children": _nothing,
 }
 """Files that are one record."""
-RECORDS: dict[bytes, Records] = {
-    b"maps": procfs_memory.maps,
+RECORDS: dict[bytes, Record] = {
     b"mounts": procfs_system.mount_line,
     b"mountinfo": procfs_system.mount_info,
     b"mountstats": procfs_system.mount_stat,
@@ -93,10 +92,11 @@ def make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> Ope
     if stat.mode & Mode.S_IFMT == Mode.S_IFDIR:
         return MadeDirectory(path, flags, stat, lambda: procfs.entries(proc, name))
     if name in RECORDS:
-        records = RECORDS[name]
-        sequence = SequenceFile(path, flags, stat, lambda key: records(proc, key))
-        if name == b"maps":
-            sequence.requests = {procfs_query.REQUEST: lambda address: procfs_query.query(proc, address)}
+        record = RECORDS[name]
+        return SequenceFile(path, flags, stat, each(lambda key: record(proc, key)))
+    if name == b"maps":
+        sequence = SequenceFile(path, flags, stat, lambda key: procfs_memory.maps(proc, key))
+        sequence.requests = {procfs_query.REQUEST: lambda address: procfs_query.query(proc, address)}
         return sequence
     if name == b"smaps":
         return SequenceFile(path, flags, stat, procfs_pages.Smaps(proc))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
@@ -15,7 +17,7 @@ from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
-from emuvm.kernel.procfs_memory import encoded, file_status, map_line, past_the_end, region_at
+from emuvm.kernel.procfs_memory import Lines, encoded, file_status, onward, past_the_end
 from emuvm.mm.maps import line
 from emuvm.mm.types import File, Vma, VmFlag
 
@@ -52,7 +54,7 @@ class Run(NamedTuple):
 
 def runs(proc: Process, vma: Vma, start: int, end: int) -> list[Run]:
     """What is present of [start, end), which lies in the region, ascending."""
-    return _sorted_out(vma, proc.engine.memory.resident(start, end))
+    return _sorted_out(vma, proc.engine.memory.resident(start, end, cached=False))
 
 
 def _sorted_out(vma: Vma, pieces: list[tuple[int, int, int]]) -> list[Run]:
@@ -69,7 +71,7 @@ def _sorted_out(vma: Vma, pieces: list[tuple[int, int, int]]) -> list[Run]:
 
 def present(proc: Process, regions: list[Vma]) -> Iterator[tuple[Vma, list[Run]]]:
     """What is present of each region; they ascend. The engine is asked once."""
-    pieces = proc.engine.memory.resident(regions[0].start, regions[-1].end) if regions else []
+    pieces = proc.engine.memory.resident(regions[0].start, regions[-1].end, cached=False) if regions else []
     at = 0
     for vma in regions:
         mine: list[tuple[int, int, int]] = []
@@ -271,20 +273,25 @@ class _Sums:
         setattr(self, row, getattr(self, row) + size)
 
     def text(self, rollup: bool) -> str:
-        rows = [("Rss", self.rss), ("Pss", self.pss >> 12), ("Pss_Dirty", self.pss_dirty >> 12)]
-        if rollup:
-            rows += [("Pss_Anon", self.pss_anon >> 12), ("Pss_File", self.pss_file >> 12), ("Pss_Shmem", self.pss_shmem >> 12)]
-        rows += [
-            ("Shared_Clean", self.shared_clean), ("Shared_Dirty", self.shared_dirty), ("Private_Clean", self.private_clean),
-            ("Private_Dirty", self.private_dirty), ("Referenced", self.rss), ("Anonymous", self.anonymous), ("KSM", 0), ("LazyFree", 0),
-            ("AnonHugePages", 0), ("ShmemPmdMapped", 0), ("FilePmdMapped", 0), ("Shared_Hugetlb", 0), ("Private_Hugetlb", 0), ("Swap", 0),
-            ("SwapPss", 0), ("Locked", self.locked >> 12),
-        ]  # fmt: skip
-        return "".join(_row(name, value) for name, value in rows)
+        more = (self.pss_anon, self.pss_file, self.pss_shmem) if rollup else ()
+        values = (
+            self.rss, self.pss >> 12, self.pss_dirty >> 12, *(share >> 12 for share in more), self.shared_clean, self.shared_dirty,
+            self.private_clean, self.private_dirty, self.rss, self.anonymous, self.locked >> 12,
+        )  # fmt: skip
+        return (_ROLLUP if rollup else _ROWS) % tuple([value >> 10 for value in values])
 
 
-def _row(name: str, size: int) -> str:
-    return f"{name + ':':<16}{size >> 10:>8} kB\n"
+def _rows(names: str) -> str:
+    """Lines for a figure each, to be filled in; 0 where there is an exclamation mark."""
+    return "".join(f"{name.strip('!') + ':':<16}{'       0' if name.endswith('!') else '%8d'} kB\n" for name in names.split())
+
+
+_TAIL = (
+    " Shared_Clean Shared_Dirty Private_Clean Private_Dirty Referenced Anonymous KSM! LazyFree! AnonHugePages! ShmemPmdMapped!"
+    " FilePmdMapped! Shared_Hugetlb! Private_Hugetlb! Swap! SwapPss! Locked"
+)
+_ROWS, _ROLLUP = _rows("Rss Pss Pss_Dirty" + _TAIL), _rows("Rss Pss Pss_Dirty Pss_Anon Pss_File Pss_Shmem" + _TAIL)
+_SIZES = _rows("Size KernelPageSize MMUPageSize")
 
 
 def _account(sums: _Sums, vma: Vma, found: Iterable[Run], sharing: Sharing | None) -> None:
@@ -299,8 +306,13 @@ def _account(sums: _Sums, vma: Vma, found: Iterable[Run], sharing: Sharing | Non
 
 def vm_flags(vma: Vma) -> str:
     """VmFlags: two letters and a blank for each."""
-    letters = [name for bit, name in ((1, "rd"), (2, "wr"), (4, "ex")) if vma.prot & bit]
-    letters += [name for bit, name in _LETTERS if vma.flags & bit]
+    return _letters(vma.prot & 7, vma.flags)
+
+
+@lru_cache(256)
+def _letters(rights: int, flags: int) -> str:
+    letters = [name for bit, name in ((1, "rd"), (2, "wr"), (4, "ex")) if rights & bit]
+    letters += [name for bit, name in _LETTERS if flags & bit]
     return "".join(name + " " for name in letters)
 
 
@@ -325,25 +337,30 @@ class Smaps:
         self._proc = proc
         self._sharing: Sharing | None = None
 
-    def __call__(self, key: int) -> tuple[bytes, int] | None:
+    def __call__(self, key: int) -> Iterator[tuple[bytes, int]]:
         proc = self._proc
         if not key:
             self._sharing = None
-        vma = region_at(proc, key)
-        if vma is None:
-            return past_the_end(proc, key, lambda gate, head: _smap(proc, gate, head, _Sums()))
-        sums, found = _Sums(), runs(proc, vma, vma.start, vma.end)
-        if self._sharing is None and any(run.of_file for run in found):
-            self._sharing = Sharing(proc, list(proc.space))
-        _account(sums, vma, found, self._sharing)
-        return encoded(_smap(proc, vma, map_line(proc, vma), sums)), vma.end
+        lines, regions = Lines(proc), onward(proc, key)
+        while some := list(islice(regions, _AT_ONCE)):
+            for vma, found in present(proc, some):
+                if self._sharing is None and any(run.of_file for run in found):
+                    self._sharing = Sharing(proc, list(proc.space))
+                sums = _Sums()
+                _account(sums, vma, found, self._sharing)
+                yield _smap(proc, vma, lines(vma), sums), vma.end
+        yield from past_the_end(proc, key, lambda gate, head: _smap(proc, gate, head + b"\n", _Sums()))
 
 
-def _smap(proc: Process, vma: Vma, head: str, sums: _Sums) -> str:
-    page = proc.space.page_size
-    sizes = _row("Size", vma.end - vma.start) + _row("KernelPageSize", page) + _row("MMUPageSize", page)
+_AT_ONCE = 6
+"""Regions whose records fit into a page, more or less: that is what a read returns."""
+
+
+def _smap(proc: Process, vma: Vma, head: bytes, sums: _Sums) -> bytes:
+    page = proc.space.page_size >> 10
+    sizes = _SIZES % (vma.end - vma.start >> 10, page, page)
     eligible = f"{'THPeligible:':<16}{int(huge_eligible(proc, vma)):>8}\n"
-    return f"{head}\n{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(vma)}\n"
+    return head + f"{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(vma)}\n".encode()
 
 
 def smaps_rollup(proc: Process) -> bytes:

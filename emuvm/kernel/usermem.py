@@ -207,7 +207,8 @@ class UserMemory:
         parts: list[bytes] = []
         done = 0
         while done < limit:
-            step = min(_STRING_STEP, limit - done)
+            # Not across a page border before it is known that the string goes on there: looking makes pages present.
+            step = min(_STRING_STEP, limit - done, self._page - (addr + done) % self._page)
             self.access_ok(addr + done, 1)
             count = self.accessible(addr + done, step, READ)
             part = self.memory.read(addr + done, count) if count else b""
@@ -244,10 +245,13 @@ class UserMemory:
         if not 0 <= count <= IOV_MAX:
             raise GuestError(Errno.EINVAL, f"{count} iovecs")
         vectors = unpack_iovec(self.arch, self.read(addr, count * iovec_size(self.arch)))
+        if any(length >> (self.arch.bits - 1) for _, length in vectors):
+            raise GuestError(Errno.EINVAL, "negative iovec length")
         room, result = MAX_RW_COUNT, []
+        if count == 1:
+            # One vector is cut before it is looked at.
+            vectors = [(base, min(length, room)) for base, length in vectors]
         for base, length in vectors:
-            if length >> (self.arch.bits - 1):
-                raise GuestError(Errno.EINVAL, "negative iovec length")
             self.access_ok(base, length)
             result.append((base, min(length, room)))
             room -= result[-1][1]

@@ -110,6 +110,7 @@ def pieces(now: list[Vma], then: list[Vma]) -> Iterator[tuple[Vma | None, Vma | 
         if old is not None or new is not None:
             yield (old and clip(old, start, end)[1], new and clip(new, start, end)[1])
 
+
 def first_hole(regions: list[Vma], addr: int, end: int) -> int | None:
     """The lowest address in [addr, end) that is in none of the regions around it."""
     for vma in regions:

@@ -322,7 +322,7 @@ class LinuxMm:
                 self.populate(addr, stop)
                 self.sync()
                 became_writable = False
-            addr = stop
+            addr, more_data = stop, 0
             if stop == end or walk.error is not None or walk.hole:
                 break
         if walk.error is not None:

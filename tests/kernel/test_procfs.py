@@ -17,7 +17,7 @@ from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
 from emuvm.kernel import procfs, procfs_files, procfs_open, procfs_pages, procfs_task
 from emuvm.kernel.credentials import Ids
-from emuvm.kernel.procfs_files import SequenceFile
+from emuvm.kernel.procfs_files import SequenceFile, each
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import Anon, File, Vma, VmFlag
 from tests.kernel.guest import BASE, FileGuest, Guest, files
@@ -51,7 +51,7 @@ class Rows:
 
 def sequence(*rows: bytes) -> tuple[SequenceFile, Rows]:
     source = Rows(*rows)
-    return SequenceFile(b"/x", 0, STAT, source), source
+    return SequenceFile(b"/x", 0, STAT, each(source)), source
 
 
 def test_a_read_ends_with_a_row_that_fits_into_the_buffer() -> None:
@@ -97,7 +97,7 @@ def test_numbers_are_read_as_the_kernel_reads_them() -> None:
 
 def test_every_name_can_be_opened_and_no_other() -> None:
     tables = {*procfs_open.SINGLE, *procfs_open.RECORDS, *procfs_open.PLAIN, *procfs_open.SETTINGS}
-    tables |= {b"mem", b"pagemap", b"clear_refs", b"smaps"}
+    tables |= {b"mem", b"pagemap", b"clear_refs", b"maps", b"smaps"}
     named = {name for name, mode in procfs._ENTRIES.items() if not mode >> 12}
     assert {name for name in tables if not name.startswith(b"/")} == named
     with files() as guest:
@@ -231,7 +231,7 @@ def test_pages_of_a_file_are_shared_out_among_the_regions_that_map_them(monkeypa
         guest.space.map_at(place, 4 * page, 3, flags, backing=File("file", offset))
     there = [(0x200000, 0x204000, 13), (0x300000, 0x301000, 13), (0x302000, 0x303000, 13)]
     there += [(0x303000, 0x304000, 3), (0x400000, 0x402000, 13)]
-    monkeypatch.setattr(guest.engine.memory, "resident", lambda low, high: [run for run in there if low <= run[0] < high])
+    monkeypatch.setattr(guest.engine.memory, "resident", lambda low, high, cached: [run for run in there if low <= run[0] < high])
     regions = [vma for vma in guest.space if vma.start >= 0x200000]
     sharing = procfs_pages.Sharing(guest.proc, regions)
     found = {vma.start: runs for vma, runs in procfs_pages.present(guest.proc, regions)}

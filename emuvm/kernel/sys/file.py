@@ -19,19 +19,26 @@ from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.memfd import MemFile, create
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.io import check_size
+from emuvm.kernel.usermem import Deferred
 from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
     from emuvm.kernel.process import Process
 
+_MOVING = frozenset((0x8, 0x20))
+"""FALLOC_FL_COLLAPSE_RANGE and INSERT_RANGE, which change the size by nature."""
+_ALLOCATIONS = _MOVING | {0, Fd.FALLOC_FL_PUNCH_HOLE, 0x10, 0x40}
+"""These, ZERO_RANGE and UNSHARE_RANGE: what fallocate may be asked for, one at a time (fs/open.c:vfs_fallocate)."""
 _FLOCK = struct.Struct("@hhqqi4x")
 """The host's struct flock; the library's 64-bit locks."""
 _FLOCK_SIZE = 32
 
 
-@syscall("close", "fd")
+@syscall("close", "fd", pure=True)
 def close(proc: Process, fd: int) -> int:
+    if proc.mem.deferred and not proc.files.get(fd).prompt:
+        raise Deferred
     proc.files.close(fd)
     return 0
 
@@ -237,6 +244,9 @@ def fallocate(proc: Process, fd: int, mode: int, offset: int, length: int) -> in
     file: OpenFile = proc.files.opened(fd)
     if offset < 0 or length <= 0:
         raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}")
+    keep, kind = mode & Fd.FALLOC_FL_KEEP_SIZE, mode & ~Fd.FALLOC_FL_KEEP_SIZE
+    if kind not in _ALLOCATIONS or (keep and kind in _MOVING) or (not keep and kind == Fd.FALLOC_FL_PUNCH_HOLE):
+        raise GuestError(Errno.EOPNOTSUPP, f"mode {mode:#x}")
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
     if not mode & ~Fd.FALLOC_FL_KEEP_SIZE and (not mode or file.own):

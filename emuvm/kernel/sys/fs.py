@@ -17,7 +17,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, hostfs, procfs
 from emuvm.kernel.fs import Hidden
 from emuvm.kernel.registry import syscall
-from emuvm.kernel.usermem import WRITE
+from emuvm.kernel.usermem import WRITE, Deferred
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -115,15 +115,17 @@ def _open_again(proc: Process, name: bytes, flags: int) -> OpenFile:
 
 
 def _open(proc: Process, dirfd: int, path: bytes, flags: int, mode: int) -> int:
+    if proc.mem.deferred and path not in procfs.AT_ONCE:
+        raise Deferred  # the host may make us wait
     return open_path(proc, resolve(proc, dirfd, path), convert_open(flags, open_for(proc.arch.name), Open), mode)
 
 
-@syscall("open", "path flags mode")
+@syscall("open", "path flags mode", pure=True)
 def open(proc: Process, path: bytes, flags: int, mode: int) -> int:
     return _open(proc, At.AT_FDCWD, path, flags, mode)
 
 
-@syscall("openat", "fd path flags mode")
+@syscall("openat", "fd path flags mode", pure=True)
 def openat(proc: Process, dirfd: int, path: bytes, flags: int, mode: int) -> int:
     return _open(proc, dirfd, path, flags, mode)
 

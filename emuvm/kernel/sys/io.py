@@ -182,7 +182,8 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     usable = _usable(proc, buffers, READ)
     if usable < wanted:
         if file.is_pipe:
-            # What does not fill a page of the pipe because of the bad one is not queued.
+            # What does not fill a page of the pipe because of the bad one is not queued, but was looked at.
+            _gather(proc, buffers, usable)
             usable = usable // _PIPE_PAGE * _PIPE_PAGE
         if not usable:
             _write_nothing(file, wanted, offset)
@@ -274,13 +275,14 @@ def write(proc: Process, fd: int, at: int, length: int) -> int:
     return _write_from(proc, file, _one(at, length), None)
 
 
-@syscall("pread64", "fd ptr size off")
+@syscall("pread64", "fd ptr size off", pure=True)
 def pread64(proc: Process, fd: int, to: int, length: int, offset: int) -> int:
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     file = proc.files.opened(fd)
     _seekable(file)
     file = source(proc, fd)
+    _now(proc, file)
     proc.mem.access_ok(to, length)
     _positive(length, proc.arch.bits)
     return _read_into(proc, file, _one(to, length), offset)

@@ -356,7 +356,7 @@ def msync(proc: Process, addr: int, length: int, flags: int) -> int:
     return 0
 
 
-@syscall("mincore", "ptr size ptr")
+@syscall("mincore", "ptr size ptr", pure=True)
 @enomem
 def mincore(proc: Process, addr: int, length: int, vector: int) -> int:
     from emuvm.mm.locking import in_memory

@@ -31,7 +31,9 @@ class PidFile(HostOpenFile):
     """A pidfd of the process itself. The host's stands for it: the guest goes by emuvm's own pid."""
 
 
-@syscall("process_vm_readv", "int ptr ulong ptr ulong ulong", level="partial", note="of the process itself; others are ESRCH or EPERM")
+@syscall(
+    "process_vm_readv", "int ptr ulong ptr ulong ulong", pure=True, level="partial", note="of the process itself; others are ESRCH or EPERM"
+)
 def process_vm_readv(proc: Process, pid: int, local: int, local_count: int, remote: int, remote_count: int, flags: int) -> int:
     return _transfer(proc, pid, (local, local_count), (remote, remote_count), flags, READ)
 
@@ -57,6 +59,9 @@ def _transfer(proc: Process, pid: int, local: tuple[int, int], remote: tuple[int
     if not any(length for _, length in far):
         return 0
     _own(proc, pid)
+    for address, length in near if proc.mem.deferred else ():
+        # Where the stack has to grow for it the copy is made outside of the engine's hook, and then from its beginning.
+        proc.mem.accessible(address, length, WRITE)
     done = 0
     for address, length in far:
         if done == total:
