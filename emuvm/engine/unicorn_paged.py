@@ -369,7 +369,7 @@ class PagedMemory:
     def _fill(self, _uch: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
         try:
             if self.table.count_fill():
-                self._disturb()
+                self._disturb(stop=access == FETCH or self.modifies is not None)  # arm64 executes the load in which it is stopped twice
             if self._dropping:
                 rights = 5
             else:
@@ -442,10 +442,10 @@ class PagedMemory:
         self._stale += ranges
         self._disturb()
 
-    def _disturb(self) -> None:
+    def _disturb(self, stop: bool = True) -> None:
         """The TLB is out of date. A run in progress is interrupted; its driver goes on after `before_run`."""
         self._flush = True
-        if self.running:
+        if self.running and stop:
             self._raw.stop()
 
     def _remove_stale_code(self) -> None:
