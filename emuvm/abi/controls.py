@@ -317,7 +317,11 @@ class Process:
 
     WNOHANG = 1
     WUNTRACED = 2
+    WEXITED = 4
     WCONTINUED = 8
+    WNOWAIT = 0x100_0000
+    WHOM = 0xE000_0000
+    """__WNOTHREAD, __WALL, __WCLONE."""
     RUSAGE_SELF = 0
     RUSAGE_CHILDREN = -1
     RUSAGE_THREAD = 1

@@ -34,6 +34,7 @@ from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, n
 from emuvm.engine.unicorn_raw import FILL, Raw
 from emuvm.engine.unicorn_refusals import Refusals
 from emuvm.errors import EmulatorBug, EngineError
+from emuvm.mm.delivery import undoes
 from emuvm.mm.types import RIGHTS, Kind, Update, Vma
 
 if TYPE_CHECKING:
@@ -181,6 +182,9 @@ class PagedMemory:
         out: list[tuple[int, int, int]] = []
         for low, high, pointer in self.host.spans(start, end) if start < end else ():
             shift = low - pointer
+            for vma in self.space.regions(low, high - low) if cached and self._extents else ():
+                if host_file(vma) is not None:
+                    self._present(vma, max(low, vma.start), high)
             runs = self.attempt(touched, pointer, pointer + high - low, partial(self._used, low, high, shift))
             files = self._extents.inside(low, high) if cached else []
             below = [run for a, b, x in files for run in self.attempt(in_cache, a - shift, b - shift, x.file.fileno(), x.offset)]
@@ -274,7 +278,7 @@ class PagedMemory:
         pending, old, new = self._pending, update.old, update.new
         if update.kind is Kind.PROTECT and old is not None and new is not None and not (old.prot ^ new.prot) & RIGHTS:
             return
-        if pending and _undoes(update, pending[-1].update):
+        if pending and undoes(update, pending[-1].update):
             item = pending.pop()
             if item.staged is not None:
                 host_unmap(item.staged.pointer, item.staged.length)
@@ -344,9 +348,10 @@ class PagedMemory:
 
     def _move(self, start: int, end: int, to: int) -> None:
         pieces = self._extents.cut(start, end) if self._extents else []
-        place, touched = start, self.table.move(start, end, to)
+        self.table.move(start, end, to)
+        place = start
         for low, high, extent in [*pieces, (end, end, None)]:
-            if place < low and touched:
+            if place < low:  # untouched by the guest, too: the kernel side may have read it
                 self.host.move(place, low, to + place - start, anonymous=True)
             if extent is not None:
                 self.host.move(low, high, to + low - start, anonymous=False)
@@ -356,7 +361,7 @@ class PagedMemory:
     def _install(self, vma: Vma, start: int, staged: Staged) -> bool:
         try:
             self.attempt(self._extents.install, vma, start, staged)
-        except EngineError:
+        except (EngineError, MemoryError):
             host_unmap(staged.pointer, staged.length)
             return False
         return True
@@ -493,8 +498,3 @@ class PagedMemory:
         """Pages of a file that has grown since come into being, as far as they lie in [address, end)."""
         for first, _ in self._extents.gaps(max(region.start, address & -PAGE), min(region.end, end)):
             self._extend(region, first)
-
-
-def _undoes(update: Update, last: Update) -> bool:
-    """Is `update` the space's inverse of `last`? Inverses carry the same region objects; new regions are new objects."""
-    return update.old is last.new and update.new is last.old and (update.kind is Kind.MOVE) == (last.kind is Kind.MOVE)

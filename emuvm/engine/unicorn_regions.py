@@ -35,6 +35,7 @@ from emuvm.engine.intervals import Intervals
 from emuvm.engine.portable import PortablePages, Source, Table
 from emuvm.engine.unicorn_mirror import Mirror, Region
 from emuvm.errors import EngineError
+from emuvm.mm.delivery import undoes
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import RIGHTS, Kind, Update, Vma
 
@@ -283,7 +284,7 @@ class RegionsMemory:
         if update.kind is Kind.PROTECT and update.old is not None and update.new is not None:
             if not (update.old.prot ^ update.new.prot) & RIGHTS:
                 return
-        undone = bool(self._pending) and _undoes(update, self._pending[-1].update)
+        undone = bool(self._pending) and undoes(update, self._pending[-1].update)
         table = None
         new = update.new
         source = source_of(new) if update.kind is Kind.MAP and new is not None else None
@@ -312,7 +313,10 @@ class RegionsMemory:
             mirror.clear(old.start, old.end)
             mirror.forget_absent(old.start, old.end)
         if new is not None:
-            self._map(new, wait=update.kind is Kind.MOVE and not undone, fresh=not undone)
+            # Where a move goes, and what is mapped in the place it left, gets its pages at the commit.
+            left = [item.update for item in self._pending if item.update.kind is Kind.MOVE]
+            wait = not undone and (update.kind is Kind.MOVE or any(u.start < new.end and new.start < u.end for u in left))
+            self._map(new, wait=wait, fresh=not undone)
 
     def _map(self, vma: Vma, *, wait: bool = False, fresh: bool = False) -> None:
         """Give the engine a region, or note that it is to come: large ones, and pages that take their place at the commit."""
@@ -490,8 +494,3 @@ class RegionsMemory:
             raise EngineError(f"{address:#x}-{address + length:#x} is outside the space")
         for low, high in self.space.gaps(address, length):
             raise EngineError(f"nothing is mapped at {low:#x}-{high:#x}")
-
-
-def _undoes(update: Update, last: Update) -> bool:
-    """Is `update` the space's inverse of `last`? Inverses carry the same region objects; new regions are new objects."""
-    return update.old is last.new and update.new is last.old and (update.kind is Kind.MOVE) == (last.kind is Kind.MOVE)

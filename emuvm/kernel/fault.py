@@ -21,6 +21,7 @@ _PAGE_FAULT, _PROTECTION, _BREAKPOINT = 14, 13, 3
 _PRESENT, _WRITE, _USER, _FETCH = 1, 2, 4, 0x10
 """x86 page fault error code."""
 _DATA_ABORT, _FETCH_ABORT, _LONG = 0x24 << 26, 0x20 << 26, 1 << 25
+_PC_ALIGNMENT, _ALIGNMENT = 0x22 << 26, 0x21
 _WRITES, _TRANSLATION, _PERMISSION = 0x40, 4, 0xC
 """arm64: ESR_EL1 of an abort from user code; the last two plus the level of the page table."""
 
@@ -48,7 +49,7 @@ def memory(proc: Process, stop: FaultStop) -> None:
             state.trap = (_error_code(proc, stop), _PAGE_FAULT, address)
         state.faulted = True
     elif proc.arch.name == "arm64":
-        state.trap = (address, _syndrome(proc, stop), 0)
+        state.trap = (0, _PC_ALIGNMENT | _LONG, 0) if _misaligned_pc(proc, stop) else (address, _syndrome(proc, stop), 0)
     caught = state.handler(signal) > SIG_IGN and not state.mask >> signal - 1 & 1
     state.force(SignalInfo(signal, code, shown, "" if caught else _why(proc, stop)))
 
@@ -78,6 +79,8 @@ def verdict(proc: Process, stop: FaultStop) -> tuple[int, int, int]:
     """(signal, si_code, si_addr)."""
     if _not_canonical(proc, stop.address):
         return Signal.SIGSEGV, Code.SI_KERNEL, 0
+    if _misaligned_pc(proc, stop):
+        return Signal.SIGBUS, Code.BUS_ADRALN, stop.address
     if stop.bus:
         return Signal.SIGBUS, Code.BUS_ADRERR, stop.address
     return Signal.SIGSEGV, Code.SEGV_ACCERR if stop.mapped else Code.SEGV_MAPERR, stop.address
@@ -85,6 +88,11 @@ def verdict(proc: Process, stop: FaultStop) -> tuple[int, int, int]:
 
 def _not_canonical(proc: Process, address: int) -> bool:
     return proc.arch.name == "x86_64" and 1 << 47 <= address < (1 << 64) - (1 << 47)
+
+
+def _misaligned_pc(proc: Process, stop: FaultStop) -> bool:
+    """arm64 finds that the pc is no multiple of 4 before anything else."""
+    return bool(stop.access is Access.EXEC and stop.address & 3 and proc.arch.name == "arm64")
 
 
 def _why(proc: Process, stop: FaultStop) -> str:
@@ -165,9 +173,22 @@ def trap(proc: Process, stop: TrapStop) -> None:
             proc.engine.set("pc", proc.engine.get("pc") - 2)
         state.trap = (error, number, state.trap[2])
         state.faulted = number != _BREAKPOINT
+    elif stop.trap is Trap.ALIGNMENT:
+        address, stores = _misaligned(proc)
+        state.trap = (address, _DATA_ABORT | _LONG | _ALIGNMENT | (_WRITES if stores else 0), 0)
     elif stop.trap is not Trap.BREAKPOINT:
         state.trap = (0, 0, 0)
     proc.kill(info, forced=True)
+
+
+def _misaligned(proc: Process) -> tuple[int, bool]:
+    """arm64: (address, is it a store) of the access at the pc. Instructions that insist on alignment have a register and no offset."""
+    pc = proc.engine.get("pc")
+    if proc.space.query(pc) is None or proc.space.query(pc + 3) is None:
+        return pc, False
+    word = int.from_bytes(proc.engine.memory.read(pc, 4), "little")
+    register = word >> 5 & 31
+    return proc.engine.get("sp" if register == 31 else f"x{register}"), not word >> 22 & 1
 
 
 _OWN = {Trap.ILLEGAL: 6, Trap.BREAKPOINT: 3, Trap.DIVIDE: 0, Trap.PROTECTION: 13, Trap.ALIGNMENT: 17}
@@ -191,7 +212,7 @@ def explain_trap(proc: Process, stop: TrapStop) -> SignalInfo:
     if kind is Trap.DIVIDE:
         return SignalInfo(Signal.SIGFPE, Code.FPE_INTDIV, pc, why)
     if kind is Trap.ALIGNMENT:
-        return SignalInfo(Signal.SIGBUS, Code.BUS_ADRALN, pc, why)
+        return SignalInfo(Signal.SIGBUS, Code.BUS_ADRALN, pc if x86 else _misaligned(proc)[0], why)
     if kind is Trap.PROTECTION or (x86 and stop.number >= 32):
         return SignalInfo(Signal.SIGSEGV, Code.SI_KERNEL, 0, why)
     return SignalInfo(Signal.SIGILL, Code.ILL_ILLOPN if x86 else Code.ILL_ILLOPC, pc, f"{why} number {stop.number}")

@@ -152,6 +152,7 @@ def filesystem(fd: int) -> int:
 class MappedFile:
     """What stands in a VMA for an open file: it outlives the descriptor. One per open file description, as vm_file."""
 
+    _fd = -1
     inode: Any = None
     """Equal for all objects that map the same memfd."""
 
@@ -179,7 +180,8 @@ class MappedFile:
         return hostfd.stat(self._fd)
 
     def __del__(self) -> None:
-        hostfd.close(self._fd)
+        if self._fd >= 0:
+            hostfd.close(self._fd)
 
 
 class ZeroDevice:

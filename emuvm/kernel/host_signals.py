@@ -30,6 +30,11 @@ _KEPT = frozenset(
 """Never passed on: emuvm's own faults look like these, or its own doing causes them."""
 
 
+_NEVER = float("inf")
+_LONGEST = 3600.0
+"""Seconds that the bell's thread sleeps at a time."""
+
+
 class HostSignals:
     """Lets signals from outside through to a guest that cares, and Ctrl-C to a program that computes.
 
@@ -102,26 +107,34 @@ class Bell:
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
-        self._at = 0.0
+        self._lock = allocate_lock()
         self._changed = allocate_lock()
         self._changed.acquire()
-        self._sleeping_until = 0.0
+        self._at = _NEVER
+        self._sleeps_until = 0.0
+        """0 while the thread is awake: it will look at `_at` before it sleeps."""
         self._running = False
         self._closed = False
+        self._ended = allocate_lock()
+        self._ended.acquire()
 
     def set(self, at: float) -> None:
         """Ring at `at` seconds."""
-        self._at = at
+        with self._lock:
+            self._at = at
+            sooner = at < self._sleeps_until
         if not self._running:
             self._running = True
             start_new_thread(self._watch, ())
-        elif at < self._sleeping_until:
+        elif sooner:
             self._poke()
 
     def close(self) -> None:
-        """Never ring again."""
+        """Never ring again; the thread is gone, or about to go."""
         self._closed = True
         self._poke()
+        if self._running:
+            self._ended.acquire(timeout=1.0)
 
     def _poke(self) -> None:
         try:
@@ -131,11 +144,17 @@ class Bell:
 
     def _watch(self) -> None:
         while not self._closed:
-            left = self._at - time.monotonic() if self._at else 3600.0
-            if left <= 0:
-                self._at = 0.0
+            with self._lock:
+                now = time.monotonic()
+                left = min(self._at - now, _LONGEST)
+                due = left <= 0
+                if due:
+                    self._at = _NEVER
+                self._sleeps_until = 0.0 if due else now + left
+            if due:
                 self._ring()
-                continue
-            left = min(left, 3600.0)
-            self._sleeping_until = time.monotonic() + left
-            self._changed.acquire(timeout=left)
+            else:
+                self._changed.acquire(timeout=left)
+                with self._lock:
+                    self._sleeps_until = 0.0
+        self._ended.release()

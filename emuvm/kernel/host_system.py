@@ -78,9 +78,9 @@ class HostSystem:
             return True
         return True
 
-    def nice(self) -> int:
-        """The scheduling priority, -20 to 19."""
-        return os.getpriority(os.PRIO_PROCESS, 0)
+    def nice(self, which: int = 0, who: int = 0) -> int:
+        """The scheduling priority, -20 to 19, of this process or those that getpriority(2) would take; OSError."""
+        return os.getpriority(which, who)
 
     def switched_on(self, name: str) -> bool:
         """Is an environment variable of emuvm's own set, and not to 0?"""
@@ -174,9 +174,9 @@ class HostSystem:
         except AttributeError:
             return 0
 
-    def cpus(self) -> set[int]:
-        """The CPUs this process may run on."""
-        return os.sched_getaffinity(0)
+    def cpus(self, pid: int = 0) -> set[int]:
+        """The CPUs a process may run on; OSError."""
+        return os.sched_getaffinity(pid)
 
     def processor(self) -> tuple[int, int]:
         """(CPU, memory node) that this thread runs on now."""

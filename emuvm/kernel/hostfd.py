@@ -22,6 +22,9 @@ from emuvm.errors import GuestError
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_NOWHERE = 8
+"""An address where nothing of emuvm's own process is."""
+_libc = ctypes.CDLL(None)
 _HIGH = 256
 """Own copies of the standard streams lie here or above, out of the way of what libraries expect at 0, 1 and 2."""
 
@@ -113,6 +116,16 @@ def drain(fd: int) -> None:
             pass
     except OSError:
         pass
+
+
+def write_from_nowhere(fd: int, count: int, offset: int | None) -> None:
+    """Have the kernel try to write `count` bytes from an address where nothing is: what such a failure does to a file is its own
+    business (a memfd grows up to the offset).
+    """
+    if offset is None:
+        _libc.write(fd, ctypes.c_void_p(_NOWHERE), ctypes.c_size_t(count))
+    else:
+        _libc.pwrite(fd, ctypes.c_void_p(_NOWHERE), ctypes.c_size_t(count), ctypes.c_int64(offset))
 
 
 @host_call

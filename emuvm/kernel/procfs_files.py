@@ -63,6 +63,9 @@ class MadeFile(OpenFile):
     def pwrite(self, data: bytes, offset: int) -> int:
         raise GuestError(Errno.EINVAL, "cannot be written")
 
+    def truncate(self, length: int) -> None:
+        """Allowed, and nothing happens."""
+
     def seek(self, offset: int, whence: int) -> int:
         """Absolute and relative, never behind the start; there is no end to seek from (fs/seq_file.c:seq_lseek)."""
         if whence == Seek.SEEK_CUR:

@@ -12,7 +12,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
-from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_pages, procfs_query, procfs_system, procfs_task
+from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_pages, procfs_query, procfs_scan, procfs_system, procfs_task
 from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, OrderFile, PlainFile, SequenceFile, SettingFile, each, single
 from emuvm.kernel.procfs_mem import MemoryFile, PagemapFile
 
@@ -121,5 +121,8 @@ def make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> Ope
     if name == b"clear_refs":
         return OrderFile(path, flags, stat, lambda data: procfs_task.clear_refs(proc, data))
     if name in (b"mem", b"pagemap"):
-        return (MemoryFile if name == b"mem" else PagemapFile)(proc, path, flags, stat)
+        file = (MemoryFile if name == b"mem" else PagemapFile)(proc, path, flags, stat)
+        if name == b"pagemap":
+            file.requests = {procfs_scan.REQUEST: lambda address: procfs_scan.scan(proc, address)}
+        return file
     return MadeFile(path, flags, stat)

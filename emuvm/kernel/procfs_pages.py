@@ -24,16 +24,14 @@ from emuvm.mm.types import File, Vma, VmFlag
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
-_GUARD = 0x800
-"""VM_MAYBE_GUARD: madvise(MADV_GUARD_INSTALL) was used in the region."""
 _HUGE = 2 << 20
 _LETTERS = (
     (VmFlag.SHARED, "sh"), (VmFlag.MAYREAD, "mr"), (VmFlag.MAYWRITE, "mw"), (VmFlag.MAYEXEC, "me"), (VmFlag.MAYSHARE, "ms"),
-    (VmFlag.GROWSDOWN, "gd"), (VmFlag.PFNMAP, "pf"), (_GUARD, "gu"), (VmFlag.LOCKED, "lo"), (VmFlag.IO, "io"), (VmFlag.SEQ_READ, "sr"),
-    (VmFlag.RAND_READ, "rr"), (VmFlag.DONTCOPY, "dc"), (VmFlag.DONTEXPAND, "de"), (VmFlag.LOCKONFAULT, "lf"), (VmFlag.ACCOUNT, "ac"),
-    (VmFlag.NORESERVE, "nr"), (VmFlag.HUGETLB, "ht"), (VmFlag.SYNC, "sf"), (VmFlag.WIPEONFORK, "wf"), (VmFlag.DONTDUMP, "dd"),
-    (VmFlag.MIXEDMAP, "mm"), (VmFlag.HUGEPAGE, "hg"), (VmFlag.NOHUGEPAGE, "nh"), (VmFlag.MERGEABLE, "mg"), (VmFlag.DROPPABLE, "dp"),
-    (VmFlag.SEALED, "sl"),
+    (VmFlag.GROWSDOWN, "gd"), (VmFlag.PFNMAP, "pf"), (VmFlag.MAYBE_GUARD, "gu"), (VmFlag.LOCKED, "lo"), (VmFlag.IO, "io"),
+    (VmFlag.SEQ_READ, "sr"), (VmFlag.RAND_READ, "rr"), (VmFlag.DONTCOPY, "dc"), (VmFlag.DONTEXPAND, "de"), (VmFlag.LOCKONFAULT, "lf"),
+    (VmFlag.ACCOUNT, "ac"), (VmFlag.NORESERVE, "nr"), (VmFlag.HUGETLB, "ht"), (VmFlag.SYNC, "sf"), (VmFlag.WIPEONFORK, "wf"),
+    (VmFlag.DONTDUMP, "dd"), (VmFlag.MIXEDMAP, "mm"), (VmFlag.HUGEPAGE, "hg"), (VmFlag.NOHUGEPAGE, "nh"), (VmFlag.MERGEABLE, "mg"),
+    (VmFlag.DROPPABLE, "dp"), (VmFlag.SEALED, "sl"),
 )  # fmt: skip
 """The letters of VmFlags behind rd, wr and ex, in the order of the bits."""
 _NOT_HUGE = VmFlag.NOHUGEPAGE | VmFlag.IO | VmFlag.DONTEXPAND | VmFlag.PFNMAP | VmFlag.MIXEDMAP | VmFlag.HUGETLB
@@ -306,11 +304,9 @@ def _account(sums: _Sums, vma: Vma, found: Iterable[Run], sharing: Sharing | Non
                 sums.add(part.end - part.start, run.kind, part.mapped, part.written > 0, locked)
 
 
-def vm_flags(proc: Process, vma: Vma) -> str:
+def vm_flags(vma: Vma) -> str:
     """VmFlags: two letters and a blank for each."""
-    withheld = proc.engine.memory.withheld
-    guarded = withheld is not None and vma.end <= proc.space.end and withheld(vma.start, vma.end)
-    return _letters(vma.prot & 7, vma.flags | (_GUARD if guarded else 0))
+    return _letters(vma.prot & 7, vma.flags)
 
 
 @lru_cache(256)
@@ -364,7 +360,7 @@ def _smap(proc: Process, vma: Vma, head: bytes, sums: _Sums) -> bytes:
     page = proc.space.page_size >> 10
     sizes = _SIZES % (vma.end - vma.start >> 10, page, page)
     eligible = f"{'THPeligible:':<16}{int(huge_eligible(proc, vma)):>8}\n"
-    return head + f"{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(proc, vma)}\n".encode()
+    return head + f"{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(vma)}\n".encode()
 
 
 def smaps_rollup(proc: Process) -> bytes:

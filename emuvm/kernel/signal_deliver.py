@@ -61,6 +61,8 @@ class Delivery:
                     self._result_for_handler(interrupted, action)
                     interrupted = None
                 self._enter(info, action)
+                if not state.due:
+                    break
         if proc.ended is not None:
             return
         if interrupted is not None:

@@ -92,20 +92,22 @@ class X86Frames(Frames):
         if signals.faulted:
             # The CPU sets RF in what it saves at a fault.
             registers[x86.EFLAGS] = flags | x86.RF
-        top, alternate = self._top(sp - x86.RED_ZONE, action) if signals.altstack.size else (sp - x86.RED_ZONE, False)
-        if signals.altstack.size and signals.on_stack(sp):
-            alternate = True
+        stack, top, alternate = signals.altstack, sp - x86.RED_ZONE, False
+        if stack.size:
+            top, alternate = self._top(top, action)
+            alternate = alternate or signals.on_stack(sp)
         at = x86.place(top) & _WORD
-        stack = signals.altstack
         if alternate and not 0 < at - stack.sp <= stack.size:
             raise GuestError(Errno.EFAULT, "the alternate stack is full")
         segments, self._segments = self._segments, (x86.CS, x86.SS)
         shown = siginfo(self.proc, info)
-        data = x86.build(at, registers, engine.fpu_state(), action.restorer, stack, signals.trap, mask, shown, segments)
+        fpu = engine.fpu_state()
+        data = x86.build(at, registers, fpu, action.restorer, stack, signals.trap, mask, shown, segments)
         self.mem.write(at, data)
         entry = (info.signal, at + x86.SIGINFO, at + x86.UCONTEXT, 0, at, action.handler, flags & x86.ON_ENTRY)
         engine.set_many(x86.ENTRY, entry)
-        engine.set_fpu_state(x86.INITIAL_FPU)
+        if fpu != x86.INITIAL_FPU:
+            engine.set_fpu_state(x86.INITIAL_FPU)
 
     _segments = (x86.CS, x86.SS)
     """What the last sigreturn asked for, if the CPU refused it."""

@@ -244,10 +244,13 @@ class UserMemory:
         if not 0 <= count <= IOV_MAX:
             raise GuestError(Errno.EINVAL, f"{count} iovecs")
         vectors = unpack_iovec(self.arch, self.read(addr, count * iovec_size(self.arch)))
+        if any(length >> (self.arch.bits - 1) for _, length in vectors):
+            raise GuestError(Errno.EINVAL, "negative iovec length")
         room, result = MAX_RW_COUNT, []
+        if count == 1:
+            # One vector is cut before it is looked at.
+            vectors = [(base, min(length, room)) for base, length in vectors]
         for base, length in vectors:
-            if length >> (self.arch.bits - 1):
-                raise GuestError(Errno.EINVAL, "negative iovec length")
             self.access_ok(base, length)
             result.append((base, min(length, room)))
             room -= result[-1][1]

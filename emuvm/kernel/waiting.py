@@ -26,19 +26,23 @@ class Wake:
 
     def __init__(self) -> None:
         self._reader, self._writer = hostfd.pipe(hostfd.NONBLOCK)
+        self._open = True
 
     def fileno(self) -> int:
         return self._reader
 
     def wake(self) -> None:
         """From any thread."""
-        hostfd.nudge(self._writer)
+        if self._open:
+            hostfd.nudge(self._writer)
 
     def clear(self) -> None:
         """What was told until now is known."""
         hostfd.drain(self._reader)
 
     def close(self) -> None:
+        """Nobody waits any more; who still wakes does nothing."""
+        self._open = False
         hostfd.close(self._reader)
         hostfd.close(self._writer)
 

@@ -222,15 +222,24 @@ def _guard_install(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> 
     if rules.anonymous(vma) or mm.kernel < (6, 18):
         mm.areas.written(vma, any_kind=True)
     mm.pages.discard(start, end - start)
-    mm.guards.add(start, end)
-    mm.pages.withdraw(start, end)
+    _withdraw(mm, mm.guards.add, start, end)
 
 
 def _guard_remove(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     if vma.flags & (rules.SPECIAL | VmFlag.HUGETLB):
         raise GuestError(Errno.EINVAL, "special memory")
-    mm.guards.drop(start, end)
-    mm.pages.withdraw(start, end)
+    _withdraw(mm, mm.guards.drop, start, end)
+
+
+def _withdraw(mm: LinuxMm, change: Callable[[int, int], None], start: int, end: int) -> None:
+    """Change the guards and let the engine know; it may refuse."""
+    before = mm.guards.state()
+    change(start, end)
+    try:
+        mm.pages.withdraw(start, end)
+    except BaseException:
+        mm.guards.restore(before)
+        raise
 
 
 _ACTIONS: dict[int, Action] = {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
+from emuvm.mm.arguments import WORD
 from emuvm.mm.types import Anon, File, Vma
 
 
@@ -108,3 +109,19 @@ def pieces(now: list[Vma], then: list[Vma]) -> Iterator[tuple[Vma | None, Vma | 
         new = then[j] if j < len(then) and then[j].start <= start else None
         if old is not None or new is not None:
             yield (old and clip(old, start, end)[1], new and clip(new, start, end)[1])
+
+
+def first_hole(regions: list[Vma], addr: int, end: int) -> int | None:
+    """The lowest address in [addr, end) that is in none of the regions around it."""
+    for vma in regions:
+        if vma.start > addr:
+            break
+        if vma.end > addr:
+            addr = vma.end
+    return addr if addr < end else None
+
+
+def shifted(vma: Vma, shift: int) -> Vma:
+    """The region elsewhere, with what of its mapping still fits into 64 bits."""
+    base, top = max(vma.base + shift, 0), min(vma.base + vma.length + shift, WORD)
+    return Vma(vma.start + shift, vma.end + shift, vma.prot, vma.flags, vma.backing, base, top - base)

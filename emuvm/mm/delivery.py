@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
-from emuvm.mm.types import Callback, Update
+from emuvm.mm.types import Callback, Kind, Update
 
 
 class Subscriber(NamedTuple):
@@ -48,6 +48,11 @@ def deliver(subscribers: Subscribers, updates: list[Update]) -> None:
             except BaseException as second:
                 _note(error, inverse, second)
         raise
+
+
+def undoes(update: Update, last: Update) -> bool:
+    """Is `update` the inverse of `last`, which came just before? Inverses carry the same region objects; new regions are new objects."""
+    return update.old is last.new and update.new is last.old and (update.kind is Kind.MOVE) == (last.kind is Kind.MOVE)
 
 
 def _note(error: BaseException, inverse: Update, second: BaseException) -> None:

@@ -66,6 +66,14 @@ class Guards:
         starts[first:last] = [low for low, _ in left + right]
         ends[first:last] = [high for _, high in left + right]
 
+    def state(self) -> tuple[list[int], list[int]]:
+        """For `restore`."""
+        return self._starts[:], self._ends[:]
+
+    def restore(self, state: tuple[list[int], list[int]]) -> None:
+        """Back to what `state` gave."""
+        self._starts[:], self._ends[:] = state
+
     def _update(self, update: Update) -> None:
         last = self._pending[-1] if self._pending else None
         if last is not None and update.old is last.new and update.new is last.old:

@@ -17,7 +17,7 @@ from typing import Any
 from emuvm.abi.arch import Arch
 from emuvm.abi.errno import Errno
 from emuvm.abi.tuples import NamedTuple
-from emuvm.errors import GuestError, NoSpace
+from emuvm.errors import EngineError, GuestError, NoSpace
 from emuvm.mm import rules
 from emuvm.mm.areas import Areas
 from emuvm.mm.guards import Guards
@@ -299,24 +299,32 @@ class LinuxMm:
         self.sync()
         if growsdown:
             addr = self._stack_start(addr, end)
-        became_writable: list[tuple[int, int]] = []
-        more_data = 0
+        more_data, became_writable = 0, False
 
         def change(vma: Vma) -> Vma | None:
             wanted = prot & RIGHTS
             if implied_exec and vma.flags & VmFlag.MAYEXEC:
                 wanted |= 4
-            nonlocal more_data
+            nonlocal more_data, became_writable
             new = self._protected(vma, wanted, more_data)
             if new is not None and not vma.flags & (VmFlag.SHARED | VmFlag.GROWSDOWN):
                 more_data += (vma.end - vma.start) * ((wanted & 2) - (vma.prot & 2)) // 2
             if new is not None and wanted & 2 and vma.flags & (VmFlag.SHARED | VmFlag.LOCKED) == VmFlag.LOCKED and not vma.prot & 2:
-                became_writable.append((vma.start, vma.end))
+                became_writable = True
             return new
 
-        walk = self.areas.modify(addr, end, change)
-        for lo, hi in became_writable:
-            self.populate(lo, hi)
+        while True:
+            vma = self.space.query(addr) if self.totals.locked else None
+            stop = end if vma is None else min(vma.end, end)
+            walk = self.areas.modify(addr, stop, change)
+            if became_writable:
+                # Locked memory is written to at once, before the next area's turn: that decides which of them merge.
+                self.populate(addr, stop)
+                self.sync()
+                became_writable = False
+            addr, more_data = stop, 0
+            if stop == end or walk.error is not None or walk.hole:
+                break
         if walk.error is not None:
             raise walk.error
         if walk.hole:
@@ -423,7 +431,7 @@ class LinuxMm:
         try:
             self.limits.enough_memory(grow)
             self.areas.grow_down(vma, page)
-        except GuestError:
+        except (GuestError, EngineError, MemoryError):
             return False
         return True
 
@@ -432,7 +440,10 @@ class LinuxMm:
     def populate(self, start: int, end: int) -> None:
         """mm_populate with errors ignored: touch what can be touched of the mapped parts of [start, end)."""
         for vma in self.space.regions(start, end - start):
-            self.touch(vma, max(vma.start, start), min(vma.end, end))
+            try:
+                self.touch(vma, max(vma.start, start), min(vma.end, end))
+            except (EngineError, MemoryError):
+                continue
 
     def touch(self, vma: Vma, start: int, end: int) -> bool:
         """populate_vma_page_range: written where a private area is writable, else read; False when a page is not accessible."""
@@ -468,10 +479,3 @@ class LinuxMm:
             return vma.end
         left = backing.file.size() - backing.offset
         return vma.start if left <= 0 else min(vma.end, vma.start + (left + self._mask & ~self._mask))
-
-
-def lock_flags(mm: LinuxMm, flags: int) -> None:
-    """What every later mapping gets of VM_LOCKED and VM_LOCKONFAULT (apply_mlockall_flags)."""
-    mm.def_flags = mm.def_flags & ~LOCKS | flags
-
-

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags_mm import Memory
-from emuvm.errors import GuestError
+from emuvm.errors import EngineError, GuestError
 from emuvm.mm import rules
 from emuvm.mm.areas import Change
 from emuvm.mm.rules import LOCKS
@@ -41,7 +41,11 @@ def mlock(mm: LinuxMm, addr: int, length: int, *, onfault: bool = False) -> None
     place = start
     for vma in mm.space.regions(start, length) if length else ():
         place = max(vma.start, start)
-        if not mm.touch(vma, place, min(vma.end, start + length)):
+        try:
+            present = mm.touch(vma, place, min(vma.end, start + length))
+        except (EngineError, MemoryError) as error:
+            raise GuestError(Errno.EAGAIN, str(error)) from error
+        if not present:
             raise GuestError(Errno.ENOMEM, "a page cannot be made present")
 
 
@@ -117,8 +121,7 @@ def mlockall(mm: LinuxMm, *, current: bool, future: bool, onfault: bool) -> None
         mm.areas.modify(vma.start, vma.end, change)
         place = vma.end
     if current:
-        for vma in mm.space:
-            mm.touch(vma, vma.start, vma.end)
+        mm.populate(mm.space.start, mm.space.end)
 
 
 def msync(mm: LinuxMm, addr: int, length: int, flags: int) -> Iterator[tuple[Vma, int, int]]:

@@ -221,7 +221,7 @@ def _move(mm: LinuxMm, call: Remap, vma: Vma, to: int) -> int:
         # Never written to: it counts as mapped here, which makes it more likely to merge.
         new = new._replace(backing=new.backing._replace(offset=to))
     if old_length:
-        mm.areas.relocate(_copy(vma, old, old + old_length, old - vma.start), new, keep=call.dontunmap)
+        _relocate(mm, _copy(vma, old, old + old_length, old - vma.start), new, keep=call.dontunmap)
         if call.dontunmap and vma.flags & VmFlag.LOCKED:
             # What stays is no longer locked, but Linux counts it on (dontunmap_complete).
             mm.totals.count_lost_locks(vma.end - vma.start)
@@ -230,6 +230,18 @@ def _move(mm: LinuxMm, call: Remap, vma: Vma, to: int) -> int:
     if new_length > old_length:
         _populate_grown(mm, vma, to + old_length, new_length - old_length)
     return to
+
+
+def _relocate(mm: LinuxMm, old: Vma, new: Vma, *, keep: bool) -> None:
+    """Move an area; its guards are at the new place before it is there, so that an engine never shows what they hide."""
+    before = mm.guards.state()
+    for low, high in mm.guards.within(old.start, old.end):
+        mm.guards.add(low - old.start + new.start, high - old.start + new.start)
+    try:
+        mm.areas.relocate(old, new, keep=keep)
+    except BaseException:
+        mm.guards.restore(before)
+        raise
 
 
 def _populate_grown(mm: LinuxMm, vma: Vma, start: int, length: int) -> None:

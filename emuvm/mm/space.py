@@ -20,7 +20,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from emuvm.errors import BadArgument, EmulatorBug, Hole, NoSpace, Occupied, ReentryError
 from emuvm.mm import maps, vmamap
 from emuvm.mm.arguments import WORD, bounds, integer, word
-from emuvm.mm.cut import behaviour, clip, join, merge, pieces
+from emuvm.mm.cut import behaviour, clip, first_hole, join, merge, pieces, shifted
 from emuvm.mm.delivery import Call, Subscriber, Subscribers, deliver, finish
 from emuvm.mm.gapsearch import highest_gap, lowest_gap
 from emuvm.mm.types import Callback, Kind, Update, Vma
@@ -251,7 +251,7 @@ class AddressSpace:
             raise BadArgument("holes", f"{holes!r} is not 'error', 'skip' or 'stop'")
         fixed = None if callable(prot) else word(prot, "prot")
         touched = vmamap.overlapping(self._root, addr - 1, end + 1)
-        hole = None if holes == "skip" else _first_hole(touched, addr, end)
+        hole = None if holes == "skip" else first_hole(touched, addr, end)
         if hole is not None:
             if holes == "error" or hole == addr:
                 raise Hole(hole, f"nothing is mapped at {hole:#x}")
@@ -293,7 +293,7 @@ class AddressSpace:
         if not sources:
             return
         shift = to - addr
-        moved = [_shifted(vma, shift) for vma in sources]
+        moved = [shifted(vma, shift) for vma in sources]
         root, gone = self._place(vmamap.replace(self._root, lo, hi, kept), to, stop, merge(moved))
         updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
         for old, new in zip(sources, moved, strict=True):
@@ -498,18 +498,3 @@ class AddressSpace:
         if end > self.end:
             how = "wraps around" if end > WORD else f"ends behind the space [{self.start:#x}, {self.end:#x})"
             raise BadArgument("length", f"[{addr:#x}, {end:#x}) {how}")
-
-
-def _first_hole(regions: list[Vma], addr: int, end: int) -> int | None:
-    """The lowest address in [addr, end) that is in none of the regions around it."""
-    for vma in regions:
-        if vma.start > addr:
-            break
-        if vma.end > addr:
-            addr = vma.end
-    return addr if addr < end else None
-
-
-def _shifted(vma: Vma, shift: int) -> Vma:
-    base, top = max(vma.base + shift, 0), min(vma.base + vma.length + shift, WORD)
-    return Vma(vma.start + shift, vma.end + shift, vma.prot, vma.flags, vma.backing, base, top - base)

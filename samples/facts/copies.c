@@ -197,11 +197,9 @@ static void structures(void) {
         S("getdents64", sc(SYS_getdents64, folder, at, 4096) > 0 ? 1 : -errno);
         S("prctl PR_SET_NAME", sc(SYS_prctl, 15, at, 0, 0, 0));
         S("prctl PR_GET_NAME", sc(SYS_prctl, 16, at, 0, 0, 0));
-        S("get_robust_list", sc(SYS_get_robust_list, 0, at, P(0)));
         S("ioctl FIONREAD", sc(SYS_ioctl, p[0], 0x541b, at));
         S("sendfile offset", sc(SYS_sendfile, p[1], fd, at, 1));
         S("capget header", sc(SYS_capget, at, 0));
-        S("timerfd_settime", sc(SYS_timerfd_settime, -1, 0, at, 0));
         S("setitimer old", sc(SYS_getitimer, 0, at));
         S("mincore", sc(SYS_mincore, P(0), PG, at));
         S("process_vm_readv", sc(SYS_process_vm_readv, getpid(), at, 1, at, 1, 0));

@@ -61,9 +61,9 @@ KEEP long N;           /* its pages */
 
 /* ------------------------------------------------------------------ output */
 KEEP char *text(const char *format, ...) { /* one of some rotating buffers */
-    static char buffers[8][4096];
+    static char buffers[32][4096];
     static int next;
-    char *at = buffers[next++ % 8];
+    char *at = buffers[next++ % 32];
     va_list list;
     va_start(list, format);
     vsnprintf(at, sizeof buffers[0], format, list);
@@ -77,7 +77,7 @@ KEEP void line(const char *section, const char *name, const char *value) {
     if (syscall(SYS_write, 1, out, n) != n) _exit(99);
 }
 
-KEEP const char *ename(long number) { return number ? strerrorname_np((int)number) : "0"; }
+KEEP const char *ename(long number) { return !number ? "0" : strerrorname_np((int)number) ? strerrorname_np((int)number) : "no errno"; }
 
 /* A result: an errno name, a place in the area as @page, a small number, or "elsewhere". */
 KEEP const char *said(long r) {

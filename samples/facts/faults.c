@@ -193,10 +193,6 @@ static void atomics(void) {
     T("2.2", (expected = 9, __atomic_compare_exchange_n((int *)P(4), &expected, 1, 0, 5, 5)));
     T("2.2", __atomic_load_n((int *)P(1), 5));
     T("2.2", __atomic_store_n((int *)P(1), 1, 5));
-    T("2.2", memset(P(0) + 100, 1, PG - 100));
-    T("2.2", memset(P(0) + 100, 1, PG));
-    T("2.2", memcpy(P(0), P(1), PG));
-    V("2.2", "copy off the end", "%s", ((void)ATTEMPT(memcpy(P(4), P(1), 2 * PG)), text("%d %d in the page %d", fault_sig, fault_code, fault_addr >= P(2) && fault_addr < P(3))));
 }
 
 static void again(void) {

@@ -119,7 +119,10 @@ def test_iovecs() -> None:
     mem.write_word(BASE + 8, 1 << 63)
     assert errno_of(mem.read_iovec, BASE, 1) == Errno.EINVAL
     mem.write_word(BASE + 8, 1 << 47)
-    assert errno_of(mem.read_iovec, BASE, 1) == Errno.EFAULT
+    assert mem.read_iovec(BASE, 1) == [(BASE, 0x7FFF_F000)]
+    assert errno_of(mem.read_iovec, BASE, 2) == Errno.EFAULT
+    mem.write_word(BASE + 24, 1 << 63)
+    assert errno_of(mem.read_iovec, BASE, 2) == Errno.EINVAL
 
 
 def test_integers_are_little_endian_words() -> None:

@@ -19,12 +19,24 @@ from tests.native.guests import HOST, ROOT, TOOLCHAINS, Outcome, emulated_by_com
 
 SHEETS = ROOT / "samples" / "facts"
 NAMES = sorted(path.stem for path in SHEETS.glob("*.c"))
-RUNS = [("glibc", "paged"), ("glibc", "regions"), ("arm64-glibc", "paged")]
+ENGINES = [("glibc", "paged"), ("glibc", "regions"), ("arm64-glibc", "paged")]
+RUNS = [(name, *engine) for name in NAMES for engine in ENGINES if name != "count" or engine[1] != "regions"]
+"""The engine of regions is not made for 65531 mappings."""
+_TAG = "arm64 does not look at the top byte of an address"
+_WIDE = "arm64's user addresses have 48 bits"
 ABI: dict[tuple[str, str], str] = {
     ("mmap", "1.1 validated file with bit 7"): "MAP_ABOVE4G exists on x86 only, and MAP_SHARED_VALIDATE refuses unknown bits",
     ("mmap", "1.1 validated file for writing of a read-only fd with bit 7"): "as above",
+    ("mmap", "1.1 mmap of length number 6"): _WIDE,
+    ("munmap_mprotect", "1.4 sc(SYS_munmap, 1UL << 63, PG)"): _TAG,
+    ("faults", "2.1 not canonical"): _TAG,
+    ("faults", "2.1 store not canonical"): "every address beyond the user's is an ordinary one to arm64",
+    ("faults", "2.1 call not canonical"): _TAG,
+    ("faults", "2.1 CALL(P(6))"): "x86 reads a page in before it finds that it may not be executed",
+    ("faults", "2.2 (expected = 9, __atomic_compare_exchange_n((int *)P(1), &expected, 1, 0, 5, 5))"): "arm64 compares before it stores",
+    ("copies", "1.14 fstat 136 before the end"): "struct stat has 144 bytes on x86-64, 128 on arm64",
 }
-"""Facts that are not the same on arm64, and why; an entry also stands for lines that begin with it and a colon."""
+"""Facts that are not the same on arm64, and why. Those whose section is x86 are about that processor alone."""
 SHOWN = 80
 
 
@@ -87,8 +99,7 @@ def differences(expected: dict[str, str], got: dict[str, str]) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize(("toolchain", "engine"), RUNS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "toolchain", "engine"), RUNS)
 def test_sheet(name: str, toolchain: str, engine: str, built: Path, tmp_path: Path) -> None:
     status, output = _native(name, built)
     expected = facts(output)
@@ -103,6 +114,7 @@ def test_sheet(name: str, toolchain: str, engine: str, built: Path, tmp_path: Pa
                 assert fact in expected
                 expected.pop(fact)
                 got.pop(fact, None)
+        expected = {fact: value for fact, value in expected.items() if not fact.startswith("x86 ")}
     found = differences(expected, got)
     if found:
         pytest.fail(f"{len(found)} of {len(expected)} facts differ (status {status}):\n" + "\n".join(found[:SHOWN]), pytrace=False)

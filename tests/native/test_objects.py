@@ -15,7 +15,15 @@ import pytest
 
 from tests.native.guests import HOST, TOOLCHAINS, compiled, emulated, missing, on_the_host
 
-PROGRAMS = {"objects_memfd": 100, "objects_copy": 200, "objects_process": 300, "objects_shm": 180, "objects_map": 200, "objects_exec": 100}
+PROGRAMS = {
+    "objects_memfd": 100,
+    "objects_copy": 200,
+    "objects_process": 300,
+    "objects_shm": 180,
+    "objects_map": 200,
+    "objects_exec": 100,
+    "objects_io": 100,
+}
 """Program: how many lines it prints at least."""
 RUNS = [("glibc", "paged"), ("glibc", "regions"), ("arm64-glibc", "paged"), ("arm64-glibc", "regions")]
 

@@ -59,7 +59,7 @@ def one_walk(
 
 
 def save(walk: Walk, difference: Difference) -> Path:
-    """Keep a shrunk walk as a test. The first line is read, the others are for the reader."""
+    """Keep a shrunk walk as a test. The first line is replayed, the others are for people."""
     REGRESSIONS.mkdir(exist_ok=True)
     path = REGRESSIONS / f"{walk.mode}-{walk.seed}-{difference.operation}.txt"
     path.write_text(" ".join(walk.words()) + "\n" + "".join(f"# {line}\n" for line in difference.text(20).splitlines()))
@@ -80,6 +80,8 @@ def work(walk: Walk, options: argparse.Namespace, tally: Tally, emulators: threa
         emulators.mine = Emulator()
     if options.only:
         walk = only(walk, options.only)
+    if options.skip:
+        walk = only(walk, options.skip, skip=True)
     for arch in options.arch:
         for engine in options.engines:
             host, ours, difference = one_walk(walk, arch, engine, emulators.mine, options.ignore, options.mask)
@@ -129,6 +131,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--arch", type=several(ARCHES), default=["x86_64"], help="default: x86_64; arm64 is judged by the same host")
     parser.add_argument("--kept", type=numbers, help="do only these operations, as 0-4,9")
     parser.add_argument("--only", type=names, help="operations to do: their names as in the transcripts, separated by commas")
+    parser.add_argument("--skip", type=names, help="operations not to do")
     parser.add_argument("--ignore", type=names, default=frozenset(), help="parts of the state not to compare: totals,smaps,...")
     parser.add_argument("--mask", default="", help="a regular expression; what it matches is not compared")
     parser.add_argument("--jobs", type=int, default=1)

@@ -235,10 +235,10 @@ def compare(host: Outcome, emulated: Outcome) -> Difference | None:
     return Difference(at, int(number), f"{kind(rest)}: {part}", theirs, ours)
 
 
-def only(walk: Walk, names: frozenset[str]) -> Walk:
-    """The walk without the operations whose names are others. An operation's name does not depend on those before it."""
+def only(walk: Walk, names: frozenset[str], skip: bool = False) -> Walk:
+    """The walk without the operations whose names are others, or are these. A name does not depend on the operations before."""
     lines = [line.partition(" ") for line in by_the_host(walk).lines if line[:1].isdigit()]
-    return replace(walk, kept=tuple(int(number) for number, _, rest in lines if kind(rest).split()[0] in names))
+    return replace(walk, kept=tuple(int(number) for number, _, rest in lines if (kind(rest).split()[0] in names) != skip))
 
 
 def without(found: Outcome, parts: frozenset[str], mask: str) -> Outcome:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
     from emuvm.kernel.process import Process
 
+_MOVING = frozenset((0x8, 0x20))
+"""FALLOC_FL_COLLAPSE_RANGE and INSERT_RANGE, which change the size by nature."""
+_ALLOCATIONS = _MOVING | {0, Fd.FALLOC_FL_PUNCH_HOLE, 0x10, 0x40}
+"""These, ZERO_RANGE and UNSHARE_RANGE: what fallocate may be asked for, one at a time (fs/open.c:vfs_fallocate)."""
 _FLOCK = struct.Struct("@hhqqi4x")
 """The host's struct flock; the library's 64-bit locks."""
 _FLOCK_SIZE = 32
@@ -159,6 +163,8 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
     if command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ, names.F_ADD_SEALS, names.F_GET_SEALS):
         if file.host_fd < 0:
             raise GuestError(Errno.EINVAL, f"command {command}")
+        if argument & 0x8000_0000:
+            raise GuestError(Errno.EINVAL, f"size {argument:#x}")
         return int(hostfd.control(file.host_fd, command, argument & 0x7FFF_FFFF))
     if command == names.F_GETOWN:
         return 0
@@ -201,8 +207,15 @@ def _lock(proc: Process, file: OpenFile, command: int, at: int) -> int:
     return 0
 
 
+_LOCK_NB, _LOCK_MAND = 4, 32
+
+
 @syscall("flock", "fd uint")
 def flock(proc: Process, fd: int, operation: int) -> int:
+    if operation & _LOCK_MAND:
+        return 0
+    if operation & ~_LOCK_NB not in (1, 2, 8):
+        raise GuestError(Errno.EINVAL, f"operation {operation}")
     file: OpenFile = proc.files.opened(fd)
     if file.host_fd < 0:
         raise GuestError(Errno.EBADF, f"descriptor {fd}")
@@ -216,9 +229,11 @@ def flock(proc: Process, fd: int, operation: int) -> int:
 @syscall("ftruncate", "fd off")
 @syscall("ftruncate64", "fd off")
 def ftruncate(proc: Process, fd: int, length: int) -> int:
+    if length < 0:
+        raise GuestError(Errno.EINVAL, f"length {length}")
     file: OpenFile = proc.files.opened(fd)
-    if length < 0 or not file.writable():
-        raise GuestError(Errno.EINVAL, f"length {length}, descriptor {fd}")
+    if not file.writable():
+        raise GuestError(Errno.EINVAL, f"descriptor {fd} is not open for writing")
     check_size(proc, file, length)
     file.truncate(length)
     return 0
@@ -229,6 +244,9 @@ def fallocate(proc: Process, fd: int, mode: int, offset: int, length: int) -> in
     file: OpenFile = proc.files.opened(fd)
     if offset < 0 or length <= 0:
         raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}")
+    keep, kind = mode & Fd.FALLOC_FL_KEEP_SIZE, mode & ~Fd.FALLOC_FL_KEEP_SIZE
+    if kind not in _ALLOCATIONS or (keep and kind in _MOVING) or (not keep and kind == Fd.FALLOC_FL_PUNCH_HOLE):
+        raise GuestError(Errno.EOPNOTSUPP, f"mode {mode:#x}")
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
     if not mode & ~Fd.FALLOC_FL_KEEP_SIZE and (not mode or file.own):
@@ -260,6 +278,18 @@ def syncfs(proc: Process, fd: int) -> int:
     return 0
 
 
+@syscall("sync_file_range", "fd off off uint")
+def sync_file_range(proc: Process, fd: int, offset: int, length: int, flags: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    if flags & ~7 or offset < 0 or not offset <= offset + length < 1 << 63:
+        raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}, flags {flags:#x}")
+    if not (file.is_regular or file.is_directory):
+        raise GuestError(Errno.ESPIPE, "no storage")
+    if flags and file.host_fd >= 0:
+        hostfd.fdatasync(file.host_fd)
+    return 0
+
+
 @syscall("fadvise64", "fd off size int")
 def fadvise64(proc: Process, fd: int, offset: int, length: int, advice: int) -> int:
     file: OpenFile = proc.files.opened(fd)
@@ -277,6 +307,8 @@ def readahead(proc: Process, fd: int, offset: int, length: int) -> int:
     file: OpenFile = proc.files.opened(fd)
     if not file.readable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for reading")
+    if not file.is_regular:
+        raise GuestError(Errno.EINVAL, "not a regular file")
     return fadvise64(proc, fd, offset, length, 3)
 
 

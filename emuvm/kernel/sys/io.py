@@ -66,6 +66,8 @@ def _usable(proc: Process, buffers: Buffers, access: int) -> int:
 def _scatter(proc: Process, buffers: Buffers, data: bytes) -> int:
     done = 0
     for address, length in buffers:
+        if not length:
+            continue
         part = data[done : done + length] if length < len(data) or done else data
         if not part:
             break
@@ -180,11 +182,17 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     usable = _usable(proc, buffers, READ)
     if usable < wanted:
         if file.is_pipe:
-            # What does not fill a page of the pipe because of the bad one is not queued.
+            # What does not fill a page of the pipe because of the bad one is not queued, but was looked at.
+            _gather(proc, buffers, usable)
             usable = usable // _PIPE_PAGE * _PIPE_PAGE
         if not usable:
+            _write_nothing(file, wanted, offset)
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
     data = _gather(proc, buffers, usable) if usable else b""
+    if usable < wanted and file.is_regular and not flags:
+        done = file.write(data) if offset is None else file.pwrite(data, offset)
+        _write_nothing(file, wanted - done, None if offset is None else offset + done)
+        return done
     if flags:
         return hostfd.pwritev(file.host_fd, data, -1 if offset is None else offset, flags)
     if offset is not None:
@@ -195,6 +203,12 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         if error.errno == Errno.EPIPE:
             proc.kill(SignalInfo(Signal.SIGPIPE, 0), thread=True)
         raise
+
+
+def _write_nothing(file: OpenFile, wanted: int, offset: int | None) -> None:
+    """A write whose buffer is missing may leave something behind in the file all the same."""
+    if file.is_regular and file.host_fd >= 0:
+        hostfd.write_from_nowhere(file.host_fd, wanted, offset)
 
 
 def _first(buffers: Buffers, count: int) -> Buffers:
@@ -247,8 +261,8 @@ def _positive(length: int, bits: int) -> None:
 def read(proc: Process, fd: int, to: int, length: int) -> int:
     file = source(proc, fd)
     _now(proc, file)
-    _positive(length, proc.arch.bits)
     proc.mem.access_ok(to, length)
+    _positive(length, proc.arch.bits)
     return _read_into(proc, file, _one(to, length), None)
 
 
@@ -256,8 +270,8 @@ def read(proc: Process, fd: int, to: int, length: int) -> int:
 def write(proc: Process, fd: int, at: int, length: int) -> int:
     file = sink(proc, fd)
     _now(proc, file)
-    _positive(length, proc.arch.bits)
     proc.mem.access_ok(at, length)
+    _positive(length, proc.arch.bits)
     return _write_from(proc, file, _one(at, length), None)
 
 
@@ -269,8 +283,8 @@ def pread64(proc: Process, fd: int, to: int, length: int, offset: int) -> int:
     _seekable(file)
     file = source(proc, fd)
     _now(proc, file)
-    _positive(length, proc.arch.bits)
     proc.mem.access_ok(to, length)
+    _positive(length, proc.arch.bits)
     return _read_into(proc, file, _one(to, length), offset)
 
 
@@ -280,8 +294,8 @@ def pwrite64(proc: Process, fd: int, at: int, length: int, offset: int) -> int:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
     file = sink(proc, fd)
-    _positive(length, proc.arch.bits)
     proc.mem.access_ok(at, length)
+    _positive(length, proc.arch.bits)
     return _write_from(proc, file, _one(at, length), offset)
 
 

@@ -27,7 +27,10 @@ _WINSIZE = struct.Struct("@4H")
 _INT = struct.Struct("@i")
 
 
-@syscall("ioctl", "fd uint ulong", level="partial", note="terminals, FIONREAD, FIONBIO, FIOCLEX; others get ENOTTY")
+@syscall(
+    "ioctl", "fd uint ulong",
+    level="partial", note="terminals, FIONREAD, FIONBIO, FIOCLEX, PROCMAP_QUERY, PAGEMAP_SCAN; others get ENOTTY",
+)  # fmt: skip
 def ioctl(proc: Process, fd: int, request: int, argument: int) -> int:
     file: OpenFile = proc.files.opened(fd)
     names = ioctl_for(proc.arch.name)

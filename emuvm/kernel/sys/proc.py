@@ -113,6 +113,7 @@ def getsid(proc: Process, pid: int) -> int:
 
 @syscall("setpgid", "int int", level="partial", note="only to what it is")
 def setpgid(proc: Process, pid: int, group: int) -> int:
+    group = group or pid or proc.pid
     if group < 0 or pid not in (0, proc.pid):
         raise GuestError(Errno.EINVAL if group < 0 else Errno.ESRCH, f"process {pid}, group {group}")
     if (group or proc.pid) != proc.system.pgid:
@@ -156,11 +157,20 @@ def exit_group(proc: Process, code: int) -> int:
 
 @syscall("wait4", "int ptr int ptr", level="partial", note="ECHILD: there are no children in this version")
 def wait4(proc: Process, pid: int, status: int, options: int, usage: int) -> int:
-    raise GuestError(Errno.ECHILD, "no children")
+    if options & 0xFFFF_FFFF & ~(P.WNOHANG | P.WUNTRACED | P.WCONTINUED | P.WHOM):
+        raise GuestError(Errno.EINVAL, f"options {options:#x}")
+    raise GuestError(Errno.ESRCH if pid == -(1 << 31) else Errno.ECHILD, "no children")
 
 
 @syscall("waitid", "int int ptr int ptr", level="partial", note="ECHILD: there are no children in this version")
 def waitid(proc: Process, kind: int, pid: int, info: int, options: int, usage: int) -> int:
+    states = P.WUNTRACED | P.WCONTINUED | P.WEXITED
+    if options & 0xFFFF_FFFF & ~(P.WNOHANG | P.WNOWAIT | states | P.WHOM) or not options & states:
+        raise GuestError(Errno.EINVAL, f"options {options:#x}")
+    if not 0 <= kind <= 3 or (kind == 1 and pid <= 0) or (kind > 1 and pid < 0):
+        raise GuestError(Errno.EINVAL, f"kind {kind}, {pid}")
+    if kind == 3:
+        proc.files.opened(pid)
     raise GuestError(Errno.ECHILD, "no children")
 
 
@@ -172,10 +182,13 @@ def sched_yield(proc: Process) -> int:
 @syscall("sched_getaffinity", "int uint ptr")
 def sched_getaffinity(proc: Process, pid: int, length: int, to: int) -> int:
     word = proc.arch.bits // 8
-    mask = sum(1 << cpu for cpu in proc.system.cpus())
-    size = -(-mask.bit_length() // proc.arch.bits) * word
+    size = (max(proc.system.cpus()) // proc.arch.bits + 1) * word
     if length < size or length % word:
         raise GuestError(Errno.EINVAL, f"{length} bytes")
+    try:
+        mask = sum(1 << cpu for cpu in proc.system.cpus(max(pid, -1)))
+    except OSError as error:
+        raise GuestError(Errno.ESRCH, f"process {pid}") from error
     words = [mask >> proc.arch.bits * n & (1 << proc.arch.bits) - 1 for n in range(size // word)]
     proc.mem.write(to, pack_words(proc.arch, words))
     return size
@@ -183,7 +196,13 @@ def sched_getaffinity(proc: Process, pid: int, length: int, to: int) -> int:
 
 @syscall("sched_setaffinity", "int uint ptr", level="accepted", note="there is one thread, and the host places it")
 def sched_setaffinity(proc: Process, pid: int, length: int, mask: int) -> int:
-    proc.mem.check(mask, min(length, 128), 1)
+    wanted = int.from_bytes(proc.mem.read(mask, min(length, 128)), "big" if proc.arch.big_endian else "little")
+    try:
+        allowed = proc.system.cpus(max(pid, -1))
+    except OSError as error:
+        raise GuestError(Errno.ESRCH, f"process {pid}") from error
+    if not any(wanted >> cpu & 1 for cpu in allowed):
+        raise GuestError(Errno.EINVAL, "none of the CPUs may be used")
     return 0
 
 
@@ -191,7 +210,10 @@ def sched_setaffinity(proc: Process, pid: int, length: int, mask: int) -> int:
 def getpriority(proc: Process, which: int, who: int) -> int:
     if which not in (P.PRIO_PROCESS, P.PRIO_PGRP, P.PRIO_USER):
         raise GuestError(Errno.EINVAL, f"which {which}")
-    return 20 - proc.system.nice()
+    try:
+        return 20 - proc.system.nice(which, who)
+    except (OSError, OverflowError) as error:
+        raise GuestError(Errno.ESRCH, f"who {who}") from error
 
 
 @syscall("setpriority", "int int int", level="partial", note="EACCES unless it changes nothing")

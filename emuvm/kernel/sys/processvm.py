@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SELF_THREAD, _SELF_GROUP = -10000, -20000
 """PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP."""
+_BATCH = 4 << 20
+"""Bytes of remote pages that are pinned at once (PVM_MAX_KMALLOC_PAGES of pointers)."""
 
 
 class PidFile(HostOpenFile):
@@ -64,6 +66,7 @@ def _transfer(proc: Process, pid: int, local: tuple[int, int], remote: tuple[int
     for address, length in far:
         if done == total:
             break
+        _pin(proc, address, min(length, _BATCH), access)
         wanted = min(length, total - done)
         moved = _move(proc, near, done, address, wanted, access)
         done += moved
@@ -77,6 +80,14 @@ def _transfer(proc: Process, pid: int, local: tuple[int, int], remote: tuple[int
 def _own(proc: Process, pid: int) -> None:
     if pid not in (proc.pid, proc.tid):
         raise GuestError(Errno.EPERM if pid > 0 and proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
+
+
+def _pin(proc: Process, address: int, length: int, access: int) -> None:
+    """The remote pages of an element are made present before the first byte moves, needed or not (process_vm_rw_single_vec)."""
+    page = proc.space.page_size
+    usable = proc.mem.pinnable(address, length, access)
+    if usable:
+        proc.mem.memory.populate(address & -page, address + usable + (-(address + usable) % page), write=access == WRITE)
 
 
 def _move(proc: Process, near: list[tuple[int, int]], skip: int, address: int, length: int, access: int) -> int:

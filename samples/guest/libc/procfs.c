@@ -450,6 +450,32 @@ static void memory(void)
     unlink("pages");
 }
 
+/* Code that may not be written is written by force, and is what runs then. */
+static void code(void)
+{
+#ifdef __x86_64__
+    static const unsigned char one[] = {0xb8, 1, 0, 0, 0, 0xc3}, two[] = {0xb8, 2, 0, 0, 0, 0xc3};
+#else
+    static const unsigned char one[] = {0x20, 0, 0x80, 0x52, 0xc0, 3, 0x5f, 0xd6}, two[] = {0x40, 0, 0x80, 0x52, 0xc0, 3, 0x5f, 0xd6};
+#endif
+    char *p = map(0xc000000, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int fd = open("/proc/self/mem", O_RDWR), sum = 0;
+    memcpy(p, one, sizeof one);
+    mprotect(p, PAGE, PROT_READ | PROT_EXEC);
+    __builtin___clear_cache(p, p + PAGE);
+    for (int i = 0; i < 100; i++)
+        sum += ((int (*)(void))p)();
+    fact("code", sum);
+    fact("write it", pwrite(fd, two, sizeof two, (off_t)(long)p) == sizeof two);
+    __builtin___clear_cache(p, p + PAGE);
+    for (int i = 0; i < 100; i++)
+        sum += ((int (*)(void))p)();
+    fact("other code", sum);
+    fact("truncate", ftruncate(fd, 0));
+    close(fd);
+    munmap(p, PAGE);
+}
+
 static void pagemaps(void)
 {
     uint64_t entry[4];
@@ -460,6 +486,77 @@ static void pagemaps(void)
     fact("pagemap: a hole", pread(fd, entry, 32, (unsigned long)W / PAGE * 8 + 0x8000) == 32 && !entry[0] && !entry[3]);
     fact("pagemap: seek from the end", lseek(fd, 0, SEEK_END));
     close(fd);
+}
+
+struct scan {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, inverted, mask, any, returned;
+};
+
+static void look(const char *title, int fd, char *at, int pages, int room, int most, int inverted, int mask, int any, int flags)
+{
+    uint64_t found[3 * 16];
+    struct scan s = {sizeof s, flags, (unsigned long)at, (unsigned long)at + pages * PAGE, 7, room ? (unsigned long)found : 0, room, most,
+                     inverted, mask, any, 0x17f};
+    int count = ioctl(fd, 0xc0606610, &s);
+    if (count < 0)
+        printf("%s: %s", title, error());
+    else
+        printf("%s: %d", title, count);
+    errno = 0;
+    printf(" up to %ld:", s.walk_end == 7 ? -1L : (long)(s.walk_end - (unsigned long)at) / (long)PAGE);
+    for (int i = 0; i < count; i++)
+        printf(" %ld-%ld %lx", (long)(found[3 * i] - (unsigned long)at) / (long)PAGE, (long)(found[3 * i + 1] - (unsigned long)at) / (long)PAGE,
+               (long)found[3 * i + 2]);
+    printf("\n");
+}
+
+static void scans(void)
+{
+    int fd = open("/proc/self/pagemap", O_RDONLY), file = open("pages", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    char *p = map(0xd000000, 16 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    volatile char sink;
+    for (int i = 0; i < 4; i++)
+        pwrite(file, "x", 1, i * PAGE);
+    p[0] = p[PAGE] = p[5 * PAGE] = 1;
+    sink = p[3 * PAGE];
+    madvise(p + 7 * PAGE, PAGE, 102);
+    map(0xd00a000, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+    for (int i = 0; i < 4; i++)
+        sink = p[(10 + i) * PAGE];
+    p[12 * PAGE] = 1;
+    munmap(p + 15 * PAGE, PAGE);
+    look("all", fd, p, 20, 16, 0, 0, 0, 0, 0);
+    look("present", fd, p, 20, 16, 0, 0, 8, 0, 0);
+    look("not present", fd, p, 20, 16, 0, 8, 8, 0, 0);
+    look("of a file", fd, p, 20, 16, 0, 0, 4, 0, 0);
+    look("anonymous", fd, p, 20, 16, 0, 4, 12, 0, 0);
+    look("zero or guard", fd, p, 20, 16, 0, 0, 0, 0x120, 0);
+    look("swapped", fd, p, 20, 16, 0, 0, 16, 0, 0);
+    look("written", fd, p, 20, 16, 0, 0, 2, 0, 0);
+    look("room for two", fd, p, 20, 2, 0, 0, 8, 0, 0);
+    look("at most three pages", fd, p, 20, 16, 3, 0, 8, 0, 0);
+    look("no room", fd, p, 20, 0, 0, 0, 8, 0, 0);
+    look("that may be protected", fd, p, 20, 16, 0, 0, 1, 0, 0);
+    look("that may not", fd, p, 20, 16, 0, 1, 9, 0, 0);
+    look("protect them", fd, p, 20, 16, 0, 0, 8, 0, 1);
+    look("insist", fd, p, 20, 16, 0, 0, 8, 0, 2);
+    look("nothing mapped", fd, p + 16 * PAGE, 4, 16, 0, 0, 0, 0, 2);
+    look("between pages", fd, p + 1, 4, 16, 0, 0, 0, 0, 0);
+    look("unknown flags", fd, p, 4, 16, 0, 0, 0, 0, 4);
+    look("unknown categories", fd, p, 4, 16, 0, 0, 512, 0, 0);
+    char *q = map(0xe000000, 6 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    madvise(q, 6 << 20, MADV_NOHUGEPAGE);
+    look("untouched", fd, q, 1536, 16, 0, 0, 0, 0, 0);
+    q[3 << 20] = 1;
+    look("touched in the middle", fd, q, 1536, 16, 0, 0, 0, 0, 0);
+    munmap(q, 6 << 20);
+    look("no pages", fd, p, 0, 16, 0, 0, 0, 0, 0);
+    look("the kernel's", fd, (char *)0xffff800000000000, 4, 16, 0, 0, 0, 0, 0);
+    fact("nowhere", ioctl(fd, 0xc0606610, NULL));
+    close(fd);
+    close(file);
+    unlink("pages");
+    munmap(p, 16 * PAGE);
 }
 
 /* -- how files are read ------------------------------------------------------------------------------------------------ */
@@ -906,7 +1003,9 @@ int main(int argc, char **argv)
     flags();
     of_files();
     memory();
+    code();
     pagemaps();
+    scans();
     reading();
     queries();
     kinds("/proc/self");

@@ -56,6 +56,9 @@ int main(void)
     printf("time %d\n", r - before.tv_sec < 10);
     r = cpu(&number, &node, NULL);
     printf("getcpu %ld %d %d\n", r, number < 4096, node < 4096);
+    TRY("reading", x = *(volatile long *)PAGE);
+    TRY("writing", *(volatile long *)PAGE = 1);
+    TRY("the page behind", ((long (*)(void))(PAGE + 0x1000))());
     TRY("a call that is none", ((long (*)(void))(PAGE + 0x10))());
     TRY("a fourth call", ((long (*)(void))(PAGE + 0xc00))());
     TRY("a bad pointer", seconds((long *)8));
