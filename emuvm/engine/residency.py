@@ -1,6 +1,6 @@
 """Which pages behind a host range are in memory (Linux hosts).
 
-Owns: asking the host, and the meaning of its answers. Must not know guest addresses, nor who owns the range.
+Owns: asking the host, and the meaning of its answers. Must not know the space, nor what the answers are for.
 
     page table    PAGEMAP_SCAN (Linux 6.7) walks what is there; before that /proc/self/pagemap is read where pages may be
     page cache    mincore; of large sparse objects only where there is data
@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from emuvm.engine.base import Residency
-from emuvm.engine.hostmem import cached, data_ranges, page_entries, scan_pages
+from emuvm.engine.filepages import FilePages
+from emuvm.engine.hostmem import HostMemory, cached, data_ranges, page_entries, scan_pages
+from emuvm.engine.pagetable import PageTable
 
 Run = tuple[int, int, int]
 """(start, end, Residency bits)."""
@@ -35,6 +37,28 @@ def touched(start: int, end: int, used: Callable[[], Iterable[tuple[int, int]]])
         return out
     for low, high, categories in scanned:
         _add(out, low, high, _MEANINGS[categories])
+    return out
+
+
+def of_guest(
+    host: HostMemory, table: PageTable, extents: FilePages, attempt: Callable[..., list[Run]], start: int, end: int, with_cache: bool
+) -> list[Run]:
+    """The runs of guest memory behind windows: the host's page table, and with_cache the page cache below file pages.
+
+    `attempt(call, *args)` makes the calls that the host may refuse.
+    """
+    out: list[Run] = []
+    for low, high, pointer in host.spans(start, end) if start < end else ():
+        shift = low - pointer
+
+        def used(low: int = low, high: int = high, shift: int = shift) -> list[tuple[int, int]]:
+            parts = table.used(low, high) + [part[:2] for part in extents.inside(low, high)]
+            return [(first - shift, last - shift) for first, last in parts]
+
+        runs = attempt(touched, pointer, pointer + high - low, used)
+        files = extents.inside(low, high) if with_cache else []
+        below = [run for a, b, x in files for run in attempt(in_cache, a - shift, b - shift, x.file.fileno(), x.offset)]
+        out += [(first + shift, last + shift, bits) for first, last, bits in (overlay(below, runs) if below else runs)]
     return out
 
 

@@ -200,6 +200,8 @@ def _remove(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
 def _reclaim(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     if vma.flags & (VmFlag.PFNMAP | VmFlag.LOCKED | VmFlag.HUGETLB):
         raise GuestError(Errno.EINVAL, "locked or special memory")
+    if advice == Memory.MADV_PAGEOUT and rules.has_file(vma):
+        mm.pages.page_out(start, end)
 
 
 def _collapse(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
