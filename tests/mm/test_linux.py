@@ -545,3 +545,39 @@ def test_lists_of_file_pages() -> None:
     assert seen == [(AT, PAGE, 3 * PAGE), (AT, 4 * PAGE, PAGE)]
     for start, size, page in ((0, 5 * PAGE, 0), (8 * PAGE, PAGE, 0), (20 * PAGE, PAGE, 0), (0, 7, 0), (0, PAGE, (1 << 64) - 1)):
         assert refusal(lambda start=start, size=size, page=page: again(start, size, page)) == Errno.EINVAL
+
+
+def test_a_change_of_rights_counts_what_it_has_added() -> None:
+    mm = machine()
+    put(mm, 0, 4, 1)
+    put(mm, 4, 4, 1, stack=True)
+    put(mm, 8, 4, 1, shared=True, backing=File("f"))
+    put(mm, 300, 4, 1, growsdown=True)
+    mm.limits.data = 7 * PAGE
+    mm.mprotect(AT + 8 * PAGE, 4 * PAGE, 3)
+    mm.mprotect(AT + 300 * PAGE, 4 * PAGE, 3)
+    assert refusal(lambda: mm.mprotect(AT, 12 * PAGE, 3)) == Errno.ENOMEM
+    assert shape(mm)[:3] == [(0, 4, 3), (4, 8, 1), (8, 12, 3)] and mm.totals.data == 4 * PAGE
+    mm.limits.data = 8 * PAGE
+    mm.mprotect(AT, 12 * PAGE, 3)
+    assert mm.totals.data == 8 * PAGE
+    mm.mprotect(AT, 12 * PAGE, 7)
+    assert mm.totals.data == 8 * PAGE
+
+
+def test_a_stack_grows_to_the_beginning_of_its_numbering() -> None:
+    mm = machine()
+    put(mm, 600, 1, growsdown=True, backing=None)
+    vma = mm.space.regions(AT + 600 * PAGE, 1)[0]
+    mm.space.rewrite([(vma.start, vma.end, [vma._replace(backing=Anon(2 * PAGE))])], [])
+    assert not mm.grow_stack(AT + 597 * PAGE) and mm.grow_stack(AT + 598 * PAGE)
+    grown = mm.space.regions(AT + 598 * PAGE, 1)[0]
+    assert (grown.start, rules.offset_of(grown), grown.base) == (AT + 598 * PAGE, 0, AT + 598 * PAGE) and rules.anon_of(grown)
+    mm.space.rewrite([(grown.start, grown.end, [grown._replace(backing=Anon(grown.start))])], [])
+    mm.limits.stack = 4 * PAGE
+    assert not mm.grow_stack(AT + 596 * PAGE) and mm.grow_stack(AT + 597 * PAGE) and not mm.grow_stack(AT + 597 * PAGE)
+    mm.limits.stack = 1 << 30
+    put(mm, 300, 1)
+    assert not mm.grow_stack(AT + 556 * PAGE) and mm.grow_stack(AT + 557 * PAGE), "256 pages stay free above what can be accessed"
+    mm.mprotect(AT + 300 * PAGE, PAGE, 0)
+    assert mm.grow_stack(AT + 301 * PAGE)
