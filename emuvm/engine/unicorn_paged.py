@@ -176,12 +176,16 @@ class PagedMemory:
 
     def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
         """`Residency` bits as runs: the host's page table, and the page cache below file pages."""
-        from emuvm.engine.residency import of_guest
+        from emuvm.engine.residency import behind_the_end, of_guest
 
-        for vma in self.space.regions(start, end - start) if cached and self._extents and start < end else ():
+        behind: list[tuple[int, int, int]] = []
+        for vma in self.space.regions(start, end - start) if cached and start < end else ():
             if host_file(vma) is not None:
-                self._present(vma, max(start, vma.start), end)
-        return of_guest(self.host, self.table, self._extents, self.attempt, start, end, cached)
+                low, high = max(start, vma.start), min(end, vma.end)
+                self._present(vma, low, high)
+                behind += self.attempt(behind_the_end, vma, self._extents.gaps(low, high))
+        found = of_guest(self.host, self.table, self._extents, self.attempt, start, end, cached)
+        return sorted(found + behind) if behind else found
 
     def page_out(self, start: int, end: int) -> None:
         """A hint, as engine.base.Memory says."""
