@@ -27,6 +27,7 @@ PAGE_BITS = 12
 PAGE = 1 << PAGE_BITS
 MAX_WINDOWS = 256
 _TABLE = WINDOW >> PAGE_BITS
+_Table = ctypes.c_uint8 * _TABLE
 _LEAF_BITS = PAGE_BITS + 12
 _LEAF = 1 << _LEAF_BITS
 _LOG = 1 << 16
@@ -77,6 +78,8 @@ class PageTable:
         self.state.fills_left = self._budget
         self.state.dirty_log, self.state.dirty_capacity = self._log, _LOG
         self._tables: dict[int, int] = {}
+        self._bytes: dict[int, ctypes.Array[ctypes.c_uint8]] = {}
+        """The same memory, for reaching single bytes."""
         self._leaves: set[int] = set()
         self._dirty: set[int] = set()
         self._told = 0
@@ -92,6 +95,7 @@ class PageTable:
         if count == MAX_WINDOWS:
             raise EngineError(f"more than {MAX_WINDOWS} windows of guest memory in use")
         table = self._tables[window] = host_map(_TABLE)
+        self._bytes[window] = _Table.from_address(table)
         self.state.windows[count].number, self.state.windows[count].bytes = window, table
         self.state.window_count = count + 1
 
@@ -132,8 +136,8 @@ class PageTable:
 
     def byte(self, address: int) -> int:
         """The bits of the page that contains `address`."""
-        table = self._tables.get(address >> WINDOW_BITS)
-        return 0 if table is None else ctypes.c_uint8.from_address(table + ((address & WINDOW - 1) >> PAGE_BITS)).value
+        table = self._bytes.get(address >> WINDOW_BITS)
+        return 0 if table is None else table[(address & WINDOW - 1) >> PAGE_BITS]
 
     def grant(self, start: int, end: int, rights: int, *, code: bool) -> None:
         """Pages in a reserved window become present with these rights; `code`: they are about to be fetched from."""
@@ -150,12 +154,12 @@ class PageTable:
         """Somebody else than the guest wrote to these pages of reserved windows. Was there code among them?"""
         code = False
         for page in range(start, end, PAGE):
-            pointer = self._tables[page >> WINDOW_BITS] + ((page & WINDOW - 1) >> PAGE_BITS)
-            bits = ctypes.c_uint8.from_address(pointer).value
+            table, number = self._bytes[page >> WINDOW_BITS], (page & WINDOW - 1) >> PAGE_BITS
+            bits = table[number]
             if bits & (DIRTY | PRESENT) != DIRTY | PRESENT:
                 self._leaves.add(page >> _LEAF_BITS)
                 self.note(page)
-                ctypes.c_uint8.from_address(pointer).value = bits | DIRTY | PRESENT
+                table[number] = bits | DIRTY | PRESENT
             code = code or bool(bits & CODE)
         return code
 
@@ -270,6 +274,7 @@ class PageTable:
         for table in self._tables.values():
             host_unmap(table, _TABLE)
         self._tables.clear()
+        self._bytes.clear()
         self._leaves.clear()
         if self._log:
             self.state.dirty_capacity = self.state.dirty_count = 0

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 
 from emuvm.engine.base import Residency
 from emuvm.engine.filepages import FilePages
-from emuvm.engine.hostmem import HostMemory, cached, data_ranges, page_entries, scan_pages
+from emuvm.engine.hostmem import HostMemory, cached, data_ranges, host_map, host_unmap, page_entries, scan_pages
 from emuvm.engine.pagetable import PageTable
+from emuvm.mm.types import Vma
 
 Run = tuple[int, int, int]
 """(start, end, Residency bits)."""
@@ -59,6 +60,24 @@ def of_guest(
         files = extents.inside(low, high) if with_cache else []
         below = [run for a, b, x in files for run in attempt(in_cache, a - shift, b - shift, x.file.fileno(), x.offset)]
         out += [(first + shift, last + shift, bits) for first, last, bits in (overlay(below, runs) if below else runs)]
+    return out
+
+
+def behind_the_end(vma: Vma, parts: Iterable[tuple[int, int]]) -> list[Run]:
+    """What the page cache holds of a file behind its end, for guest ranges of a region: a write to a memfd whose buffer failed may
+    have left a page there. A mapping is made to ask, and touched by nobody.
+    """
+    out: list[Run] = []
+    for low, high in parts:
+        if high - low <= _SPARSE:
+            at = vma.backing.offset + low - vma.start
+            pointer = host_map(high - low, fd=vma.backing.file.fileno(), offset=at, shared=True, writable=False)
+            try:
+                for n, state in enumerate(cached(pointer, pointer + high - low)):
+                    if state & 1:
+                        _add(out, low + n * 4096, low + n * 4096 + 4096, _PRESENT | _FILE)
+            finally:
+                host_unmap(pointer, high - low)
     return out
 
 

@@ -176,12 +176,16 @@ class PagedMemory:
 
     def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
         """`Residency` bits as runs: the host's page table, and the page cache below file pages."""
-        from emuvm.engine.residency import of_guest
+        from emuvm.engine.residency import behind_the_end, of_guest
 
-        for vma in self.space.regions(start, end - start) if cached and self._extents and start < end else ():
+        behind: list[tuple[int, int, int]] = []
+        for vma in self.space.regions(start, end - start) if cached and start < end else ():
             if host_file(vma) is not None:
-                self._present(vma, max(start, vma.start), end)
-        return of_guest(self.host, self.table, self._extents, self.attempt, start, end, cached)
+                low, high = max(start, vma.start), min(end, vma.end)
+                self._present(vma, low, high)
+                behind += self.attempt(behind_the_end, vma, self._extents.gaps(low, high))
+        found = of_guest(self.host, self.table, self._extents, self.attempt, start, end, cached)
+        return sorted(found + behind) if behind else found
 
     def page_out(self, start: int, end: int) -> None:
         """A hint, as engine.base.Memory says."""
@@ -369,7 +373,7 @@ class PagedMemory:
     def _fill(self, _uch: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
         try:
             if self.table.count_fill():
-                self._disturb()
+                self._disturb(stop=access == FETCH or self.modifies is not None)  # arm64 executes the load in which it is stopped twice
             if self._dropping:
                 rights = 5
             else:
@@ -442,10 +446,10 @@ class PagedMemory:
         self._stale += ranges
         self._disturb()
 
-    def _disturb(self) -> None:
+    def _disturb(self, stop: bool = True) -> None:
         """The TLB is out of date. A run in progress is interrupted; its driver goes on after `before_run`."""
         self._flush = True
-        if self.running:
+        if self.running and stop:
             self._raw.stop()
 
     def _remove_stale_code(self) -> None:

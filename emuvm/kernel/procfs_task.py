@@ -174,13 +174,17 @@ _SPECULATION = {
 """What prctl(PR_SET_SPECULATION_CTRL) may set, in words; the features in the order of their numbers."""
 
 
+_OF_THE_HOST = (*_SPECULATION, "Cpus_allowed", "Mems_allowed", "Mems_allowed_list")
+"""Rows of status that are the host's."""
+
+
 def _speculation(proc: Process, feature: int, on_the_host: str) -> str:
     words = list(_SPECULATION.values())[feature]
     return words.get(proc.controls.get(f"speculation{feature}", 0), on_the_host)
 
 
 def status(proc: Process) -> bytes:
-    system, host, creds = proc.system, host_proc.rows("/proc/self/status"), proc.system.credentials
+    system, host, creds = proc.system, host_proc.some("/proc/self/status", _OF_THE_HOST), proc.system.credentials
     blocked, ignored, caught = _masks(proc)
     pending = proc.signals.thread, proc.signals.process
     groups, pid = " ".join(map(str, creds.groups)) + " ", proc.pid

@@ -105,7 +105,7 @@ def _not_sealed(vma: Vma, advice: int) -> None:
     """can_madvise_modify: a sealed area that could not be written to keeps its contents."""
     if not vma.flags & VmFlag.SEALED or advice not in _DISCARDS:
         return
-    if rules.has_file(vma) or vma.prot & 2:
+    if not rules.anonymous(vma) or vma.prot & 2:
         return
     raise GuestError(Errno.EPERM, "sealed")
 

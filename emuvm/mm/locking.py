@@ -175,6 +175,9 @@ def mseal(mm: LinuxMm, addr: int, length: int, flags: int) -> None:
         raise walk.error
 
 
+_LOWEST = bytes(bits & 1 for bits in range(256))
+
+
 def in_memory(mm: LinuxMm, addr: int, pages: int) -> Iterator[bytes]:
     """mincore's answer, a byte a page, in the pieces the kernel copies out one by one; ENOMEM at a hole."""
     page = mm.space.page_size
@@ -184,5 +187,5 @@ def in_memory(mm: LinuxMm, addr: int, pages: int) -> Iterator[bytes]:
         if vma is None:
             raise GuestError(Errno.ENOMEM, f"nothing is mapped at {addr:#x}")
         stop = min(end, vma.end, addr + page * page)
-        yield bytes(bits & 1 for bits in mm.pages.residency(addr, stop))
+        yield mm.pages.residency(addr, stop).translate(_LOWEST)
         addr = stop
