@@ -125,33 +125,33 @@ class Lines:
         self._proc = proc
         self._places: dict[int, tuple[Any, Place]] = {}
         self._kept = proc.kept.map_lines
-        if len(self._kept) > 2 * len(proc.space) + _SPARE:
+        stack = proc.stack_info
+        named = proc.mm.start_brk, proc.mm.brk_now, proc.vdso, stack.start if stack is not None else 0
+        if proc.kept.map_names != named or len(self._kept) > 2 * len(proc.space) + _SPARE:
             self._kept.clear()
+            proc.kept.map_names = named
 
     def __call__(self, vma: Vma) -> bytes:
         """A region's line, with the newline."""
-        backing = vma.backing
-        where: Place | bytes
-        if isinstance(backing, File):
-            found = self._places.get(id(backing.file))
-            if found is None:
-                # The file is kept so that its id stays its own.
-                found = self._places[id(backing.file)] = backing.file, cast("Place", place(self._proc, vma))
-            where, offset = found[1], backing.offset
-        else:
-            where, offset = name_of(self._proc, vma), 0
-        key = (vma.end, vma.prot, vma.flags, offset, where)
         kept = self._kept.get(vma.start)
+        backing = vma.backing
+        if not isinstance(backing, File):
+            # The same region, which never changes, has the same line.
+            if kept is None or kept[0] is not vma:
+                text = line(vma, name=name_of(self._proc, vma).decode("utf-8", "surrogateescape")) + "\n"
+                kept = self._kept[vma.start] = vma, encoded(text)
+            return kept[1]
+        found = self._places.get(id(backing.file))
+        if found is None:
+            # The file is kept so that its id stays its own.
+            found = self._places[id(backing.file)] = backing.file, cast("Place", place(self._proc, vma))
+        where = found[1]
+        # Not the region itself: it would keep a file open that is mapped no more.
+        key = (vma.end, vma.prot, vma.flags, backing.offset, where)
         if kept is None or kept[0] != key:
-            kept = self._kept[vma.start] = key, encoded(_text(vma, where) + "\n")
+            name = where.name.replace(b"\n", b"\\012").decode("utf-8", "surrogateescape")
+            kept = self._kept[vma.start] = key, encoded(line(vma, device=where.device, inode=where.inode, name=name) + "\n")
         return kept[1]
-
-
-def _text(vma: Vma, where: Place | bytes) -> str:
-    if isinstance(where, bytes):
-        return line(vma, name=where.decode("utf-8", "surrogateescape"))
-    name = where.name.replace(b"\n", b"\\012").decode("utf-8", "surrogateescape")
-    return line(vma, device=where.device, inode=where.inode, name=name)
 
 
 def onward(proc: Process, key: int) -> Iterator[Vma]:
@@ -177,8 +177,11 @@ def maps(proc: Process, key: int) -> Iterator[tuple[bytes, int]]:
 def past_the_end(proc: Process, key: int, text: Callable[[Vma, bytes], bytes]) -> Iterator[tuple[bytes, int]]:
     """The record of x86-64's vsyscall page, made of its region and its line. It lies behind all that the program can map."""
     if proc.arch.name == "x86_64" and key <= vsyscall.PAGE:
-        gate = Vma(vsyscall.PAGE, vsyscall.PAGE + 4096, 4, 0, None, vsyscall.PAGE, 4096)
-        yield text(gate, encoded(line(gate, name="[vsyscall]"))), gate.end
+        yield text(_GATE, _GATE_LINE), _GATE.end
+
+
+_GATE = Vma(vsyscall.PAGE, vsyscall.PAGE + 4096, 4, 0, None, vsyscall.PAGE, 4096)
+_GATE_LINE = line(_GATE, name="[vsyscall]").encode()
 
 
 def encoded(text: str) -> bytes:
