@@ -13,6 +13,7 @@ from emuvm.abi.structs import Stat
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, vsyscall
+from emuvm.kernel.files import MappedFile
 from emuvm.mm.maps import line
 from emuvm.mm.types import Anon, File, Vma
 from emuvm_loaders import FileSource
@@ -50,22 +51,29 @@ def place(proc: Process, vma: Vma) -> Place | None:
     """Device, inode and name of what a region maps; None for private memory."""
     if not isinstance(vma.backing, File):
         return None
-    found = file_status(vma.backing.file)
+    found = identity(vma.backing.file)
     name = path_of(proc, vma.backing.file)
     given = getattr(vma.backing, "name", None)
     if given is not None:
         name = b"[anon_shmem:%s]" % given
-    return Place((0, 0), 0, name) if found is None else Place(found.dev, found.ino, name)
+    return Place((0, 0), 0, name) if found is None else Place(*found, name)
 
 
-def file_status(file: Any) -> Stat | None:
-    """The status of a mapped file; None for what has none."""
+def identity(file: Any) -> tuple[tuple[int, int], int] | None:
+    """Device and inode of a mapped file, equal however often it was opened; None for what has none."""
+    if isinstance(file, MappedFile):
+        return file.identity
     try:
+        found: Stat
         if hasattr(file, "stat"):
-            return file.stat()  # type: ignore[no-any-return]
-        return hostfd.stat(file.fileno()) if hasattr(file, "fileno") else None
+            found = file.stat()
+        elif hasattr(file, "fileno"):
+            found = hostfd.stat(file.fileno())
+        else:
+            return None
     except GuestError:
         return None
+    return found.dev, found.ino
 
 
 def path_of(proc: Process, file: Any) -> bytes:
