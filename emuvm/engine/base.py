@@ -122,6 +122,9 @@ class Memory(Protocol):
     protects_in_hooks: bool
     """The space may give regions more rights, but no execution, while a hook of the engine runs."""
 
+    def page_out(self, start: int, end: int) -> None:
+        """MADV_PAGEOUT of a part of a file mapping: the host may take the pages out of memory that it can bring back. A hint."""
+
     withheld: Callable[[int, int], list[tuple[int, int]]] | None
     """(start, end) -> the parts of the range, ascending and clipped, that are mapped but may not be accessed (MADV_GUARD_INSTALL).
     An access there that the region's rights allow faults as if nothing were mapped (`FaultStop.mapped` is False). None: there are

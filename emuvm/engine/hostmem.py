@@ -27,7 +27,7 @@ WINDOW = 1 << WINDOW_BITS
 _READ_WRITE = 3
 _READ = 1
 _SHARED, _PRIVATE, _FIXED, _ANONYMOUS, _NORESERVE = 0x1, 0x2, 0x10, 0x20, 0x4000
-_DONTNEED, _REMOVE, _NOHUGEPAGE, _POPULATE_READ, _POPULATE_WRITE = 4, 9, 15, 22, 23
+_DONTNEED, _REMOVE, _NOHUGEPAGE, _PAGEOUT, _POPULATE_READ, _POPULATE_WRITE = 4, 9, 15, 21, 22, 23
 _MAYMOVE, _REMAP_FIXED, _DONTUNMAP = 1, 2, 4
 _FAILED = (1 << 64) - 1
 _COPY = 256 << 10
@@ -290,6 +290,11 @@ class HostMemory:
         """MADV_REMOVE on shared pages."""
         for low, high, pointer in self.spans(start, end):
             host_punch(pointer, high - low)
+
+    def page_out(self, start: int, end: int) -> None:
+        """MADV_PAGEOUT."""
+        for low, high, pointer in self.spans(start, end):
+            _madvise(pointer, high - low, _PAGEOUT)
 
     def stage(self, fd: int, offset: int, length: int, *, shared: bool) -> Staged:
         """Map a file aside; nothing of the guest's changes. The caller clips `length` to whole pages not behind the end of file.

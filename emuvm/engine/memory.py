@@ -103,6 +103,9 @@ class PlainMemory:
             if page in self._pages:
                 self._pages[page][low:high] = bytes(high - low)
 
+    def page_out(self, start: int, end: int) -> None:
+        """Nothing goes."""
+
     def withdraw(self, start: int, end: int) -> None:
         """Nothing is kept of what `withheld` said."""
 

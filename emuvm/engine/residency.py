@@ -1,6 +1,6 @@
 """Which pages behind a host range are in memory (Linux hosts).
 
-Owns: asking the host, and the meaning of its answers. Must not know guest addresses, nor who owns the range.
+Owns: asking the host, and the meaning of its answers. Must not know the space, nor what the answers are for.
 
     page table    PAGEMAP_SCAN (Linux 6.7) walks what is there; before that /proc/self/pagemap is read where pages may be
     page cache    mincore; of large sparse objects only where there is data
@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from emuvm.engine.base import Residency
-from emuvm.engine.hostmem import cached, data_ranges, page_entries, scan_pages
+from emuvm.engine.filepages import FilePages
+from emuvm.engine.hostmem import HostMemory, cached, data_ranges, host_map, host_unmap, page_entries, scan_pages
+from emuvm.engine.pagetable import PageTable
+from emuvm.mm.types import Vma
 
 Run = tuple[int, int, int]
 """(start, end, Residency bits)."""
@@ -35,6 +38,46 @@ def touched(start: int, end: int, used: Callable[[], Iterable[tuple[int, int]]])
         return out
     for low, high, categories in scanned:
         _add(out, low, high, _MEANINGS[categories])
+    return out
+
+
+def of_guest(
+    host: HostMemory, table: PageTable, extents: FilePages, attempt: Callable[..., list[Run]], start: int, end: int, with_cache: bool
+) -> list[Run]:
+    """The runs of guest memory behind windows: the host's page table, and with_cache the page cache below file pages.
+
+    `attempt(call, *args)` makes the calls that the host may refuse.
+    """
+    out: list[Run] = []
+    for low, high, pointer in host.spans(start, end) if start < end else ():
+        shift = low - pointer
+
+        def used(low: int = low, high: int = high, shift: int = shift) -> list[tuple[int, int]]:
+            parts = table.used(low, high) + [part[:2] for part in extents.inside(low, high)]
+            return [(first - shift, last - shift) for first, last in parts]
+
+        runs = attempt(touched, pointer, pointer + high - low, used)
+        files = extents.inside(low, high) if with_cache else []
+        below = [run for a, b, x in files for run in attempt(in_cache, a - shift, b - shift, x.file.fileno(), x.offset)]
+        out += [(first + shift, last + shift, bits) for first, last, bits in (overlay(below, runs) if below else runs)]
+    return out
+
+
+def behind_the_end(vma: Vma, parts: Iterable[tuple[int, int]]) -> list[Run]:
+    """What the page cache holds of a file behind its end, for guest ranges of a region: a write to a memfd whose buffer failed may
+    have left a page there. A mapping is made to ask, and touched by nobody.
+    """
+    out: list[Run] = []
+    for low, high in parts:
+        if high - low <= _SPARSE:
+            at = vma.backing.offset + low - vma.start
+            pointer = host_map(high - low, fd=vma.backing.file.fileno(), offset=at, shared=True, writable=False)
+            try:
+                for n, state in enumerate(cached(pointer, pointer + high - low)):
+                    if state & 1:
+                        _add(out, low + n * 4096, low + n * 4096 + 4096, _PRESENT | _FILE)
+            finally:
+                host_unmap(pointer, high - low)
     return out
 
 

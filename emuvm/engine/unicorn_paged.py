@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unicorn.unicorn_const import (
@@ -177,24 +176,20 @@ class PagedMemory:
 
     def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
         """`Residency` bits as runs: the host's page table, and the page cache below file pages."""
-        from emuvm.engine.residency import in_cache, overlay, touched
+        from emuvm.engine.residency import behind_the_end, of_guest
 
-        out: list[tuple[int, int, int]] = []
-        for low, high, pointer in self.host.spans(start, end) if start < end else ():
-            shift = low - pointer
-            for vma in self.space.regions(low, high - low) if cached and self._extents else ():
-                if host_file(vma) is not None:
-                    self._present(vma, max(low, vma.start), high)
-            runs = self.attempt(touched, pointer, pointer + high - low, partial(self._used, low, high, shift))
-            files = self._extents.inside(low, high) if cached else []
-            below = [run for a, b, x in files for run in self.attempt(in_cache, a - shift, b - shift, x.file.fileno(), x.offset)]
-            out += [(first + shift, last + shift, bits) for first, last, bits in (overlay(below, runs) if below else runs)]
-        return out
+        behind: list[tuple[int, int, int]] = []
+        for vma in self.space.regions(start, end - start) if cached and start < end else ():
+            if host_file(vma) is not None:
+                low, high = max(start, vma.start), min(end, vma.end)
+                self._present(vma, low, high)
+                behind += self.attempt(behind_the_end, vma, self._extents.gaps(low, high))
+        found = of_guest(self.host, self.table, self._extents, self.attempt, start, end, cached)
+        return sorted(found + behind) if behind else found
 
-    def _used(self, low: int, high: int, shift: int) -> list[tuple[int, int]]:
-        """As host addresses, `shift` below the guest's: outside of these no page of [low, high) is present."""
-        used = self.table.used(low, high) + [part[:2] for part in self._extents.inside(low, high)]
-        return [(first - shift, last - shift) for first, last in used]
+    def page_out(self, start: int, end: int) -> None:
+        """A hint, as engine.base.Memory says."""
+        self.host.page_out(start, end)
 
     def populate(self, start: int, end: int, *, write: bool) -> None:
         """Touch pages, as engine.base.Memory says."""
@@ -378,7 +373,7 @@ class PagedMemory:
     def _fill(self, _uch: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
         try:
             if self.table.count_fill():
-                self._disturb()
+                self._disturb(stop=access == FETCH or self.modifies is not None)  # arm64 executes the load in which it is stopped twice
             if self._dropping:
                 rights = 5
             else:
@@ -451,10 +446,10 @@ class PagedMemory:
         self._stale += ranges
         self._disturb()
 
-    def _disturb(self) -> None:
+    def _disturb(self, stop: bool = True) -> None:
         """The TLB is out of date. A run in progress is interrupted; its driver goes on after `before_run`."""
         self._flush = True
-        if self.running:
+        if self.running and stop:
             self._raw.stop()
 
     def _remove_stale_code(self) -> None:

@@ -167,6 +167,9 @@ class RegionsMemory:
             # Code of the lost pages may be mapped elsewhere too.
             self.mirror.drop_code(low, high)
 
+    def page_out(self, start: int, end: int) -> None:
+        """A hint that is not passed on."""
+
     def withdraw(self, start: int, end: int) -> None:
         """`withheld` says something else now: the engine gets the pages when they are touched, if it may have them."""
         for low, _, why in self._pinned.whole(start, end):

@@ -207,7 +207,8 @@ class UserMemory:
         parts: list[bytes] = []
         done = 0
         while done < limit:
-            step = min(_STRING_STEP, limit - done)
+            # Not across a page border before it is known that the string goes on there: looking makes pages present.
+            step = min(_STRING_STEP, limit - done, self._page - (addr + done) % self._page)
             self.access_ok(addr + done, 1)
             count = self.accessible(addr + done, step, READ)
             part = self.memory.read(addr + done, count) if count else b""

@@ -105,7 +105,7 @@ def _not_sealed(vma: Vma, advice: int) -> None:
     """can_madvise_modify: a sealed area that could not be written to keeps its contents."""
     if not vma.flags & VmFlag.SEALED or advice not in _DISCARDS:
         return
-    if rules.has_file(vma) or vma.prot & 2:
+    if not rules.anonymous(vma) or vma.prot & 2:
         return
     raise GuestError(Errno.EPERM, "sealed")
 
@@ -200,6 +200,8 @@ def _remove(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
 def _reclaim(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     if vma.flags & (VmFlag.PFNMAP | VmFlag.LOCKED | VmFlag.HUGETLB):
         raise GuestError(Errno.EINVAL, "locked or special memory")
+    if advice == Memory.MADV_PAGEOUT and rules.has_file(vma):
+        mm.pages.page_out(start, end)
 
 
 def _collapse(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:

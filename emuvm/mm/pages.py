@@ -29,6 +29,9 @@ class Pages(Protocol):
     def punch(self, address: int, length: int) -> None:
         """The pages of a shared object read zero for everybody."""
 
+    def page_out(self, start: int, end: int) -> None:
+        """MADV_PAGEOUT: the host may take what it can bring back."""
+
     def withdraw(self, start: int, end: int) -> None:
         """`withheld` answers differently now."""
 
@@ -51,6 +54,9 @@ class NoPages:
         return
 
     def punch(self, address: int, length: int) -> None:
+        return
+
+    def page_out(self, start: int, end: int) -> None:
         return
 
     def withdraw(self, start: int, end: int) -> None:

@@ -119,7 +119,11 @@ static void every(void) {
             const char *result = result_and_shape(call(which, &name));
             K("every", result, "%s of %s", name, kinds[kind]);
             result = text("%s", vmflags(2));
-            const char *moved = which >= 16 && which <= 20 ? text(" moved %s byte %s resident %s", vmflags(10), got(10), resident(10, 2)) : "";
+            const char *moved = "";
+            if (which >= 16 && which <= 20) {
+                const char *there = resident(10, 2);
+                moved = text(" moved %s byte %s resident %s", vmflags(10), got(10), there);
+            }
             const char *bits = which == 31 ? "" : resident(0, 6), *bytes = text("%s %s", got(2), got(3));
             if (kind == 14) bits = bytes = moved = "any"; /* the kernel may drop them */
             K("every", text("%s resident %s bytes %s%s", result, bits, bytes, moved), "then, after %s of %s", name, kinds[kind]);

@@ -258,6 +258,19 @@ static void overflow(void) {
     V("2.1", "it went about 1 MiB down", "%d", used > 900000 && used < 1100000);
 }
 
+/* A chain of pointers, one a page: each load is executed once, whatever the TLB does meanwhile. */
+static void chain(void) {
+    area(3000);
+    map(0, 3000, RW);
+    for (long k = 0; k < 3000; k++) *(char **)P(k) = k < 2999 ? P(k + 1) : 0;
+    for (int round = 0; round < 4; round++) {
+        long steps = 0;
+        char *at = P(0);
+        K("2", ATTEMPT(do steps++; while ((at = *(char *volatile *)at) && steps < 5000)), "chain, round %d", round);
+        K("2", said(steps), "steps of round %d", round);
+    }
+}
+
 /* What one architecture has and the other has not. */
 static void processor(void) {
 #ifdef __x86_64__
@@ -278,4 +291,4 @@ static void processor(void) {
 #endif
 }
 
-SHEET(SECTION(rights), SECTION(unmapped), SECTION(straddles), SECTION(ends), SECTION(atomics), SECTION(again), SECTION(overflow), SECTION(processor))
+SHEET(SECTION(rights), SECTION(unmapped), SECTION(straddles), SECTION(ends), SECTION(atomics), SECTION(again), SECTION(overflow), SECTION(chain), SECTION(processor))

@@ -114,8 +114,8 @@ static void huge(void) {
     V("1.2", "/dev/zero private, 4 MiB", "%ld", dev % M2);
 }
 
+static void low(void) { /* flags that only x86 has */
 #ifdef __x86_64__
-static void low(void) {
     char *a = (char *)map_at(0, BIG, RW, PRIV | ANON | MAP_32BIT, -1, 0);
     V("x86", "below 2 GiB", "%d", (unsigned long)a >= 1UL << 30 && (unsigned long)a + BIG <= 1UL << 31);
     V("x86", "a hint for it", "%lx", map_at((void *)0x12345678, PG, RW, PRIV | ANON | MAP_32BIT, -1, 0));
@@ -127,8 +127,7 @@ static void low(void) {
     V("x86", "above 4 GiB", "%d", map_at(0, PG, RW, PRIV | ANON | 0x80, -1, 0) >= 1L << 32);
     V("x86", "above 4 GiB with a low hint", "%lx", map_at((void *)0x23450000, PG, RW, PRIV | ANON | 0x80, -1, 0));
     V("x86", "both", "%d", map_at(0, PG, RW, PRIV | ANON | 0x80 | MAP_32BIT, -1, 0) > 0);
-}
-SHEET(SECTION(search), SECTION(huge), SECTION(hints), SECTION(low))
-#else
-SHEET(SECTION(search), SECTION(huge), SECTION(hints))
 #endif
+}
+
+SHEET(SECTION(search), SECTION(huge), SECTION(low), SECTION(hints))

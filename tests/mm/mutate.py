@@ -51,6 +51,9 @@ EQUIVALENT = {
     ("vmamap.py", "hi <= root.lo", "hi <= root.lo  ->  hi < root.lo"): "the walk finds nothing there either",
     ("vmamap.py", "keys[i] < hi:", "keys[i] < hi  ->  keys[i] <= hi"): "takes the general way, which comes to the same",
     ("vmamap.py", "if after >= 0:", "after >= 0  ->  after > 0"): "nothing can be put in front of a region at 0",
+    ("linux.py", "if request.fixed and request.replace", "request.fixed and request.replace  ->  request.fixed or request.replace"): (
+        "any other request goes where nothing is"
+    ),
 }
 """Mutants that behave as the original: (file, part of the line, the change) -> why."""
 

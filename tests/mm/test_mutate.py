@@ -8,7 +8,7 @@ from . import mutate
 
 
 def test_mutants_differ_from_the_original_and_compile() -> None:
-    for name in mutate.FILES:
+    for name in mutate.FILES + mutate.LINUX_FILES:
         found = mutate.mutants(name)
         assert len(found) > 15
         for mutant in found[:: len(found) // 8]:
@@ -38,3 +38,12 @@ def test_obvious_mutants_are_killed() -> None:
     assert len(chosen) >= 3, "the lines named here are gone"
     alive = mutate.survivors(chosen, tests=mutate.TESTS[:1])
     assert not alive, [mutate.show(mutant) for mutant in alive]
+
+
+@pytest.mark.timeout(120)
+def test_obvious_mutants_of_linux_are_killed() -> None:
+    wanted = [("rules.py", "left.prot != right.prot"), ("areas.py", "vma.end <= start"), ("remap.py", "new_length <= old_length")]
+    for name, old in wanted:
+        found = [mutant for mutant in mutate.mutants(name) if mutant.what.startswith(old + "  ->")]
+        assert found, "the line named here is gone"
+        assert not mutate.lives(found[0]), mutate.show(found[0])

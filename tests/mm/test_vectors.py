@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +25,7 @@ from emuvm.mm.layout import Layout
 from emuvm.mm.limits import Limits
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import Anon, File, Vma, VmFlag
+from emuvm.mm.types import Anon, File, Update, Vma, VmFlag
 
 VECTORS = sorted((Path(__file__).parent / "vectors").glob("*.jsonl.gz"))
 MIN_ADDR = 0x10000
@@ -117,11 +117,61 @@ class Touched:
     def discard(self, address: int, length: int) -> None:
         return
 
+    def page_out(self, start: int, end: int) -> None:
+        return
+
     def punch(self, address: int, length: int) -> None:
         return
 
     def withdraw(self, start: int, end: int) -> None:
         return
+
+
+class Mirror:
+    """What a subscriber knows: rights by range. It must agree with the space after every change."""
+
+    def __init__(self, space: AddressSpace) -> None:
+        self._space = space
+        self._ranges = [(vma.start, vma.end, vma.prot) for vma in space]
+        space.subscribe(self._update, committed=self._committed)
+
+    def _update(self, update: Update) -> None:
+        for vma in (update.old, update.new):
+            assert vma is None or vma.start < vma.end, f"{update} says nothing"
+        if update.old is not None:
+            self._take(update.old)
+        if update.new is not None:
+            new = update.new
+            assert not any(low < new.end and new.start < high for low, high, _ in self._ranges), f"{update}: the place is not free"
+            self._ranges.append((new.start, new.end, new.prot))
+
+    def _take(self, old: Vma) -> None:
+        covered, kept = 0, []
+        for low, high, prot in self._ranges:
+            first, last = max(low, old.start), min(high, old.end)
+            if first >= last:
+                kept.append((low, high, prot))
+                continue
+            assert prot == old.prot, f"{old} had other rights"
+            covered += last - first
+            kept += [part for part in ((low, first, prot), (last, high, prot)) if part[0] < part[1]]
+        assert covered == old.end - old.start, f"{old} was not there"
+        self._ranges = kept
+
+    def _committed(self) -> None:
+        self._ranges = joined(self._ranges)
+        assert self._ranges == joined((vma.start, vma.end, vma.prot) for vma in self._space)
+
+
+def joined(ranges: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """Neighbours with equal rights as one."""
+    out: list[tuple[int, int, int]] = []
+    for low, high, prot in sorted(ranges):
+        if out and out[-1][1:] == (low, prot):
+            out[-1] = (out[-1][0], high, prot)
+        else:
+            out.append((low, high, prot))
+    return out
 
 
 class Replay:
@@ -140,6 +190,7 @@ class Replay:
         self.pages = Touched(self.space)
         self.mm = LinuxMm(self.space, X86_64, limits, layout, pages=self.pages, kernel=kernel)
         self.mm.attach_pages(self.pages)
+        self.mirror = Mirror(self.space)
         self.mm.deny_write_exec = bool(header["mdwe"])
         self.mm.set_brk(int(header["start_brk"], 16))
         self.mm.data_bytes = header["data"]

@@ -35,12 +35,12 @@ def missing(what: str) -> NoReturn:
     pytest.skip(f"{what} is not installed")
 
 
-def run(command: list[str], folder: Path) -> Outcome:
+def run(command: list[str], folder: Path, seconds: int = 60) -> Outcome:
     """(status as a shell tells it, stdout) of a command that runs in `folder`, stdin and stdout being files."""
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stdout:
         stdin.write(STDIN)
         stdin.seek(0)
-        done = subprocess.run(command, cwd=folder, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=ENV, timeout=60)
+        done = subprocess.run(command, cwd=folder, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=ENV, timeout=seconds)
         sys.stderr.write(done.stderr.decode(errors="replace"))
         stdout.seek(0)
         return shell_status(done.returncode), stdout.read()
@@ -61,10 +61,12 @@ def on_the_host(arch: str, command: list[str], folder: Path) -> Outcome:
     return run([qemu, *command], folder)
 
 
-def emulated_by_command(command: list[str], folder: Path, engine: str = "paged", before: Sequence[str] = ()) -> Outcome:
+def emulated_by_command(
+    command: list[str], folder: Path, engine: str = "paged", before: Sequence[str] = (), seconds: int = 60
+) -> Outcome:
     """The same by a whole `emuvm run` process; `command` may begin with options. `before`: what goes before Python, e.g. setpriv."""
     start = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'loaders')!r}]; from emuvm.cli import script; script()"
-    return run([*before, sys.executable, "-c", start, "run", "--engine", engine, *command], folder)
+    return run([*before, sys.executable, "-c", start, "run", "--engine", engine, *command], folder, seconds)
 
 
 # Answers lines "folder, stdout, words" with a status: each run is a fork of a process that has imported what `emuvm run` imports, which

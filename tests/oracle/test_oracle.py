@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,21 @@ from tests.oracle.walks import MODES, Difference, Emulator, Unavailable, Walk, b
 
 OPERATIONS = 400
 SEEDS = [("paged", 1), ("regions", 11), ("paged", 21), ("regions", 31), ("paged", 41), ("regions", 51)]
+Group = list[Emulator]
 
 
 @pytest.fixture(scope="module")
-def emulator() -> Generator[Emulator, None, None]:
-    made = Emulator()
+def emulators() -> Generator[Group, None, None]:
+    """One for each core, at most four."""
+    made = [Emulator() for _ in range(min(4, os.cpu_count() or 1))]
     yield made
-    made.close()
+    for emulator in made:
+        emulator.close()
+
+
+@pytest.fixture
+def emulator(emulators: Group) -> Emulator:
+    return emulators[0]
 
 
 def same(walk: Walk, arch: str, engine: str, emulator: Emulator) -> None:
@@ -33,19 +43,28 @@ def same(walk: Walk, arch: str, engine: str, emulator: Emulator) -> None:
         pytest.fail(f"{difference.name}: walk {' '.join(shrunk.words())} on {arch} {engine}\n{smallest.text(16)}", pytrace=False)
 
 
+def all_same(walks: list[Walk], arch: str, engine: str, emulators: Group) -> None:
+    """The same for many, shared out among the emulators."""
+    with ThreadPoolExecutor(len(emulators)) as pool:
+        shares = [walks[i :: len(emulators)] for i in range(len(emulators))]
+        for done in [
+            pool.submit(lambda share, emulator: [same(walk, arch, engine, emulator) for walk in share], share, emulator)
+            for share, emulator in zip(shares, emulators, strict=True)
+        ]:
+            done.result()
+
+
 @pytest.mark.parametrize(("engine", "first"), SEEDS)
 @pytest.mark.parametrize("mode", MODES)
-def test_walks(mode: str, engine: str, first: int, emulator: Emulator) -> None:
-    for seed in range(first, first + 10):
-        same(Walk(mode, seed, OPERATIONS), "x86_64", engine, emulator)
+def test_walks(mode: str, engine: str, first: int, emulators: Group) -> None:
+    all_same([Walk(mode, seed, OPERATIONS) for seed in range(first, first + 10)], "x86_64", engine, emulators)
 
 
 @pytest.mark.parametrize("engine", ["paged", "regions"])
 @pytest.mark.parametrize("mode", MODES)
-def test_walks_on_arm64(mode: str, engine: str, emulator: Emulator) -> None:
+def test_walks_on_arm64(mode: str, engine: str, emulators: Group) -> None:
     """Judged by the same host: nothing that portable walks tell depends on the CPU."""
-    for seed in range(1, 4):
-        same(Walk(mode, seed, OPERATIONS, portable=True), "arm64", engine, emulator)
+    all_same([Walk(mode, seed, OPERATIONS, portable=True) for seed in range(1, 5)], "arm64", engine, emulators)
 
 
 @pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("*.txt")), ids=lambda path: path.stem)

@@ -20,6 +20,8 @@ from emuvm.kernel.registry import syscall
 from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.signal_restart import Interrupted
 from emuvm.kernel.usermem import MAX_RW_COUNT, READ, WRITE, Deferred
+from emuvm.mm.rules import anonymous
+from emuvm.mm.types import VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -188,6 +190,8 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         if not usable:
             _write_nothing(file, wanted, offset)
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
+    if file.is_pipe and usable > _PIPE_PAGE and file.status() & Open.O_NONBLOCK:
+        return _write_what_fits(proc, file, buffers, usable)
     data = _gather(proc, buffers, usable) if usable else b""
     if usable < wanted and file.is_regular and not flags:
         done = file.write(data) if offset is None else file.pwrite(data, offset)
@@ -197,12 +201,32 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         return hostfd.pwritev(file.host_fd, data, -1 if offset is None else offset, flags)
     if offset is not None:
         return file.pwrite(data, offset)
+    return _send(proc, file, data)
+
+
+def _send(proc: Process, file: OpenFile, data: bytes) -> int:
+    """Write at the file's own place. SIGPIPE where nobody reads."""
     try:
         return file.write(data) if file.prompt or proc.wake is None else _write_in_parts(proc, file, data)
     except GuestError as error:
         if error.errno == Errno.EPIPE:
             proc.kill(SignalInfo(Signal.SIGPIPE, 0), thread=True)
         raise
+
+
+def _write_what_fits(proc: Process, file: OpenFile, buffers: Buffers, count: int) -> int:
+    """To a pipe that may take less than all. Memory that the kernel did not get to is as absent afterwards as it was before."""
+    memory, page = proc.mem.memory, proc.space.page_size
+    ranges = [(at & -page, at + length + (-(at + length) % page)) for at, length in _first(buffers, count) if length]
+    before = [memory.residency(start, end) for start, end in ranges]
+    done = _send(proc, file, _gather(proc, buffers, count))
+    reached = {at // page for base, length in _first(buffers, done) for at in range(base & -page, base + length, page) if length}
+    for (start, end), bits in zip(ranges, before, strict=True):
+        for number, was in enumerate(bits, start // page):
+            vma = proc.space.query(number * page)
+            if not was and number not in reached and vma is not None and anonymous(vma) and not vma.flags & VmFlag.SHARED:
+                memory.discard(number * page, page)
+    return done
 
 
 def _write_nothing(file: OpenFile, wanted: int, offset: int | None) -> None:
