@@ -179,6 +179,12 @@ class MappedFile:
         """Its status: device and inode number as in /proc/self/maps."""
         return hostfd.stat(self._fd)
 
+    @cached_property
+    def identity(self) -> tuple[tuple[int, int], int]:
+        """(device, inode number), which an open file keeps."""
+        found = hostfd.stat(self._fd)
+        return found.dev, found.ino
+
     def __del__(self) -> None:
         if self._fd >= 0:
             hostfd.close(self._fd)

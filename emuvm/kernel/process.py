@@ -69,6 +69,8 @@ class Kept:
     def __init__(self) -> None:
         self.map_lines: dict[int, tuple[tuple[Any, ...], bytes]] = {}
         """Lines of maps by where their regions start: what they were made of, and their text."""
+        self.map_names: tuple[int, ...] = ()
+        """What the names in these lines depend on: the break, the vdso, the stack."""
 
 
 class Process:

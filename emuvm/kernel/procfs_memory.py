@@ -13,6 +13,7 @@ from emuvm.abi.structs import Stat
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, vsyscall
+from emuvm.kernel.files import MappedFile
 from emuvm.mm.maps import line
 from emuvm.mm.types import Anon, File, Vma
 from emuvm_loaders import FileSource
@@ -50,22 +51,29 @@ def place(proc: Process, vma: Vma) -> Place | None:
     """Device, inode and name of what a region maps; None for private memory."""
     if not isinstance(vma.backing, File):
         return None
-    found = file_status(vma.backing.file)
+    found = identity(vma.backing.file)
     name = path_of(proc, vma.backing.file)
     given = getattr(vma.backing, "name", None)
     if given is not None:
         name = b"[anon_shmem:%s]" % given
-    return Place((0, 0), 0, name) if found is None else Place(found.dev, found.ino, name)
+    return Place((0, 0), 0, name) if found is None else Place(*found, name)
 
 
-def file_status(file: Any) -> Stat | None:
-    """The status of a mapped file; None for what has none."""
+def identity(file: Any) -> tuple[tuple[int, int], int] | None:
+    """Device and inode of a mapped file, equal however often it was opened; None for what has none."""
+    if isinstance(file, MappedFile):
+        return file.identity
     try:
+        found: Stat
         if hasattr(file, "stat"):
-            return file.stat()  # type: ignore[no-any-return]
-        return hostfd.stat(file.fileno()) if hasattr(file, "fileno") else None
+            found = file.stat()
+        elif hasattr(file, "fileno"):
+            found = hostfd.stat(file.fileno())
+        else:
+            return None
     except GuestError:
         return None
+    return found.dev, found.ino
 
 
 def path_of(proc: Process, file: Any) -> bytes:
@@ -125,33 +133,33 @@ class Lines:
         self._proc = proc
         self._places: dict[int, tuple[Any, Place]] = {}
         self._kept = proc.kept.map_lines
-        if len(self._kept) > 2 * len(proc.space) + _SPARE:
+        stack = proc.stack_info
+        named = proc.mm.start_brk, proc.mm.brk_now, proc.vdso, stack.start if stack is not None else 0
+        if proc.kept.map_names != named or len(self._kept) > 2 * len(proc.space) + _SPARE:
             self._kept.clear()
+            proc.kept.map_names = named
 
     def __call__(self, vma: Vma) -> bytes:
         """A region's line, with the newline."""
-        backing = vma.backing
-        where: Place | bytes
-        if isinstance(backing, File):
-            found = self._places.get(id(backing.file))
-            if found is None:
-                # The file is kept so that its id stays its own.
-                found = self._places[id(backing.file)] = backing.file, cast("Place", place(self._proc, vma))
-            where, offset = found[1], backing.offset
-        else:
-            where, offset = name_of(self._proc, vma), 0
-        key = (vma.end, vma.prot, vma.flags, offset, where)
         kept = self._kept.get(vma.start)
+        backing = vma.backing
+        if not isinstance(backing, File):
+            # The same region, which never changes, has the same line.
+            if kept is None or kept[0] is not vma:
+                text = line(vma, name=name_of(self._proc, vma).decode("utf-8", "surrogateescape")) + "\n"
+                kept = self._kept[vma.start] = vma, encoded(text)
+            return kept[1]
+        found = self._places.get(id(backing.file))
+        if found is None:
+            # The file is kept so that its id stays its own.
+            found = self._places[id(backing.file)] = backing.file, cast("Place", place(self._proc, vma))
+        where = found[1]
+        # Not the region itself: it would keep a file open that is mapped no more.
+        key = (vma.end, vma.prot, vma.flags, backing.offset, where)
         if kept is None or kept[0] != key:
-            kept = self._kept[vma.start] = key, encoded(_text(vma, where) + "\n")
+            name = where.name.replace(b"\n", b"\\012").decode("utf-8", "surrogateescape")
+            kept = self._kept[vma.start] = key, encoded(line(vma, device=where.device, inode=where.inode, name=name) + "\n")
         return kept[1]
-
-
-def _text(vma: Vma, where: Place | bytes) -> str:
-    if isinstance(where, bytes):
-        return line(vma, name=where.decode("utf-8", "surrogateescape"))
-    name = where.name.replace(b"\n", b"\\012").decode("utf-8", "surrogateescape")
-    return line(vma, device=where.device, inode=where.inode, name=name)
 
 
 def onward(proc: Process, key: int) -> Iterator[Vma]:
@@ -177,8 +185,11 @@ def maps(proc: Process, key: int) -> Iterator[tuple[bytes, int]]:
 def past_the_end(proc: Process, key: int, text: Callable[[Vma, bytes], bytes]) -> Iterator[tuple[bytes, int]]:
     """The record of x86-64's vsyscall page, made of its region and its line. It lies behind all that the program can map."""
     if proc.arch.name == "x86_64" and key <= vsyscall.PAGE:
-        gate = Vma(vsyscall.PAGE, vsyscall.PAGE + 4096, 4, 0, None, vsyscall.PAGE, 4096)
-        yield text(gate, encoded(line(gate, name="[vsyscall]"))), gate.end
+        yield text(_GATE, _GATE_LINE), _GATE.end
+
+
+_GATE = Vma(vsyscall.PAGE, vsyscall.PAGE + 4096, 4, 0, None, vsyscall.PAGE, 4096)
+_GATE_LINE = line(_GATE, name="[vsyscall]").encode()
 
 
 def encoded(text: str) -> bytes:

@@ -17,7 +17,7 @@ from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
-from emuvm.kernel.procfs_memory import Lines, encoded, file_status, onward, past_the_end
+from emuvm.kernel.procfs_memory import Lines, encoded, identity, onward, past_the_end
 from emuvm.mm.maps import line
 from emuvm.mm.types import File, Vma, VmFlag
 
@@ -121,14 +121,22 @@ _TABLE_SHIFTS = (21, 30, 39)
 def usage(proc: Process) -> Usage:
     """The figures of the whole address space. The peak of what is present is what was ever seen here, see `remember_peak`."""
     page = proc.space.page_size
-    sizes = {"anon": 0, "file": 0, "shmem": 0, "zero": 0}
+    anon = file = shmem = 0
     spans: set[int] = set()
-    for _, found in present(proc, list(proc.space)):
-        for start, end, kind in found:
-            sizes[kind] += end - start
-            spans.update(range(start >> _TABLE_SHIFTS[0], (end - 1 >> _TABLE_SHIFTS[0]) + 1))
+    for start, end, bits in proc.engine.memory.resident(proc.space.start, proc.space.end, cached=False):
+        if bits & Residency.PRIVATE:
+            anon += end - start
+        elif bits & Residency.FILE:
+            if not bits & Residency.MAPPED:
+                continue  # in the page cache only
+            for vma in proc.space.regions(start, end - start):
+                size = min(end, vma.end) - max(start, vma.start)
+                if is_shmem(vma):
+                    shmem += size
+                else:
+                    file += size
+        spans.update(range(start >> _TABLE_SHIFTS[0], (end - 1 >> _TABLE_SHIFTS[0]) + 1))
     tables = len(spans) + sum(len({at >> shift - _TABLE_SHIFTS[0] for at in spans}) for shift in _TABLE_SHIFTS[1:])
-    anon, file, shmem = sizes["anon"], sizes["file"], sizes["shmem"]
     totals, plan, kept = proc.mm.totals, proc.plan, proc.kept
     text = (plan.end_code + page - 1 & -page) - (plan.start_code & -page) if plan is not None else 0
     kept.peak_rss = max(kept.peak_rss, anon + file + shmem)
@@ -189,7 +197,7 @@ class Sharing:
         file = vma.backing.file
         name = self._names.get(id(file))
         if name is None:
-            name = self._names[id(file)] = identity(file)
+            name = self._names[id(file)] = _name(file)
         return name
 
     def parts(self, vma: Vma, run: Run) -> Iterator[Part]:
@@ -218,17 +226,16 @@ def _between(edges: list[tuple[int, int, int]]) -> Iterator[Part]:
         mapped, written, place = mapped + more, written + writers, at
 
 
-def identity(file: object) -> object:
+def _name(file: object) -> object:
     """Equal for the same file, however often it was opened."""
-    found = file_status(file)
-    return id(file) if found is None else (found.dev, found.ino)
+    return identity(file) or id(file)
 
 
 def _others(proc: Process, vma: Vma) -> list[Vma]:
     """Other regions that map some of the same file's bytes."""
     if not isinstance(vma.backing, File):
         return []
-    mine, start = identity(vma.backing.file), vma.backing.offset
+    mine, start = _name(vma.backing.file), vma.backing.offset
     end = start + vma.end - vma.start
     return [
         other
@@ -237,7 +244,7 @@ def _others(proc: Process, vma: Vma) -> list[Vma]:
         and other.start != vma.start
         and other.backing.offset < end
         and other.backing.offset + other.end - other.start > start
-        and (other.backing.file is vma.backing.file or identity(other.backing.file) == mine)
+        and (other.backing.file is vma.backing.file or _name(other.backing.file) == mine)
     ]
 
 

@@ -247,3 +247,28 @@ def test_the_engine_without_cpu_knows_pages_too(disk: Disk) -> None:
     assert memory.take_written() == []
     memory.discard(DATA, 4 * PAGE)
     assert memory.residency(DATA, DATA + 4 * PAGE) == bytes(4)
+
+
+def test_the_page_map_is_the_process_s_own_and_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    if hostmem.scan_pages(0, PAGE) is None:
+        pytest.skip("a host without PAGEMAP_SCAN")
+    kept = hostmem._pagemap
+    assert kept[0] == os.getpid() and hostmem.scan_pages(0, PAGE) == [] and hostmem._pagemap == kept
+    page = hostmem.host_map_fresh(PAGE)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        # Written in the child only: the parent's page map would not show it.
+        hostmem.host_populate(page, PAGE, write=True)
+        found = hostmem.scan_pages(page, page + PAGE)
+        os.write(write, b"1" if found and found[0][:2] == (page, page + PAGE) and hostmem._pagemap[1] != kept[1] else b"0")
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(read, 1) == b"1" and hostmem.scan_pages(page, page + PAGE) == []
+    for fd in (read, write, kept[1]):
+        os.close(fd)
+    # Somebody closed it, and it may be another file by now.
+    other = os.open("/dev/null", os.O_RDONLY)
+    assert hostmem.scan_pages(page, page + PAGE) == [] and hostmem._pagemap[1] != kept[1]
+    os.close(other)
+    hostmem.host_unmap(page, PAGE)

@@ -38,6 +38,7 @@ def test_pure_calls_run_in_the_hook_and_others_do_not(guest: Guest) -> None:
     assert guest.fast("getppid") == guest.proc.ppid == guest.call("getppid")
     assert guest.fast("clock_gettime", 1, 0) == -Errno.EFAULT
     assert guest.fast("clock_gettime", 1, BASE) == 0 and guest.proc.mem.read_word(BASE) > 0
+    assert guest.fast("mincore", BASE, 0x1000, BASE + 0x1000) == 0
     assert guest.fast("munmap", BASE, 4096) is None and guest.space.query(BASE) is not None
     assert guest.proc.dispatcher.fast(99999, (0,) * 6) is None
 

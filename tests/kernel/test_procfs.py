@@ -15,7 +15,7 @@ from emuvm.abi.structs import Stat
 from emuvm.engine.base import SyscallStop
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
-from emuvm.kernel import procfs, procfs_files, procfs_open, procfs_pages, procfs_task
+from emuvm.kernel import procfs, procfs_files, procfs_memory, procfs_open, procfs_pages, procfs_task
 from emuvm.kernel.credentials import Ids
 from emuvm.kernel.procfs_files import SequenceFile, each
 from emuvm.mm.space import AddressSpace
@@ -301,3 +301,46 @@ def test_processors_are_those_of_the_affinity() -> None:
         assert [int(row.split()[2]) for row in rows if row.startswith("processor")] == sorted(guest.proc.system.cpus())
     assert cpuinfo.flags(ARM64) == ["fp", "asimd", "aes", "pmull", "sha1", "sha2", "crc32"]
     assert "CPU implementer\t: 0x41\nCPU architecture: 8\n" in cpuinfo.processor(ARM64, 0, 1, 1000.0)
+
+
+def test_what_tells_of_the_memory_is_read_inside_the_engine_s_hook(tmp_path: Path) -> None:
+    with files(writable=(str(tmp_path),)) as guest:
+        guest.engine.memory.write(BASE, b"/proc/self/maps\0")
+        fd = guest.fast("openat", -100, BASE, 0, 0)
+        assert fd is not None and fd > 2
+        count = guest.fast("read", fd, BASE + 0x1000, 0x1000)
+        assert count and guest.engine.memory.read(BASE + 0x1000, count) == b"".join(text for text, _ in procfs_memory.maps(guest.proc, 0))
+        assert guest.fast("close", fd) == 0 and guest.fast("close", fd) == -Errno.EBADF
+        for path, end in ((b"/proc/self/syscall", None), (str(tmp_path / "x").encode(), 0)):
+            guest.engine.memory.write(BASE, path + b"\0")
+            assert guest.fast("openat", -100, BASE, O_CREAT if end == 0 else 0, 0o600) is None, path
+            fd = guest.call("openat", -100, BASE, O_CREAT if end == 0 else 0, 0o600)
+            assert fd > 2 and guest.fast("read", fd, BASE + 0x1000, 0x1000) == end and guest.fast("close", fd) == end, path
+
+
+def test_kept_lines_show_new_names_at_once(tmp_path: Path) -> None:
+    with files(writable=(str(tmp_path),)) as guest:
+        fd = guest.path("open", str(tmp_path / "one"), 0o102, 0o600)
+        at = guest.call("mmap", 0, 0x1000, 1, 2, fd, 0)
+
+        def row(start: int) -> str:
+            content = guest.content("/proc/self/maps")
+            assert isinstance(content, bytes)
+            return next(line for line in content.decode().splitlines() if line.startswith(f"{start:08x}-"))
+
+        assert row(at).endswith("/one") and row(at) == row(at)
+        (tmp_path / "one").rename(tmp_path / "two")
+        assert row(at).endswith("/two")
+        (tmp_path / "two").unlink()
+        assert row(at).endswith("/two (deleted)")
+        host_fds = len(os.listdir("/proc/self/fd"))
+        guest.call("munmap", at, 0x1000)
+        guest.call("close", fd)
+        assert len(os.listdir("/proc/self/fd")) == host_fds - 2, "no file is kept open for its line's sake"
+        place = guest.call("mmap", 0, 0x1000, 3, 0x22, -1, 0)
+        assert row(place).endswith(" 0 ")
+        mm = guest.proc.mm
+        before, mm.start_brk, mm.brk_now = (mm.start_brk, mm.brk_now), place, place + 0x1000
+        assert row(place).endswith("[heap]")
+        mm.start_brk, mm.brk_now = before
+        assert row(place).endswith(" 0 ")

@@ -141,11 +141,14 @@ def by_the_host(walk: Walk) -> Outcome:
 # Answers lines "folder, stdout, stderr, words" with status and CPU time: each run is a fork of a process that has imported what
 # `emuvm run` imports, which is most of what a short run costs.
 SERVER = """
-import json, os, signal, sys
+import gc, json, os, signal, sys
 paths, seconds = json.loads(sys.argv[1])
 sys.path[:0] = paths
 from emuvm.cli import main
-from emuvm.kernel import running
+from emuvm.engine import residency, unicorn_paged, unicorn_regions
+from emuvm.kernel import procfs_open, registry, running, signal_deliver
+registry.load_families()
+gc.freeze()
 for line in sys.stdin:
     folder, stdout, stderr, words = json.loads(line)
     pid = os.fork()
