@@ -221,7 +221,7 @@ def _write_what_fits(proc: Process, file: OpenFile, buffers: Buffers, count: int
     before = [memory.residency(start, end) for start, end in ranges]
     done = _send(proc, file, _gather(proc, buffers, count))
     reached = {at // page for base, length in _first(buffers, done) for at in range(base & -page, base + length, page) if length}
-    for (start, end), bits in zip(ranges, before, strict=True):
+    for (start, _), bits in zip(ranges, before, strict=True):
         for number, was in enumerate(bits, start // page):
             vma = proc.space.query(number * page)
             if not was and number not in reached and vma is not None and anonymous(vma) and not vma.flags & VmFlag.SHARED:
