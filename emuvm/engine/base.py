@@ -212,5 +212,7 @@ class Engine(Protocol):
 
 
 def fresh_when_read(vma: Vma) -> bool:
-    """Does reading a page make it present that was not? The pages of a plain file are in the page cache either way."""
-    return host_file(vma) is None or is_shared(vma)
+    """Does reading a page make it present that was not? The pages of a file on a disk are in the page cache either way; files in
+    memory, which say so (`in_memory`), have holes.
+    """
+    return host_file(vma) is None or is_shared(vma) or getattr(vma.backing.file, "in_memory", False)

@@ -62,10 +62,10 @@ def _absent_first(proc: Process, stop: FaultStop) -> FaultStop:
     vma = proc.space.query(page)
     if vma is None or not vma.prot & 7:
         return stop
-    if page >= proc.mm.end_of_file(vma):
-        return stop._replace(bus=True)
     if proc.mm.guards.first(page, page + proc.space.page_size) is not None:
         return stop._replace(mapped=False)
+    if page >= proc.mm.end_of_file(vma):
+        return stop._replace(bus=True)
     proc.engine.memory.populate(page, page + proc.space.page_size, write=False)
     return stop
 

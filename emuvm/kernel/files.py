@@ -132,7 +132,7 @@ class OpenFile:
         """The last descriptor is closed."""
 
 
-_EXT4, _XFS, _BTRFS = 0xEF53, 0x5846_5342, 0x9123_683E
+_EXT4, _XFS, _BTRFS, _TMPFS = 0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994
 PLACING = frozenset((_EXT4, _XFS, _BTRFS))
 """File systems that align large mappings to large pages."""
 SYNCHRONOUS = frozenset((_EXT4, _XFS))
@@ -169,6 +169,11 @@ class MappedFile:
     def may_punch(self) -> bool:
         """May pages be taken out of it (MADV_REMOVE)? Not when it is sealed against writing."""
         return self.inode is None or not self.inode.write_sealed
+
+    @cached_property
+    def in_memory(self) -> bool:
+        """Is it a file of a file system in memory, whose holes have no pages until they are read?"""
+        return filesystem(self._fd) == _TMPFS
 
     @cached_property
     def places_itself(self) -> bool:

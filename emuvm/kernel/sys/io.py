@@ -94,6 +94,8 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
     wanted = sum(length for _, length in buffers)
     if file.is_directory:
         raise GuestError(Errno.EISDIR, "a directory")
+    if file.is_pipe and offset is None and wanted and not flags:
+        return _read_pipe(proc, file, buffers, wanted)
     usable = _usable(proc, buffers, WRITE)
     if usable < wanted:
         if file.consumes:
@@ -111,19 +113,32 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
     return _scatter(proc, buffers, data)
 
 
+def _read_pipe(proc: Process, file: OpenFile, buffers: Buffers, wanted: int) -> int:
+    """From a pipe: only as much of the buffers is looked at as there is to read; whole pipe buffers are handed out or stay."""
+    for address, length in buffers:
+        proc.mem.access_ok(address, length)
+    if not file.status() & Open.O_NONBLOCK:
+        _ready(proc, file, Poll.POLLIN)
+        hostfd.wait([(file.host_fd, Poll.POLLIN)], None)
+    present = hostfd.available(file.host_fd)
+    if not present:
+        return len(file.read(1))  # the end, or EAGAIN: no buffer is needed for either
+    near = _first(buffers, min(present, wanted))
+    usable = _usable(proc, near, WRITE)
+    if usable >= min(present, wanted):
+        return _scatter(proc, near, file.read(usable))
+    from emuvm.kernel.hostpipe import read_some
+
+    result, stored = read_some(file.host_fd, usable, min(present, wanted))
+    _scatter(proc, near, stored)
+    if result < 0:
+        raise GuestError(-result, "part of the buffer cannot be written")
+    return result
+
+
 def _limited(proc: Process, file: OpenFile, usable: int, offset: int | None) -> int:
     """How much may leave a file when the buffer has bad pages behind `usable` bytes; 0 when the file is at its end, else EFAULT."""
-    if file.is_pipe and offset is None:
-        if not file.status() & Open.O_NONBLOCK:
-            _ready(proc, file, Poll.POLLIN)
-            hostfd.wait([(file.host_fd, Poll.POLLIN)], None)
-        present = hostfd.available(file.host_fd)
-        if not present:
-            return usable or 1  # The end, or EAGAIN: no buffer is needed for either.
-        if present > usable:
-            # A pipe hands out whole buffers or leaves them where they are.
-            usable = usable // _PIPE_PAGE * _PIPE_PAGE
-    elif not usable:
+    if not usable:
         at_end = getattr(file, "is_null", False)
         if getattr(file, "is_regular", False) or file.host_fd < 0:
             position = file.seek(0, 1) if offset is None else offset
@@ -183,15 +198,20 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         buffers = _first(buffers, wanted)
     usable = _usable(proc, buffers, READ)
     if usable < wanted:
-        if file.is_pipe:
+        if file.is_pipe and not file.status() & Open.O_NONBLOCK:
             # What does not fill a page of the pipe because of the bad one is not queued, but was looked at.
             _gather(proc, buffers, usable)
             usable = usable // _PIPE_PAGE * _PIPE_PAGE
-        if not usable:
+        elif not usable:
             _write_nothing(file, wanted, offset)
+            # The file may have grown by that, and be what is mapped there.
+            usable = _usable(proc, buffers, READ)
+        if not usable and not file.is_pipe:
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
-    if file.is_pipe and usable > _PIPE_PAGE and file.status() & Open.O_NONBLOCK:
-        return _write_what_fits(proc, file, buffers, usable)
+    if file.is_pipe and (usable > _PIPE_PAGE or usable < wanted) and file.status() & Open.O_NONBLOCK:
+        return _write_what_fits(proc, file, buffers, usable, wanted)
+    if wanted and not usable:
+        raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
     data = _gather(proc, buffers, usable) if usable else b""
     if usable < wanted and file.is_regular and not flags:
         done = file.write(data) if offset is None else file.pwrite(data, offset)
@@ -204,9 +224,13 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     return _send(proc, file, data)
 
 
-def _send(proc: Process, file: OpenFile, data: bytes) -> int:
-    """Write at the file's own place. SIGPIPE where nobody reads."""
+def _send(proc: Process, file: OpenFile, data: bytes, wanted: int = 0) -> int:
+    """Write at the file's own place. SIGPIPE where nobody reads. `wanted`: to a pipe, with so many bytes of which the rest is missing."""
     try:
+        if wanted > len(data):
+            from emuvm.kernel.hostpipe import write_some
+
+            return write_some(file.host_fd, data, wanted)
         return file.write(data) if file.prompt or proc.wake is None else _write_in_parts(proc, file, data)
     except GuestError as error:
         if error.errno == Errno.EPIPE:
@@ -214,12 +238,16 @@ def _send(proc: Process, file: OpenFile, data: bytes) -> int:
         raise
 
 
-def _write_what_fits(proc: Process, file: OpenFile, buffers: Buffers, count: int) -> int:
-    """To a pipe that may take less than all. Memory that the kernel did not get to is as absent afterwards as it was before."""
+def _write_what_fits(proc: Process, file: OpenFile, buffers: Buffers, count: int, wanted: int) -> int:
+    """To a pipe that may take less than all, from buffers of which `count` of `wanted` bytes can be read.
+
+    Memory that the kernel did not get to is as absent afterwards as it was before.
+    """
     memory, page = proc.mem.memory, proc.space.page_size
     ranges = [(at & -page, at + length + (-(at + length) % page)) for at, length in _first(buffers, count) if length]
     before = [memory.residency(start, end) for start, end in ranges]
-    done = _send(proc, file, _gather(proc, buffers, count))
+    data = _gather(proc, buffers, count) if count else b""
+    done = _send(proc, file, data, wanted)
     reached = {at // page for base, length in _first(buffers, done) for at in range(base & -page, base + length, page) if length}
     for (start, _), bits in zip(ranges, before, strict=True):
         for number, was in enumerate(bits, start // page):
