@@ -140,7 +140,7 @@ def variants(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
         yield ast.Constant(not node.value), old
     elif isinstance(node, ast.IfExp):
         yield ast.IfExp(node.test, node.orelse, node.body), old
-    elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None":
+    elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) not in ("None", "False"):
         yield ast.Return(None), old
     elif isinstance(node, ast.AugAssign | ast.Raise | ast.Continue | ast.Break):
         yield ast.Pass(), old
