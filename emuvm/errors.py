@@ -27,7 +27,7 @@ class GuestError(EmuvmError):
     """A failure that a guest sees as an errno. `why` is for logs and strace, never for the guest."""
 
     def __init__(self, errno: int, why: str = "") -> None:
-        self.errno = Errno(errno)
+        self.errno = errno if type(errno) is Errno else Errno(errno)
         self.why = why
         super().__init__(f"{self.errno.name}: {why}" if why else self.errno.name)
 

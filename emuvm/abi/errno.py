@@ -144,3 +144,12 @@ class Errno(Named):
     EOWNERDEAD = 130
     ENOTRECOVERABLE = 131
     ERFKILL = 132
+
+    @classmethod
+    def unnamed(cls, number: int) -> Errno:
+        """Any number: the kernel has calls that return others than it names."""
+        if number in cls._members:
+            return cls(number)
+        value = int.__new__(cls, number)
+        value.name = f"errno {number}"
+        return value

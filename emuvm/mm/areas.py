@@ -154,11 +154,13 @@ class Areas:
                 if room < cuts:
                     walk.error = GuestError(Errno.ENOMEM, "max_map_count")
                     walk.place = piece.start
-                    # The first of two cuts may already have been made.
-                    half = room >= 1 and left is not None
-                    out += [left, clip(vma, piece.start, vma.end)[1]] if half and left is not None else [vma]
+                    if room >= 1 and left is not None:
+                        # The first of two cuts has already been made.
+                        out += [left, clip(vma, piece.start, vma.end)[1]]
+                        changed = True
+                    else:
+                        out.append(vma)
                     out += touched[index:]
-                    changed |= half
                     break
                 room -= cuts
             changed = True
@@ -296,8 +298,6 @@ def _put(out: list[Vma], left: Vma | None, new: Vma, right: Vma | None, after: V
 
 
 def _without(vma: Vma, start: int, end: int) -> list[Vma]:
-    """What is left of an area without [start, end)."""
-    if vma.end <= start or vma.start >= end:
-        return [vma]
+    """What is left of an area without [start, end), which lies in it."""
     left, _, right = clip(vma, start, end)
     return [rest for rest in (left, right) if rest is not None]

@@ -239,7 +239,7 @@ class LinuxMm:
         """get_unmapped_area for MAP_FIXED: ENOMEM, EINVAL, EPERM in this order."""
         if addr > (1 << self.arch.bits) - 4096:
             # The search returns the address, which then looks like an error number.
-            raise GuestError(-addr & (1 << self.arch.bits) - 1 if -addr & 0xFFF < 132 else Errno.ENOMEM, "beyond the address space")
+            raise GuestError(Errno.unnamed((1 << self.arch.bits) - addr), "beyond the address space")
         if addr > self.layout.task_size - length:
             raise GuestError(Errno.ENOMEM, "beyond the address space")
         if addr & self._mask:

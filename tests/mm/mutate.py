@@ -6,8 +6,7 @@ A mutant changes one thing: a comparison, a number by one, an operator, and/or, 
 statement that is left out. It is killed if the quick tests fail or take too long. Texts, annotations and tuning constants are left alone:
 they are not behaviour.
 
-The rules of Linux are changed in a child process, which replays the recordings of the kernel (test_vectors.py) and runs test_linux.py: a
-fraction of a second for most. All else is changed in a copy of the folder, where pytest runs.
+The rules of Linux are changed in a child process (mutate_linux.py); all else is changed in a copy of the folder, where pytest runs.
 """
 
 from __future__ import annotations
@@ -17,18 +16,14 @@ import ast
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import FunctionType, ModuleType
-from typing import Any
 
-import pytest
+from . import mutate_linux
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ("space.py", "delivery.py", "arguments.py", "cut.py", "vmamap.py", "gapsearch.py")
@@ -36,9 +31,6 @@ TESTS = ("tests/mm/test_contract.py", "tests/mm/test_vmamap.py", "tests/mm/test_
 LINUX_FILES = (
     "rules.py", "areas.py", "linux.py", "remap.py", "advice.py", "locking.py", "guards.py", "limits.py", "layout.py", "totals.py",
 )  # fmt: skip
-LINUX_TESTS = ("tests/mm/test_linux.py",)
-RECORDINGS = [1000]
-"""How many are replayed; the last counts."""
 SECONDS = 60
 TUNING = {"WIDTH", "_LEAN", "_STRIDE"}
 
@@ -148,7 +140,7 @@ def variants(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
         yield ast.Constant(not node.value), old
     elif isinstance(node, ast.IfExp):
         yield ast.IfExp(node.test, node.orelse, node.body), old
-    elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None":
+    elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) not in ("None", "False"):
         yield ast.Return(None), old
     elif isinstance(node, ast.AugAssign | ast.Raise | ast.Continue | ast.Break):
         yield ast.Pass(), old
@@ -219,88 +211,14 @@ def survivors(
     return alive
 
 
-# -- the rules of Linux: in a child process -------------------------------------------------------------------------------
-
-
-def transplant(module: ModuleType, source: str) -> None:
-    """Put the code and the constants of a changed source into a module that others have imported from."""
-    fresh = ModuleType(module.__name__)
-    fresh.__file__ = module.__file__
-    exec(compile(source, str(module.__file__), "exec"), fresh.__dict__)  # noqa: S102 - it is our own source
-    for name, new in list(fresh.__dict__.items()):
-        old = module.__dict__.get(name)
-        if name.startswith("__") or getattr(new, "__module__", module.__name__) != module.__name__:
-            continue
-        if isinstance(new, FunctionType):
-            _code(old, new)
-        elif isinstance(new, type):
-            for key, part in list(new.__dict__.items()):
-                _member(old, key, part)
-        elif type(new) in (int, dict, frozenset, tuple) and old != new:
-            for other in list(sys.modules.values()):
-                for key, value in list(getattr(other, "__dict__", {}).items()):
-                    if value is old and (type(old) is not int or key == name):
-                        setattr(other, key, new)
-
-
-def _code(old: Any, new: FunctionType) -> None:
-    old.__code__, old.__defaults__, old.__kwdefaults__ = new.__code__, new.__defaults__, new.__kwdefaults__
-
-
-def _member(old: Any, key: str, new: Any) -> None:
-    now = old.__dict__.get(key)
-    if isinstance(new, FunctionType) and isinstance(now, FunctionType) and now.__module__ == new.__module__:
-        _code(now, new)
-    elif isinstance(new, property) and isinstance(now, property):
-        _code(now.fget, new.fget)  # type: ignore[arg-type]
-    elif isinstance(new, staticmethod | classmethod):
-        _code(now.__func__, new.__func__)  # type: ignore[union-attr, arg-type]
-    elif type(new) is int and new != now:
-        setattr(old, key, new)
-
-
-def lives(mutant: Mutant, *, changed: bool = True) -> bool:
-    """Does a mutant of Linux's rules get by the recordings and the tests? Asked in a child process. Unchanged, it has to."""
-    from . import test_vectors
-
-    module = import_module(f"emuvm.mm.{mutant.file[:-3]}")
-    source = mutant.source() if changed else ast.unparse(mutant.tree)
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            signal.alarm(SECONDS)
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            os.dup2(null, 2)
-            transplant(module, source)
-            code = test_vectors.main(RECORDINGS[-1])
-            if not code:
-                code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "--tb=no", *[str(ROOT / test) for test in LINUX_TESTS]])
-        finally:
-            os._exit(1 if code else 0)
-    return os.waitpid(child, 0)[1] == 0
-
-
-def linux_survivors(chosen: list[Mutant], *, verbose: bool = False) -> list[Mutant]:
-    alive = []
-    for name in {mutant.file for mutant in chosen}:
-        if not lives(next(mutant for mutant in chosen if mutant.file == name), changed=False):
-            raise SystemExit(f"the tests fail without any mutant of {name}")
-    for number, mutant in enumerate(chosen):
-        if lives(mutant):
-            alive.append(mutant)
-            if verbose:
-                print(f"{number + 1}/{len(chosen)}  SURVIVED {show(mutant)}", flush=True)
-    return alive
-
-
 def show(mutant: Mutant) -> str:
     return f"{mutant.file}:{mutant.line}: {mutant.what}"
 
 
-def choose(count: int, seed: int, files: tuple[str, ...] = FILES + LINUX_FILES) -> list[Mutant]:
-    """A seeded sample of all mutants."""
+def choose(count: int, seed: int, files: tuple[str, ...] = FILES + LINUX_FILES, *, each: bool = False) -> list[Mutant]:
+    """A seeded sample of all mutants, or of each file's."""
+    if each:
+        return [mutant for name in files for mutant in choose(count, seed, (name,))]
     everything = [mutant for name in files for mutant in mutants(name)]
     return random.Random(seed).sample(everything, min(count, len(everything)))
 
@@ -308,20 +226,22 @@ def choose(count: int, seed: int, files: tuple[str, ...] = FILES + LINUX_FILES) 
 def main() -> int:
     parser = argparse.ArgumentParser(description="mutation check of emuvm.mm")
     parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--each", action="store_true", help="so many of each file")
+    parser.add_argument("--linux", action="store_true", help=f"only {', '.join(LINUX_FILES)}")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--file", action="append", help=f"one of {', '.join(FILES + LINUX_FILES)}")
     parser.add_argument("--deselect", action="append", help="a test to leave out (pytest node id)")
     parser.add_argument("--recordings", type=int, default=1000, help="use only so many for the rules of Linux")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     options = parser.parse_args()
-    chosen = choose(options.count, options.seed, tuple(options.file or FILES + LINUX_FILES))
+    files = tuple(options.file or (LINUX_FILES if options.linux else FILES + LINUX_FILES))
+    chosen = choose(options.count, options.seed, files, each=options.each)
     if options.list:
         print("\n".join(show(mutant) for mutant in chosen))
         return 0
-    RECORDINGS.append(options.recordings)
     rules = [mutant for mutant in chosen if mutant.file in LINUX_FILES]
     others = [mutant for mutant in chosen if mutant.file not in LINUX_FILES]
-    alive = linux_survivors(rules, verbose=True)
+    alive = mutate_linux.survivors(rules, recordings=options.recordings, verbose=True) if rules else []
     if others:
         alive += survivors(others, deselected=options.deselect, verbose=True)
     killed = len(chosen) - len(alive)

@@ -1,0 +1,94 @@
+"""mremap and remap_file_pages beyond what the recordings show: versions, edges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emuvm.abi.errno import Errno
+from emuvm.mm import remap
+from emuvm.mm.types import File
+
+from .machine import AT, PAGE, machine, put, refusal, shape
+
+
+def test_mremap_by_version() -> None:
+    for kernel, several in (((6, 16), False), ((6, 17), True)):
+        mm = machine(kernel)
+        put(mm, 0, 1)
+        put(mm, 1, 1, 1)
+        call = remap.Remap(AT, 2 * PAGE, 2 * PAGE, maymove=True, fixed=True, to=AT + 10 * PAGE)
+        if several:
+            assert remap.mremap(mm, call) == AT + 10 * PAGE and shape(mm) == [(10, 11, 3), (11, 12, 1)]
+        else:
+            assert refusal(lambda mm=mm, call=call: remap.mremap(mm, call)) == Errno.EFAULT
+
+
+def test_lists_of_file_pages() -> None:
+    mm = machine()
+    put(mm, 0, 2, shared=True, backing=File("f"))
+    put(mm, 2, 2, shared=True, backing=File("f", 8 * PAGE))
+    put(mm, 4, 1, 1, shared=True, backing=File("f", 4 * PAGE))
+    put(mm, 8, 1)
+    seen: list[Any] = []
+    again = lambda start, size, page: remap.remap_file_pages(mm, AT + start, size, page, lambda *args: seen.append(args[1:]))  # noqa: E731
+    again(5, PAGE + 7, 3)
+    again(0, 4 * PAGE, 1)
+    assert seen == [(AT, PAGE, 3 * PAGE), (AT, 4 * PAGE, PAGE)]
+    put(mm, 10, 1, shared=True, backing=File("f"))
+    put(mm, 11, 1, shared=True, backing=File("g", PAGE))
+    assert refusal(lambda: again(10 * PAGE, 2 * PAGE, 0)) == Errno.EINVAL, "two files"
+    for start, size, page in ((0, 5 * PAGE, 0), (8 * PAGE, PAGE, 0), (20 * PAGE, PAGE, 0), (0, 7, 0), (0, PAGE, (1 << 64) - 1)):
+        assert refusal(lambda start=start, size=size, page=page: again(start, size, page)) == Errno.EINVAL
+
+
+def test_grown_mappings_are_charged() -> None:
+    for behind in (False, True):
+        mm = machine()
+        mm.limits.commit = 8 * PAGE
+        put(mm, 0, 2)
+        if behind:
+            put(mm, 2, 1, 1)
+        assert refusal(lambda mm=mm: remap.mremap(mm, remap.Remap(AT, 2 * PAGE, 11 * PAGE, maymove=True))) == Errno.ENOMEM
+        remap.mremap(mm, remap.Remap(AT, 2 * PAGE, 10 * PAGE, maymove=True))
+
+
+def test_offsets_that_wrap() -> None:
+    mm = machine()
+    many = (1 << 64) - 2
+    put(mm, 0, 1, shared=True)
+    put(mm, 5, 1, shared=True)
+    put(mm, 10, 1, shared=True)
+    for page, number in ((0, many), (5, many - 1), (10, 1 << 53)):
+        vma = mm.space.regions(AT + page * PAGE, 1)[0]
+        mm.space.rewrite([(vma.start, vma.end, [vma._replace(backing=File("f", number << 12))])], [])
+    assert refusal(lambda: remap.mremap(mm, remap.Remap(AT, PAGE, 2 * PAGE))) == Errno.EINVAL
+    assert remap.mremap(mm, remap.Remap(AT + 5 * PAGE, PAGE, 2 * PAGE)) == AT + 5 * PAGE
+    assert refusal(lambda: remap.mremap(mm, remap.Remap(AT + 6 * PAGE, PAGE, 2 * PAGE))) == Errno.EINVAL
+    assert remap.mremap(mm, remap.Remap(AT + 10 * PAGE, PAGE, 2 * PAGE)) == AT + 10 * PAGE
+
+
+def test_lengths_that_wrap() -> None:
+    mm = machine()
+    put(mm, 0, 2)
+    put(mm, 5, 1, shared=True, backing=File("f"))
+    most = (1 << 64) - 1
+    assert refusal(lambda: remap.mremap(mm, remap.Remap(AT, PAGE, most))) == Errno.EINVAL
+    assert refusal(lambda: remap.mremap(mm, remap.Remap(AT, most, PAGE, maymove=True))) == Errno.EINVAL, "as much as nothing"
+    assert refusal(lambda: remap.mremap(mm, remap.Remap(AT, most - PAGE, 2 * most))) == Errno.EINVAL
+    copy = remap.mremap(mm, remap.Remap(AT + 5 * PAGE, most, PAGE, maymove=True))
+    assert [vma.backing for vma in mm.space.regions(copy, PAGE)] == [File("f")] and shape(mm)[:2] == [(0, 2, 3), (5, 6, 3)]
+    assert remap.mremap(mm, remap.Remap(AT, most - PAGE, PAGE)) == AT and shape(mm)[:2] == [(0, 1, 3), (5, 6, 3)]
+
+
+def test_what_is_added_to_locked_memory_is_made_present() -> None:
+    mm = machine()
+    put(mm, 0, 2, locked=True)
+    mm.pages.take_written()
+    assert remap.mremap(mm, remap.Remap(AT, 2 * PAGE, 4 * PAGE)) == AT
+    assert mm.pages.take_written() == [AT + 2 * PAGE]
+    put(mm, 4, 1, 0)
+    to = remap.mremap(mm, remap.Remap(AT, 4 * PAGE, 9 * PAGE, maymove=True))
+    assert to != AT and mm.pages.take_written() == [to + 4 * PAGE]
+    to = remap.mremap(mm, remap.Remap(to, 9 * PAGE, 9 * PAGE, maymove=True, fixed=True, to=AT + 20 * PAGE))
+    assert mm.pages.take_written() == [], "moved only"
+
