@@ -23,7 +23,7 @@ run: $(VENV)/.installed
 test: $(VENV)/.dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto
 
 bench: $(VENV)/.installed
 	$(PY) tests/benchmarks/run_speed.py
