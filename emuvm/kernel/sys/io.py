@@ -21,7 +21,7 @@ from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.signal_restart import Interrupted
 from emuvm.kernel.usermem import MAX_RW_COUNT, READ, WRITE, Deferred
 from emuvm.mm.rules import anonymous
-from emuvm.mm.types import VmFlag
+from emuvm.mm.types import File, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -196,6 +196,8 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     if file.guarded or proc.files.size_limit is not None:
         wanted = room(proc, file, wanted, offset, bool(flags & Fd.RWF_APPEND))
         buffers = _first(buffers, wanted)
+    if file.is_regular and not flags and _maps(proc, file, buffers):
+        return _write_itself(proc, file, buffers, offset)
     usable = _usable(proc, buffers, READ)
     if usable < wanted:
         if file.is_pipe and not file.status() & Open.O_NONBLOCK:
@@ -204,8 +206,6 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
             usable = usable // _PIPE_PAGE * _PIPE_PAGE
         elif not usable:
             _write_nothing(file, wanted, offset)
-            # The file may have grown by that, and be what is mapped there.
-            usable = _usable(proc, buffers, READ)
         if not usable and not file.is_pipe:
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
     if file.is_pipe and (usable > _PIPE_PAGE or usable < wanted) and file.status() & Open.O_NONBLOCK:
@@ -222,6 +222,40 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     if offset is not None:
         return file.pwrite(data, offset)
     return _send(proc, file, data)
+
+
+def _maps(proc: Process, file: OpenFile, buffers: Buffers) -> bool:
+    """Does a buffer lie in a mapping of the file itself?"""
+    for address, length in buffers:
+        for vma in proc.space.regions(address, length) if length and address + length <= proc.space.end else ():
+            if type(vma.backing) is File and hasattr(vma.backing.file, "stat"):
+                mapped, mine = vma.backing.file.stat(), file.stat()
+                if (mapped.dev, mapped.ino) == (mine.dev, mine.ino):
+                    return True
+    return False
+
+
+def _write_itself(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None) -> int:
+    """A file from its own pages: page by page, for what is written can be what is read next, and makes more of it appear."""
+    append = bool(file.status() & Open.O_APPEND)
+    place = file.stat().size if append else file.seek(0, 1) if offset is None else offset
+    done = 0
+    for address, length in buffers:
+        moved = 0
+        while moved < length:
+            step = min(length - moved, _PIPE_PAGE - (place + done) % _PIPE_PAGE)
+            usable = _usable(proc, [(address + moved, step)], READ)
+            if not usable:
+                _write_nothing(file, step, None if offset is None else place + done)
+                usable = _usable(proc, [(address + moved, step)], READ)
+            if not usable:
+                if not done:
+                    raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
+                return done
+            data = proc.mem.read(address + moved, usable)
+            count = file.write(data) if offset is None else file.pwrite(data, place + done)
+            done, moved = done + count, moved + count
+    return done
 
 
 def _send(proc: Process, file: OpenFile, data: bytes, wanted: int = 0) -> int:

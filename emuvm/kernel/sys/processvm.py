@@ -82,6 +82,14 @@ def _own(proc: Process, pid: int) -> None:
         raise GuestError(Errno.EPERM if pid > 0 and proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
 
 
+def _forwards(proc: Process, source: int, target: int, count: int) -> None:
+    """Copy the lowest byte first, so that a target that begins inside the source reads what was just written."""
+    memory = proc.mem.memory
+    step = target - source if source < target < source + count else count
+    for place in range(0, count, step):
+        memory.write(target + place, memory.read(source + place, min(step, count - place)))
+
+
 def _pin(proc: Process, address: int, length: int, access: int) -> None:
     """The remote pages of an element are made present before the first byte moves, needed or not (process_vm_rw_single_vec)."""
     page = proc.space.page_size
@@ -104,7 +112,7 @@ def _move(proc: Process, near: list[tuple[int, int]], skip: int, address: int, l
         if count:
             source, target = (address + done, base) if access == READ else (base, address + done)
             # Pinned pages are read and written whatever user copies may: nothing that `pinnable` refuses comes here.
-            proc.mem.memory.write(target, proc.mem.memory.read(source, count))
+            _forwards(proc, source, target, count)
         done += count
         if count < step or done == usable:
             break
