@@ -293,7 +293,7 @@ class LinuxMm:
         end = addr + (length + self._mask & ~self._mask)
         if end > INFINITY:
             raise GuestError(Errno.ENOMEM, "the range wraps around")
-        end = min(end, self.space.end)
+        beyond, end = end > self.space.end, min(end, self.space.end)
         if addr >= end:
             raise GuestError(Errno.ENOMEM, "nothing is mapped there")
         self.sync()
@@ -327,7 +327,7 @@ class LinuxMm:
                 break
         if walk.error is not None:
             raise walk.error
-        if walk.hole:
+        if walk.hole or beyond:
             raise GuestError(Errno.ENOMEM, f"nothing is mapped at {walk.place:#x}")
 
     def _stack_start(self, addr: int, end: int) -> int:

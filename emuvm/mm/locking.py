@@ -32,11 +32,8 @@ def mlock(mm: LinuxMm, addr: int, length: int, *, onfault: bool = False) -> None
         raise GuestError(Errno.EPERM, "RLIMIT_MEMLOCK is zero")
     start, length = _pages(mm, addr, length)
     mm.sync()
-    wanted = length + mm.totals.locked
-    if wanted > limits.memlock & -4096 and not limits.ipc_lock:
-        wanted -= _locked_within(mm, start, length)
-        if wanted > limits.memlock & -4096:
-            raise GuestError(Errno.ENOMEM, "RLIMIT_MEMLOCK")
+    if not limits.ipc_lock and length + mm.totals.locked - _locked_within(mm, start, length) > limits.memlock & -4096:
+        raise GuestError(Errno.ENOMEM, "RLIMIT_MEMLOCK")
     _apply(mm, start, length, LOCKS if onfault else int(VmFlag.LOCKED))
     place = start
     for vma in mm.space.regions(start, length) if length else ():

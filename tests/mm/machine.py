@@ -18,31 +18,43 @@ AT = 0x1000_0000
 
 
 class Written:
-    """Pages that were written to, as an engine tells them."""
+    """Pages that were written to, as an engine tells them, and what it was asked to do with contents."""
 
     withheld: Any = None
+    present = 0
+    """What residency says of pages that are not `absent`."""
 
     def __init__(self) -> None:
         self.pages: list[int] = []
+        self.read: list[tuple[int, int]] = []
+        self.calls: list[tuple[str, int, int]] = []
+        self.absent: set[int] = set()
+        """Large pages without contents."""
 
     def take_written(self) -> list[int]:
         pages, self.pages = self.pages, []
         return pages
 
     def residency(self, start: int, end: int) -> bytes:
-        return bytes(end - start >> 12)
+        return bytes([start not in self.absent and self.present]) * (end - start >> 12)
 
     def populate(self, start: int, end: int, *, write: bool) -> None:
         if write:
             self.pages.append(start)
+        else:
+            self.read.append((start, end))
 
-    def discard(self, address: int, length: int) -> None: ...
+    def discard(self, address: int, length: int) -> None:
+        self.calls.append(("discard", address, address + length))
 
-    def punch(self, address: int, length: int) -> None: ...
+    def punch(self, address: int, length: int) -> None:
+        self.calls.append(("punch", address, address + length))
 
-    def page_out(self, start: int, end: int) -> None: ...
+    def page_out(self, start: int, end: int) -> None:
+        self.calls.append(("page_out", start, end))
 
-    def withdraw(self, start: int, end: int) -> None: ...
+    def withdraw(self, start: int, end: int) -> None:
+        self.calls.append(("withdraw", start, end))
 
 
 def machine(kernel: tuple[int, int] = (6, 18), arch: Any = X86_64) -> LinuxMm:
@@ -80,3 +92,9 @@ class Segment:
     """The object of System V shared memory: its areas tell when they close."""
 
     close_hook = True
+
+
+def asked(mm: LinuxMm) -> list[tuple[str, int, int]]:
+    """What was asked of the pages since the last call, in pages from AT."""
+    calls, mm.pages.calls = mm.pages.calls, []  # type: ignore[attr-defined]
+    return [(name, (start - AT) // PAGE, (end - AT) // PAGE) for name, start, end in calls]

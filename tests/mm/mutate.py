@@ -43,6 +43,20 @@ EQUIVALENT = {
     ("vmamap.py", "hi <= root.lo", "hi <= root.lo  ->  hi < root.lo"): "the walk finds nothing there either",
     ("vmamap.py", "keys[i] < hi:", "keys[i] < hi  ->  keys[i] <= hi"): "takes the general way, which comes to the same",
     ("vmamap.py", "if after >= 0:", "after >= 0  ->  after > 0"): "nothing can be put in front of a region at 0",
+    ("areas.py", "regions.insert(0, left)", "0  ->  -1"): "there is one element",
+    ("areas.py", "before[last - 1].start + 1", "1  ->  2"): "any address in the area will do",
+    ("areas.py", "vma.start + 1, [", "1  ->  2"): "any address in the area will do",
+    ("areas.py", "source.start + 1, rests", "1  ->  2"): "any address in the area will do",
+    ("areas.py", "hi = end + 1", "1  ->  2"): "any address in the area will do",
+    ("advice.py", ": (0, VmFlag.", "0  ->  1"): "no area has a flag with this number",
+    (
+        "guards.py",
+        "update.kind is Kind.MOVE",
+        "update.kind is Kind.MOVE and update.new is not None  ->  update.kind is Kind.MOVE or update.new is not None",
+    ): "there are no guards where an area appears",
+    ("limits.py", "more_data: int = 0", "0  ->  -1"): "whole pages are compared",
+    ("limits.py", "& -4096", "4096  ->  4095"): "whole pages are compared",
+    ("locking.py", "& -4096", "4096  ->  4095"): "whole pages are compared",
     ("linux.py", "if request.fixed and request.replace", "request.fixed and request.replace  ->  request.fixed or request.replace"): (
         "any other request goes where nothing is"
     ),

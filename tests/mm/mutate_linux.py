@@ -52,13 +52,24 @@ def _replay(path: Path) -> None:
     assert not difference, difference
 
 
+def _call(test: FunctionType) -> None:
+    """As pytest does, for a test without fixtures that has one parameter at the most."""
+    marks = [mark.args for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
+    if not marks:
+        test()
+    for name, values in marks:
+        for value in values:
+            test(**{name: value})
+
+
 def probes(recordings: int = 1000) -> list[Probe]:
     """All of them, tried once with the rules as they are."""
     test_vectors.stand_ins(pytest.MonkeyPatch())
     found = []
     for path in sorted(FOLDER.glob("test_linux*.py")):
         module = import_module(f"{__package__}.{path.stem}")
-        found += [Probe(name, run) for name, run in vars(module).items() if name.startswith("test_") and isinstance(run, FunctionType)]
+        tests = [(name, run) for name, run in vars(module).items() if name.startswith("test_") and isinstance(run, FunctionType)]
+        found += [Probe(name, lambda run=run: _call(run)) for name, run in tests]  # type: ignore[misc]
     found += [Probe(path.name, lambda path=path: _replay(path)) for path in test_vectors.VECTORS[:recordings]]  # type: ignore[misc]
     for probe in found:
         begin = time.monotonic()

@@ -10,10 +10,11 @@ from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
 from emuvm.errors import GuestError
 from emuvm.mm import advice, locking, remap, rules
+from emuvm.mm.layout import HUGE
 from emuvm.mm.linux import MapRequest
 from emuvm.mm.types import File, VmFlag
 
-from .machine import AT, PAGE, machine, put, refusal, shape
+from .machine import AT, PAGE, asked, machine, put, refusal, shape
 
 
 def test_guards() -> None:
@@ -69,13 +70,17 @@ def test_presence_and_writing_back() -> None:
 def test_the_versions_of_madvise() -> None:
     mm = machine((6, 12))
     put(mm, 0, 2)
-    assert refusal(lambda: advice.madvise(mm, AT, PAGE, 102)) == Errno.EINVAL
+    assert [refusal(lambda n=n: advice.madvise(mm, AT, PAGE, n)) for n in (102, 103)] == [Errno.EINVAL] * 2
     mm = machine((6, 13))
     put(mm, 0, 1)
     put(mm, 4, 1, backing=File("f"))
+    advice.madvise(mm, AT, PAGE, 103)
     advice.madvise(mm, AT, PAGE, 102)
     assert refusal(lambda: advice.madvise(mm, AT + 4 * PAGE, PAGE, 102)) == Errno.EINVAL, "files since 6.15"
     assert rules.anon_of(mm.space.regions(AT, 1)[0]) and not mm.space.regions(AT, 1)[0].flags & VmFlag.MAYBE_GUARD
+    mm = machine((6, 14))
+    put(mm, 4, 1, backing=File("f"))
+    assert refusal(lambda: advice.madvise(mm, AT + 4 * PAGE, PAGE, 102)) == Errno.EINVAL
     mm = machine((6, 15))
     put(mm, 4, 1, backing=File("f"))
     advice.madvise(mm, AT + 4 * PAGE, PAGE, 102)
@@ -147,3 +152,140 @@ def test_locking_limits() -> None:
     assert refusal(lambda: put(mm, 8, 1, locked=True)) == Errno.EPERM
     locking.mlockall(mm, current=False, future=False, onfault=False)
     assert mm.totals.locked == 0
+
+
+class Closed:
+    """A file that may not lose contents."""
+
+    def fileno(self) -> int:
+        return -1
+
+    def may_punch(self) -> bool:
+        return False
+
+
+class Plain:
+    """A file."""
+
+    def fileno(self) -> int:
+        return -1
+
+
+def test_what_advice_does_to_contents() -> None:
+    mm = machine()
+    advise = lambda page, pages, number: advice.madvise(mm, AT + page * PAGE, pages * PAGE, number)  # noqa: E731
+    put(mm, 0, 4)
+    put(mm, 4, 4, 1)
+    put(mm, 8, 2, locked=True)
+    put(mm, 12, 4, shared=True, backing=File(Plain()))
+    put(mm, 16, 2, 1, shared=True, may=1, backing=File(Plain()))
+    put(mm, 18, 2, backing=File(Plain()))
+    put(mm, 20, 1, shared=True, backing=File(Closed()))
+    put(mm, 22, 1, shared=True, backing=File(Plain()), locked=True)
+    advise(1, 6, 4)
+    assert asked(mm) == [("discard", 1, 4), ("discard", 4, 7)]
+    assert refusal(lambda: advise(6, 4, 4)) == Errno.EINVAL and asked(mm) == [("discard", 6, 8)]
+    assert refusal(lambda: advise(9, 4, 24)) == Errno.ENOMEM and asked(mm) == [("discard", 9, 10), ("discard", 12, 13)]
+    advise(13, 2, 9)
+    assert asked(mm) == [("punch", 13, 15)]
+    numbers = [refusal(lambda page=page: advise(page, 1, 9)) for page in (0, 8, 16, 18, 20, 22)]
+    assert numbers == [Errno.EINVAL, Errno.EINVAL, Errno.EACCES, Errno.EACCES, Errno.EPERM, Errno.EINVAL] and asked(mm) == []
+    advise(0, 8, 8)
+    assert [refusal(lambda page=page: advise(page, 1, 8)) for page in (8, 12, 18)] == [Errno.EINVAL] * 3 and asked(mm) == []
+    for number in (20, 21):
+        advise(6, 2, number)
+        advise(13, 6, number)
+        assert asked(mm) == ([("page_out", 13, 16), ("page_out", 16, 18), ("page_out", 18, 19)] if number == 21 else [])
+        assert refusal(lambda number=number: advise(7, 2, number)) == Errno.EINVAL
+    advise(1, 2, 102)
+    assert asked(mm) == [("discard", 1, 3), ("withdraw", 1, 3)]
+    advise(1, 1, 103)
+    assert asked(mm) == [("withdraw", 1, 2)] and mm.guards.within(AT, AT + 9 * PAGE) == [(AT + 2 * PAGE, AT + 3 * PAGE)]
+
+
+def test_guards_that_the_engine_refuses() -> None:
+    mm = machine()
+    put(mm, 0, 4)
+    advice.madvise(mm, AT, PAGE, 102)
+
+    def refuse(start: int, end: int) -> None:
+        raise MemoryError
+
+    mm.pages.withdraw = refuse  # type: ignore[method-assign]
+    for page, number in ((2, 102), (0, 103)):
+        with pytest.raises(MemoryError):
+            advice.madvise(mm, AT + page * PAGE, PAGE, number)
+        assert mm.guards.within(AT, AT + 4 * PAGE) == [(AT, AT + PAGE)]
+
+
+def test_populating() -> None:
+    mm = machine()
+    put(mm, 0, 2)
+    put(mm, 2, 2, 1)
+    put(mm, 4, 2, 2)
+    put(mm, 8, 1, 3, vm_flags=VmFlag.IO)
+    advise = lambda page, pages, number: advice.madvise(mm, AT + page * PAGE, pages * PAGE, number)  # noqa: E731
+    advise(1, 2, 22)
+    assert mm.pages.read == [(AT + PAGE, AT + 2 * PAGE), (AT + 2 * PAGE, AT + 3 * PAGE)] and mm.pages.take_written() == []  # type: ignore[attr-defined]
+    assert refusal(lambda: advise(1, 2, 23)) == Errno.EINVAL and mm.pages.take_written() == [AT + PAGE]
+    assert refusal(lambda: advise(3, 2, 22)) == Errno.EINVAL, "a right to write alone"
+    advise(4, 1, 23)
+    assert mm.pages.take_written() == [AT + 4 * PAGE]
+    assert refusal(lambda: advise(5, 2, 23)) == Errno.ENOMEM and mm.pages.take_written() == [AT + 5 * PAGE]
+    assert [refusal(lambda n=n: advise(8, 1, n)) for n in (22, 23)] == [Errno.EINVAL] * 2
+    advise(1, 1, 102)
+    mm.pages.read.clear()  # type: ignore[attr-defined]
+    assert refusal(lambda: advise(0, 2, 22)) == Errno.EFAULT
+    assert mm.pages.read == [(AT, AT + PAGE)], "up to the guard"  # type: ignore[attr-defined]
+
+
+def test_where_a_large_page_has_a_place() -> None:
+    mm = machine()
+    mm.mmap(MapRequest(AT, 3 * HUGE, 3, fixed=True))
+    mm.mmap(MapRequest(AT + 4 * HUGE + PAGE, 2 * HUGE - 2 * PAGE, 3, fixed=True))
+    advise = lambda start, size: advice.madvise(mm, start, size, 25)  # noqa: E731
+    mm.pages.present = 1  # type: ignore[attr-defined]
+    assert refusal(lambda: advise(AT, HUGE)) == Errno.EINVAL, "nothing was written"
+    for start in (AT, AT + 4 * HUGE + PAGE):
+        mm.pages.populate(start, start + PAGE, write=True)
+    advise(AT, 3 * HUGE)
+    assert refusal(lambda: advise(AT + 5 * HUGE, PAGE)) == Errno.EINVAL, "too small for one"
+    mm.pages.absent = {AT + HUGE}  # type: ignore[attr-defined]
+    assert refusal(lambda: advise(AT, 2 * HUGE)) == Errno.EINVAL
+    for start, size in ((AT, HUGE), (AT + 2 * HUGE, HUGE), (AT + PAGE, 2 * HUGE - 2 * PAGE), (AT + PAGE, 2 * HUGE - PAGE + HUGE - PAGE)):
+        if start + size > AT + 2 * HUGE and start == AT + PAGE:
+            assert refusal(lambda start=start, size=size: advise(start, size)) == Errno.EINVAL
+        else:
+            advise(start, size)
+    mm.mmap(MapRequest(AT + 8 * HUGE + PAGE, 2 * HUGE - PAGE, 3, fixed=True))
+    mm.pages.populate(AT + 8 * HUGE + PAGE, AT + 8 * HUGE + 2 * PAGE, write=True)
+    advise(AT + 8 * HUGE + PAGE, 2 * HUGE - PAGE)
+    advice.madvise(mm, AT + 8 * HUGE + PAGE, 2 * HUGE - PAGE, 15)
+    assert refusal(lambda: advise(AT + 9 * HUGE, HUGE)) == Errno.EINVAL, "not for large pages"
+
+
+class Zero:
+    """/dev/zero, whose private areas are anonymous."""
+
+
+@pytest.mark.parametrize("number", [4, 8, 9, 10, 18, 24, 102, 1, 20, 3, 16, 103])
+def test_advice_on_sealed_memory(number: int) -> None:
+    """As the kernel (6.18) answers."""
+    kinds: list[tuple[dict[str, Any], dict[int, int]]] = [
+        ({"prot": 1}, dict.fromkeys((4, 8, 9, 10, 18, 24, 102), Errno.EPERM)),
+        ({"prot": 0}, dict.fromkeys((4, 8, 9, 10, 18, 24, 102), Errno.EPERM)),
+        ({"prot": 3}, {9: Errno.EINVAL}),
+        ({"prot": 1, "backing": File(Plain())}, {8: Errno.EINVAL, 9: Errno.EACCES, 18: Errno.EINVAL}),
+        ({"prot": 1, "backing": File(Zero())}, dict.fromkeys((4, 8, 9, 10, 18, 24, 102), Errno.EPERM)),
+        ({"prot": 1, "backing": File(Plain()), "shared": True}, {8: Errno.EINVAL, 18: Errno.EINVAL}),
+        ({"prot": 1, "backing": File(Plain()), "shared": True, "may": 1}, {8: Errno.EINVAL, 9: Errno.EACCES, 18: Errno.EINVAL}),
+    ]
+    for how, errors in kinds:
+        mm = machine()
+        put(mm, 0, 1, **how)
+        locking.mseal(mm, AT, PAGE, 0)
+        if number in errors:
+            assert refusal(lambda mm=mm: advice.madvise(mm, AT, PAGE, number)) == errors[number], how
+        else:
+            advice.madvise(mm, AT, PAGE, number)
+
