@@ -129,9 +129,13 @@ class PortablePages:
         return None if found is None else _advance(found[2], address - found[0]).source
 
     def read(self, address: int, length: int) -> bytes:
+        """Contents. Memory is made where there is none and the host has it: a page that was read is present."""
         found = self._pieces.at(address)
         if found is not None and address + length <= found[1] and found[2].pointer:
             return string_at(found[2].pointer + address - found[0], length)
+        for low, high in self._pieces.gaps(address, address + length):
+            with suppress(EngineError):
+                self._allocate(low, high)
         out = bytearray(length)
         for low, high, piece in self._pieces.inside(address, address + length):
             if piece.pointer:

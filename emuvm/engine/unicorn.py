@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _WORD = (1 << 64) - 1
 _RETRY = 0.001
+_HEARD, _WIDEST = (1 << 52) - 1, 64
+"""The bits of an x86-64 address that Unicorn's memory hooks tell; bytes in its widest access."""
 _HLT = b"\xf4"
 
 
@@ -199,6 +201,20 @@ class UnicornEngine:
             pc = self._pc.read()[0]
             if fault.address < pc < (fault.address & -4096) + 4096:
                 return FaultStop(pc, fault.access, fault.size, fault.mapped, fault.bus)
+        return self._whole(fault) if self._paged is None and self.arch.name == "x86_64" else fault
+
+    def _whole(self, fault: FaultStop) -> FaultStop:
+        """The regions adapter hears 52 bits of an address. The others are in the registers it was made of."""
+        pc = self._pc.read()[0]
+        places = [pc]
+        if fault.access is not Access.EXEC:
+            from emuvm.engine import x86_operand
+
+            places = x86_operand.places(self._code(), pc, self.get)
+        for place in places:
+            beyond = fault.address - place & _HEARD
+            if beyond < _WIDEST and (whole := place + beyond & _WORD) != fault.address:
+                return FaultStop(whole, fault.access, fault.size, mapped=False)
         return fault
 
     def _stopped_by_itself(self) -> Stop | None:

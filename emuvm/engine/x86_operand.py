@@ -9,6 +9,7 @@ border present before the second one faults. Both show in which pages are in mem
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from emuvm.abi.tuples import NamedTuple
 
@@ -31,6 +32,7 @@ _TWO_BYTE = frozenset((0xA4, 0xA5, 0xAB, 0xAC, 0xAD, 0xB0, 0xB1, 0xB3, 0xBB, 0xC
 """shld bts shrd cmpxchg btr btc xadd."""
 _TWO_BYTE_GROUPS = {0xBA: frozenset((5, 6, 7)), 0xC7: frozenset((1,))}
 _WITHOUT_MODRM = frozenset((*range(0x50, 0x60), 0x68, 0x6A, *range(0xA4, 0xA8), *range(0xAA, 0xB0), 0xE8))
+_STRINGS = frozenset((*range(0xA4, 0xA8), *range(0xAA, 0xB0)))
 _BYTE_BEHIND = frozenset((0x80, 0x83, 0xC0, 0xC1, 0xC6, 0x6B))
 _BYTE_BEHIND_TWO = frozenset((0xA4, 0xAC, 0xBA, 0xC2, 0xC4, 0xC5, 0xC6, *range(0x70, 0x74)))
 
@@ -106,6 +108,20 @@ def operand(code: bytes, pc: int, register: Callable[[str], int]) -> int | None:
         return _effective(found, pc, register)
     except IndexError:
         return None
+
+
+def places(code: bytes, pc: int, register: Callable[[str], int]) -> list[int]:
+    """Every address at which the instruction at `pc` may begin to read or write, all 64 bits of it."""
+    found, word = decode(code), (1 << 64) - 1
+    out = [register("rsp"), register("rsp") - 8 & word]
+    if found is None:
+        return out
+    if found.table == 1 and found.opcode in _STRINGS:
+        out += [register("rsi"), register("rdi")]
+    elif found.modrm >= 0 and found.modrm >> 6 != 3:
+        with suppress(IndexError):
+            out.insert(0, _effective(found, pc, register))
+    return out
 
 
 def _effective(found: Instruction, pc: int, register: Callable[[str], int]) -> int:

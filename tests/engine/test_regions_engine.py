@@ -64,3 +64,17 @@ def test_a_store_across_a_page_end_reaches_the_first_page(engine: UnicornEngine)
     assert isinstance(engine.run(), SyscallStop)
     assert engine.run() == FaultStop(DATA + PAGE, Access.WRITE, 5, mapped=False)
     assert engine.memory.read(DATA + PAGE - 4, 4) != b"\xee" * 4
+
+
+@pytest.mark.parametrize("place", [1 << 60, (1 << 52) + 0x1234, 0x7FF8_0000_0000_0000, (1 << 64) - 8])
+def test_addresses_of_x86_64_that_the_hook_hears_in_part(place: int) -> None:
+    engine = UnicornEngine(X86_64, AddressSpace(0, X86_64.task_size), adapter="regions")
+    engine.space.map_at(CODE, PAGE, 5)
+    for code, access, size in (("488b03", Access.READ, 8), ("488903", Access.WRITE, 8), ("ffe3", Access.EXEC, 1), ("f3a4", Access.READ, 1)):
+        engine.memory.write(CODE, bytes.fromhex(code))
+        engine.set("pc", CODE)
+        engine.set_many(("rbx", "rsi", "rdi", "rcx"), [place, place, DATA, 1])
+        stop = engine.run()
+        assert isinstance(stop, FaultStop)
+        assert (stop.address, stop.access, stop.size, stop.mapped) == (place, access, size, False)
+    engine.close()

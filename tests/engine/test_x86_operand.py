@@ -70,3 +70,16 @@ def test_code_that_ends_early_tells_nothing() -> None:
         code = bytes.fromhex("488304ce01")[:length]
         assert x86_operand.modifies(code) is (length >= 3)
         assert x86_operand.operand(code, PC, VALUES.__getitem__) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "place"),
+    [("488b03", "rbx"), ("0f1006", "rsi"), ("f3a4", "rsi"), ("f3a4", "rdi"), ("c3", "rsp"), ("ff13", "rbx"), ("f0480fc103", "rbx")],
+)
+def test_where_an_instruction_may_begin_to_read_or_write(code: str, place: str) -> None:
+    assert VALUES[place] in x86_operand.places(bytes.fromhex(code) + b"\x90" * 10, PC, VALUES.__getitem__)
+
+
+def test_a_register_operand_and_lost_code_leave_the_stack() -> None:
+    for code in (b"\x48\x89\xc3", b"", b"\x48\x8b"):
+        assert x86_operand.places(code, PC, VALUES.__getitem__) == [VALUES["rsp"], VALUES["rsp"] - 8]
