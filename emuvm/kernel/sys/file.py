@@ -319,7 +319,7 @@ _MFD_NAME = 249
 @syscall("memfd_create", "ptr uint")
 def memfd_create(proc: Process, at: int, flags: int) -> int:
     both = Fd.MFD_EXEC | Fd.MFD_NOEXEC_SEAL
-    if flags & ~(_MFD | (Fd.MFD_HUGE_MASK if flags & Fd.MFD_HUGETLB else 0)) or flags & both == both:
+    if flags & ~(_MFD | (Fd.MFD_SIZE_BITS if flags & Fd.MFD_HUGETLB else 0)) or flags & both == both:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
     file = create(proc.mem.read_cstr(at, _MFD_NAME + 1, Errno.EINVAL), flags)
     number: int = proc.files.add(file, bool(flags & Fd.MFD_CLOEXEC))
