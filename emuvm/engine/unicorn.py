@@ -150,7 +150,7 @@ class UnicornEngine:
                 here = self._pc.read()[0]
                 if here != pc and not 0 < fault.address - here < 16:
                     return None  # the code before the border led somewhere else
-            if fault.access is Access.WRITE and not fault.address & 0xFFF and paged is not None and paged.modifies is not None:
+            if fault.access is Access.WRITE and not fault.address & 0xFFF and paged is not None:
                 self._make_first_page_present(fault.address)
             return self._exact(fault)
         if self._event is not None:
@@ -189,9 +189,11 @@ class UnicornEngine:
 
     def _make_first_page_present(self, border: int) -> None:
         """A store that was refused at a page border may have begun on the page before: the CPU has made that one present by then."""
-        from emuvm.engine import x86_operand
-
-        start = x86_operand.operand(self._code(), self._pc.read()[0], self.get)
+        if self.arch.name == "x86_64":
+            from emuvm.engine.x86_operand import operand
+        else:
+            from emuvm.engine.arm64_operand import operand
+        start = operand(self._code(), self._pc.read()[0], self.get)
         if start is not None and 0 < border - start < 64:
             self.memory.populate(border - 4096, border, write=True)
 
