@@ -214,6 +214,7 @@ class UserMemory:
             part = self.memory.read(addr + done, count) if count else b""
             end = part.find(b"\0")
             if end >= 0:
+                self._look_ahead(addr, done + end)
                 parts.append(part[:end])
                 return b"".join(parts)
             if count < step:
@@ -221,6 +222,16 @@ class UserMemory:
             parts.append(part)
             done += count
         raise GuestError(too_long, f"string at {addr:#x}")
+
+    def _look_ahead(self, addr: int, length: int) -> None:
+        """The kernel reads strings by words from their beginning on: the word with the NUL may reach into the next page, and make that
+        present (lib/strncpy_from_user.c).
+        """
+        word = self._word.size
+        last = addr + (length // word + 1) * word - 1
+        page = last & -self._page
+        if page > addr + length and self.accessible(page, 1, READ):
+            self.memory.read(page, 1)
 
     def read_strings(self, addr: int, limit: int, each: int) -> list[bytes]:
         """A NULL-terminated array of string pointers, as for execve; a NULL `addr` is an empty list. E2BIG beyond the limits."""
