@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from emuvm.abi.arch import ARM64, X86_64
+from emuvm.attach import OpenFile
 from emuvm.engine.base import Access, FaultStop, SyscallStop
 from emuvm.engine.unicorn import UnicornEngine
-from emuvm.mm import AddressSpace
+from emuvm.mm import AddressSpace, File, VmFlag
 
 PAGE = 0x1000
 CODE, DATA = 0x40_0000, 0x80_0000
@@ -77,4 +79,27 @@ def test_addresses_of_x86_64_that_the_hook_hears_in_part(place: int) -> None:
         stop = engine.run()
         assert isinstance(stop, FaultStop)
         assert (stop.address, stop.access, stop.size, stop.mapped) == (place, access, size, False)
+    engine.close()
+
+
+def test_a_refused_read_of_x86_64_that_was_to_be_written_back_is_a_refused_write(tmp_path: Path) -> None:
+    engine = UnicornEngine(X86_64, AddressSpace(0, X86_64.task_size), adapter="regions")
+    engine.space.map_at(CODE, PAGE, 5)
+    (tmp_path / "empty").write_bytes(b"")
+    with (tmp_path / "empty").open("r+b") as opened:
+        backing = File(OpenFile(opened), 0)
+        for code, rights, expected in (
+            ("f0480fc103", 1, (Access.WRITE, True, False)),  # lock xadd [rbx], rax: the right is missing, whatever the file has
+            ("488303 01", 3, (Access.WRITE, True, True)),  # add qword [rbx], 1
+            ("488b03", 1, (Access.READ, True, True)),
+            ("488303 01", 0, (Access.WRITE, True, False)),
+        ):
+            engine.space.map_at(DATA, PAGE, rights, VmFlag.SHARED, backing=backing)
+            engine.memory.write(CODE, bytes.fromhex(code))
+            engine.set("pc", CODE)
+            engine.set("rbx", DATA + 8)
+            stop = engine.run()
+            assert isinstance(stop, FaultStop)
+            assert (stop.address, stop.access, stop.mapped, stop.bus) == (DATA + 8, *expected)
+        engine.space.unmap(DATA, PAGE)
     engine.close()
