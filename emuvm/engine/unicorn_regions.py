@@ -6,8 +6,10 @@ runs the engine: it may be somebody else (see `emuvm.attach`).
     space     [ r-x ][ rw- ][ rw- file ][ --- ][ rw-  64 GiB               ]
     engine    [ r-x ][ rw-      ][ rw- ]            [rw-]    [rw-]            what is equal and contiguous on the host is
                                                                              one region; --- and untouched GiBs are none
-A store across a page end into a page that is missing or forbidden has stored the part before it when it faults: Unicorn
-does it byte by byte, and no hook is early enough to prevent that.
+Three things differ from a CPU, because no hook is early enough. A store across a page end into a page that is missing or
+forbidden has stored the part before it when it faults: Unicorn does it byte by byte. An x86-64 instruction that reads and
+writes memory that may be read only has made the page present when it faults. Unicorn drops bits 52-63 of x86-64 addresses:
+where that gives a mapped one, it is accessed.
 
 With `track_writes` a private writable area has no right to write until it is written to: that ends the run, the first write is
 noted, the area gets the right, and the instruction is executed again.
@@ -21,12 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unicorn import UC_HOOK_MEM_INVALID, UC_QUERY_PAGE_SIZE
-from unicorn.unicorn_const import (
-    UC_MEM_FETCH_PROT,
-    UC_MEM_FETCH_UNMAPPED,
-    UC_MEM_WRITE_PROT,
-    UC_MEM_WRITE_UNMAPPED,
-)
+from unicorn.unicorn_const import UC_MEM_FETCH_PROT, UC_MEM_FETCH_UNMAPPED, UC_MEM_WRITE_PROT, UC_MEM_WRITE_UNMAPPED
 
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Access, FaultStop, Residency, host_file, is_shared
