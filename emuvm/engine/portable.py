@@ -287,6 +287,10 @@ class PortablePages:
                     out.append((first, high))
         return out
 
+    def hollows(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The file pages in [start, end) that have no content."""
+        return [(low, high) for low, high, piece in self._pieces.inside(start, end) if piece.source is not None and not piece.pointer]
+
     def hollow(self, start: int, end: int) -> None:
         """File pages in [start, end) have no content any more."""
         for low, high, piece in self._pieces.cut(start, end):

@@ -29,7 +29,8 @@ from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Access, FaultStop, Residency, host_file, is_shared
 from emuvm.engine.firstwrites import FirstWrites
 from emuvm.engine.intervals import Intervals
-from emuvm.engine.portable import PortablePages, Source, Table
+from emuvm.engine.portable import PortablePages, Table
+from emuvm.engine.regions_files import grown, source_of
 from emuvm.engine.unicorn_mirror import Mirror, Region
 from emuvm.errors import EngineError
 from emuvm.mm.delivery import undoes
@@ -61,12 +62,6 @@ class _Pending(NamedTuple):
 
     update: Update
     table: Table | None
-
-
-def source_of(vma: Vma) -> Source | None:
-    """The host file behind a region; None for plain memory."""
-    backing = host_file(vma)
-    return None if backing is None else Source(backing.file, backing.offset, is_shared(vma))
 
 
 class RegionsMemory:
@@ -191,6 +186,12 @@ class RegionsMemory:
     def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
         """`Residency` bits as runs. What the engine itself owns counts as written."""
         owned = [(low, high, _OWNED) for low, high in self._engine_owned(start, end)]
+        if cached and self._files and start < end:
+            from emuvm.engine.regions_files import behind_the_end
+
+            regions = list(self.space.regions(start, end - start))
+            grown(self.pages, regions, start, end)
+            owned += self.attempt(behind_the_end, self.pages, regions, start, end)
         runs = self.attempt(self.pages.resident, start, end, cached)
         return sorted(owned + runs) if owned else runs
 
@@ -397,11 +398,8 @@ class RegionsMemory:
             return False
         low = max(vma.start, here[0], address & -CHUNK)
         high = min(vma.end, here[1], (address & -CHUNK) + CHUNK)
-        source = source_of(vma)
-        if source is not None and not self.pages.pointer(address):
-            # Behind the end of the file when it was mapped; the file may have grown.
-            fresh = Source(source.file, source.offset + low - vma.start, source.shared)
-            self.pages.install(low, self.pages.open_file(fresh, high - low, writable=bool(vma.prot & _WRITE)))
+        if not self.pages.pointer(address):
+            grown(self.pages, (vma,), low, high)
         with mirror:
             # Not joined: this may run inside the access that waits for the page.
             for first, last, rights in self.parts(vma, low, high):
@@ -489,8 +487,12 @@ class RegionsMemory:
     def _must_be_mapped(self, address: int, length: int) -> None:
         vma = self.space.query(address)
         if vma is not None and address + length <= vma.end:
+            if self._files:
+                grown(self.pages, (vma,), *self._page_range(address, length))
             return
         if not self.space.start <= address <= address + length <= self.space.end:
             raise EngineError(f"{address:#x}-{address + length:#x} is outside the space")
         for low, high in self.space.gaps(address, length):
             raise EngineError(f"nothing is mapped at {low:#x}-{high:#x}")
+        if self._files:
+            grown(self.pages, self.space.regions(address, length), *self._page_range(address, length))
