@@ -94,6 +94,8 @@ class PortablePages:
     def __init__(self, page_size: int = 4096) -> None:
         self.page_size = page_size
         self._pieces: Intervals[Piece] = Intervals(_advance)
+        self._needed: tuple[int, dict[int, tuple[Any, int]]] = (-1, {})
+        """For a state of the pieces: the files, and how long each must be for all of its mapped pages to hold bytes."""
 
     def spans(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """(start, end, pointer) of host-contiguous runs; memory is made where there is none. Pages behind a file's end are left out."""
@@ -267,14 +269,27 @@ class PortablePages:
 
     def shrunk(self) -> list[tuple[int, int]]:
         """Page ranges whose file has since become too short for them: touching those would be the host's SIGBUS."""
+        known, needed = self._needed
+        if known != self._pieces.changes:
+            needed = {}
+            for low, high, piece in self._pieces:
+                if piece.source is not None and piece.pointer:
+                    file, wanted = piece.source.file, piece.source.offset + high - low - self.page_size + 1
+                    needed[id(file)] = file, max(needed.get(id(file), (file, 0))[1], wanted)
+            self._needed = self._pieces.changes, needed
+        short = {number: size for number, (file, wanted) in needed.items() if (size := file.size()) < wanted}
         out = []
-        for low, high, piece in self._pieces:
-            if piece.source is not None and piece.pointer:
-                left = max(0, piece.source.file.size() - piece.source.offset)
+        for low, high, piece in self._pieces if short else ():
+            if piece.source is not None and piece.pointer and id(piece.source.file) in short:
+                left = max(0, short[id(piece.source.file)] - piece.source.offset)
                 first = low + left + -left % self.page_size
                 if first < high:
                     out.append((first, high))
         return out
+
+    def hollows(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The file pages in [start, end) that have no content."""
+        return [(low, high) for low, high, piece in self._pieces.inside(start, end) if piece.source is not None and not piece.pointer]
 
     def hollow(self, start: int, end: int) -> None:
         """File pages in [start, end) have no content any more."""

@@ -203,7 +203,14 @@ class UnicornEngine:
             pc = self._pc.read()[0]
             if fault.address < pc < (fault.address & -4096) + 4096:
                 return FaultStop(pc, fault.access, fault.size, fault.mapped, fault.bus)
-        return self._whole(fault) if self._paged is None and self.arch.name == "x86_64" else fault
+        if self._paged is not None or self.arch.name != "x86_64":
+            return fault
+        if fault.access is Access.READ and self._modifies():
+            # Unicorn reads first; the CPU faults for the write at once, and a missing right comes before a missing page.
+            vma = self.space.query(fault.address)
+            lacks = vma is not None and not self.arch.rights[vma.prot & 7] & 2
+            fault = FaultStop(fault.address, Access.WRITE, fault.size, fault.mapped or lacks, fault.bus and not lacks)
+        return self._whole(fault)
 
     def _whole(self, fault: FaultStop) -> FaultStop:
         """The regions adapter hears 52 bits of an address. The others are in the registers it was made of."""

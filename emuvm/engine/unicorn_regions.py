@@ -6,8 +6,10 @@ runs the engine: it may be somebody else (see `emuvm.attach`).
     space     [ r-x ][ rw- ][ rw- file ][ --- ][ rw-  64 GiB               ]
     engine    [ r-x ][ rw-      ][ rw- ]            [rw-]    [rw-]            what is equal and contiguous on the host is
                                                                              one region; --- and untouched GiBs are none
-A store across a page end into a page that is missing or forbidden has stored the part before it when it faults: Unicorn
-does it byte by byte, and no hook is early enough to prevent that.
+Three things differ from a CPU, because no hook is early enough. A store across a page end into a page that is missing or
+forbidden has stored the part before it when it faults: Unicorn does it byte by byte. An x86-64 instruction that reads and
+writes memory that may be read only has made the page present when it faults. Unicorn drops bits 52-63 of x86-64 addresses:
+where that gives a mapped one, it is accessed.
 
 With `track_writes` a private writable area has no right to write until it is written to: that ends the run, the first write is
 noted, the area gets the right, and the instruction is executed again.
@@ -21,18 +23,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from unicorn import UC_HOOK_MEM_INVALID, UC_QUERY_PAGE_SIZE
-from unicorn.unicorn_const import (
-    UC_MEM_FETCH_PROT,
-    UC_MEM_FETCH_UNMAPPED,
-    UC_MEM_WRITE_PROT,
-    UC_MEM_WRITE_UNMAPPED,
-)
+from unicorn.unicorn_const import UC_MEM_FETCH_PROT, UC_MEM_FETCH_UNMAPPED, UC_MEM_WRITE_PROT, UC_MEM_WRITE_UNMAPPED
 
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Access, FaultStop, Residency, host_file, is_shared
 from emuvm.engine.firstwrites import FirstWrites
 from emuvm.engine.intervals import Intervals
-from emuvm.engine.portable import PortablePages, Source, Table
+from emuvm.engine.portable import PortablePages, Table
+from emuvm.engine.regions_files import grown, source_of
 from emuvm.engine.unicorn_mirror import Mirror, Region
 from emuvm.errors import EngineError
 from emuvm.mm.delivery import undoes
@@ -64,12 +62,6 @@ class _Pending(NamedTuple):
 
     update: Update
     table: Table | None
-
-
-def source_of(vma: Vma) -> Source | None:
-    """The host file behind a region; None for plain memory."""
-    backing = host_file(vma)
-    return None if backing is None else Source(backing.file, backing.offset, is_shared(vma))
 
 
 class RegionsMemory:
@@ -194,6 +186,12 @@ class RegionsMemory:
     def resident(self, start: int, end: int, *, cached: bool = True) -> list[tuple[int, int, int]]:
         """`Residency` bits as runs. What the engine itself owns counts as written."""
         owned = [(low, high, _OWNED) for low, high in self._engine_owned(start, end)]
+        if cached and self._files and start < end:
+            from emuvm.engine.regions_files import behind_the_end
+
+            regions = list(self.space.regions(start, end - start))
+            grown(self.pages, regions, start, end)
+            owned += self.attempt(behind_the_end, self.pages, regions, start, end)
         runs = self.attempt(self.pages.resident, start, end, cached)
         return sorted(owned + runs) if owned else runs
 
@@ -400,11 +398,8 @@ class RegionsMemory:
             return False
         low = max(vma.start, here[0], address & -CHUNK)
         high = min(vma.end, here[1], (address & -CHUNK) + CHUNK)
-        source = source_of(vma)
-        if source is not None and not self.pages.pointer(address):
-            # Behind the end of the file when it was mapped; the file may have grown.
-            fresh = Source(source.file, source.offset + low - vma.start, source.shared)
-            self.pages.install(low, self.pages.open_file(fresh, high - low, writable=bool(vma.prot & _WRITE)))
+        if not self.pages.pointer(address):
+            grown(self.pages, (vma,), low, high)
         with mirror:
             # Not joined: this may run inside the access that waits for the page.
             for first, last, rights in self.parts(vma, low, high):
@@ -492,8 +487,12 @@ class RegionsMemory:
     def _must_be_mapped(self, address: int, length: int) -> None:
         vma = self.space.query(address)
         if vma is not None and address + length <= vma.end:
+            if self._files:
+                grown(self.pages, (vma,), *self._page_range(address, length))
             return
         if not self.space.start <= address <= address + length <= self.space.end:
             raise EngineError(f"{address:#x}-{address + length:#x} is outside the space")
         for low, high in self.space.gaps(address, length):
             raise EngineError(f"nothing is mapped at {low:#x}-{high:#x}")
+        if self._files:
+            grown(self.pages, self.space.regions(address, length), *self._page_range(address, length))

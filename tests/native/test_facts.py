@@ -38,6 +38,11 @@ ABI: dict[tuple[str, str], str] = {
     ("copies", "1.14 fstat 136 before the end"): "struct stat has 144 bytes on x86-64, 128 on arm64",
 }
 """Facts that are not the same on arm64, and why. Those whose section is x86 are about that processor alone."""
+REGIONS = {
+    ("faults", f"2.1 first page after stores, writable then {kind}"): "Unicorn has stored the first part when the second page is refused"
+    for kind in ("read-only", "no access", "a hole", "beyond end")
+}
+"""Facts that the regions adapter cannot reproduce, as its module says."""
 SHOWN = 80
 
 
@@ -109,12 +114,12 @@ def test_sheet(name: str, toolchain: str, engine: str, built: Path, tmp_path: Pa
     command = ["--rw", ".", compiled(toolchain, name, built)]
     status, output = emulated_by_command(command, tmp_path, engine, _without_capabilities(), 300)
     got = facts(output)
+    for sheet, fact in [*(ABI if arch != HOST else ()), *(REGIONS if engine == "regions" else ())]:
+        if sheet == name:
+            assert fact in expected
+            expected.pop(fact)
+            got.pop(fact, None)
     if arch != HOST:
-        for sheet, fact in ABI:
-            if sheet == name:
-                assert fact in expected
-                expected.pop(fact)
-                got.pop(fact, None)
         expected = {fact: value for fact, value in expected.items() if not fact.startswith("x86 ")}
     found = differences(expected, got)
     if found:

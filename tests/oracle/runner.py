@@ -33,6 +33,7 @@ from tests.oracle.walks import (
     numbers,
     only,
     shrink,
+    within,
     without,
 )
 
@@ -52,6 +53,7 @@ class Tally:
 def one_walk(
     walk: Walk, arch: str, engine: str, emulator: Emulator, ignored: frozenset[str] = frozenset(), mask: str = ""
 ) -> tuple[Outcome, Outcome, Difference | None]:
+    walk = within(walk, engine)
     host, ours = by_the_host(walk), emulator.run(walk, arch, engine)
     if ignored or mask:
         host, ours = without(host, ignored, mask), without(ours, ignored, mask)
