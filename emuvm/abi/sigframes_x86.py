@@ -79,6 +79,7 @@ def build(
 
 
 _GAP = bytes(FPSTATE - SIZE)
+_BEHIND, _MXCSR_HIGH = FPSTATE + _SOFTWARE, FPSTATE + 26
 
 
 class Restored:
@@ -87,7 +88,7 @@ class Restored:
     __slots__ = ("code", "flags", "fpu", "mask", "registers", "stack", "stack_segment")
 
     def __init__(self, data: bytes) -> None:
-        fields = _HEAD.unpack(data)
+        fields = _HEAD.unpack_from(data)
         self.flags: int = fields[1]
         self.stack: tuple[int, int, int] = fields[3:6]
         self.registers: list[int] = list(fields[6:24])
@@ -105,6 +106,11 @@ class Restored:
         """Can the CPU go there? What it cannot is not found in the frame, but when it leaves the kernel: a protection fault."""
         ip = self.registers[RIP]
         return self.segments() == (CS, SS) and not 1 << 47 <= ip < (1 << 64) - (1 << 47)
+
+
+def plain(frame: bytes) -> bool:
+    """Has the FPU's state in a frame the form that the kernel gave it, whatever the registers are?"""
+    return frame[_BEHIND:] == _TAIL and frame[_MXCSR_HIGH : _MXCSR_HIGH + 2] == b"\0\0"
 
 
 def is_extended(image: bytes) -> bool:

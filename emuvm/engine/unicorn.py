@@ -36,6 +36,8 @@ _RETRY = 0.001
 _HEARD, _WIDEST = (1 << 52) - 1, 64
 """The bits of an x86-64 address that Unicorn's memory hooks tell; bytes in its widest access."""
 _HLT = b"\xf4"
+_STORED = 2 | 8
+"""Page bits: may be written to, and was."""
 
 
 class UnicornEngine:
@@ -139,8 +141,8 @@ class UnicornEngine:
         if memory.again:
             return None
         if fault is not None:
-            pc = self._pc.read()[0]
-            if fault.access is Access.EXEC and 0 < fault.address - pc < 2 * 4096:
+            pc = self._pc.read()[0] if fault.access is Access.EXEC else fault.address
+            if 0 < fault.address - pc < 2 * 4096:
                 self._walk_to(fault.address, pc)
                 if self._error is not None:
                     raised, self._error = self._error, None
@@ -151,8 +153,8 @@ class UnicornEngine:
                 if here != pc and not 0 < fault.address - here < 16:
                     return None  # the code before the border led somewhere else
             if fault.access is Access.WRITE and not fault.address & 0xFFF and paged is not None:
-                self._make_first_page_present(fault.address)
-            return self._exact(fault)
+                self._make_first_page_present(paged, fault.address)
+            return self._exact(fault) if fault.access is Access.EXEC or paged is None else fault
         if self._event is not None:
             return self._event
         if error == UC_ERR_OK:
@@ -187,8 +189,11 @@ class UnicornEngine:
         vma = self.space.query(pc)
         return b"" if vma is None else self.memory.read(pc, min(15, vma.end - pc))
 
-    def _make_first_page_present(self, border: int) -> None:
+    def _make_first_page_present(self, paged: PagedMemory, border: int) -> None:
         """A store that was refused at a page border may have begun on the page before: the CPU has made that one present by then."""
+        before = self.space.query(border - 4096)
+        if before is None or not before.prot & 2 or paged.table.byte(border - 4096) & _STORED == _STORED:
+            return  # it would have been refused itself, or was stored to: no need to know the instruction
         if self.arch.name == "x86_64":
             from emuvm.engine.x86_operand import operand
         else:

@@ -85,6 +85,7 @@ class PagedMemory:
         self._extents = FilePages(self.host)
         self._pending: list[_Pending] = []
         self._flush = self._dropping = False
+        self._faulted = False  # the last run ended with a fault: the files are as they were when it began
         self._stale: list[tuple[int, int]] = []
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         fill = native_fill() if native else 0
@@ -108,12 +109,14 @@ class PagedMemory:
         if not data:
             return
         end = address + len(data)
-        self._must_be_mapped(address, len(data))
+        vma = self.space.query(address) if address >= 0 else None
+        if vma is None or end > vma.end or host_file(vma) is not None:
+            self._must_be_mapped(address, len(data))
+            if self._extents:
+                self._extents.must_be_writable(address, end)
         for window in range(address >> WINDOW_BITS, (end - 1 >> WINDOW_BITS) + 1):
             if window not in self._mapped:
                 self._reserve(window)
-        if self._extents:
-            self._extents.must_be_writable(address, end)
         self.host.write(address, data)
         first, last = address & -PAGE, end + (-end % PAGE)
         if self.table.written(first, last):
@@ -236,8 +239,9 @@ class PagedMemory:
 
     def before_run(self) -> None:
         """Call before each emu_start: does what had to wait for the engine to stand still."""
-        if self._extents:
+        if self._extents and not self._faulted:
             self._notice_shrunk_files()
+        self._faulted = False
         if self._stale:
             self._remove_stale_code()
         if self.refusals.before_run() or self._flush:
@@ -249,6 +253,7 @@ class PagedMemory:
         raised, self.hook_error = self.hook_error, None
         fault = self.refusals.take(error)
         self.again = self.refusals.again
+        self._faulted = fault is not None
         if raised is not None:
             raise raised
         return fault

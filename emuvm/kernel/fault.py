@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PAGE_FAULT, _PROTECTION, _BREAKPOINT = 14, 13, 3
 """x86 exception numbers."""
+_SIGSEGV, _ACCERR = Signal.SIGSEGV, Code.SEGV_ACCERR
 _PRESENT, _WRITE, _USER, _FETCH = 1, 2, 4, 0x10
 """x86 page fault error code."""
 _DATA_ABORT, _FETCH_ABORT, _LONG = 0x24 << 26, 0x20 << 26, 1 << 25
@@ -29,6 +30,9 @@ _WRITES, _TRANSLATION, _PERMISSION = 0x40, 4, 0xC
 def memory(proc: Process, stop: FaultStop) -> None:
     """Grow the stack, make a vsyscall, or send SIGSEGV or SIGBUS."""
     address = stop.address
+    if stop.mapped and not stop.bus and stop.access is not Access.EXEC:
+        _refused(proc, stop)
+        return
     if stop.access is Access.EXEC and not stop.mapped:
         from emuvm.kernel import vsyscall
 
@@ -50,8 +54,30 @@ def memory(proc: Process, stop: FaultStop) -> None:
         state.faulted = True
     elif proc.arch.name == "arm64":
         state.trap = (0, _PC_ALIGNMENT | _LONG, 0) if _misaligned_pc(proc, stop) else (address, _syndrome(proc, stop), 0)
-    caught = state.handler(signal) > SIG_IGN and not state.mask >> signal - 1 & 1
-    state.force(SignalInfo(signal, code, shown, "" if caught else _why(proc, stop)))
+    _send(proc, stop, signal, code, shown)
+
+
+def _refused(proc: Process, stop: FaultStop) -> None:
+    """`memory` for a load or store that the mapping forbids: write barriers, guard pages, lazy memory."""
+    state, address = proc.signals, stop.address
+    if proc.arch.name == "x86_64":
+        state.trap = (_error_code(proc, stop), _PAGE_FAULT, address)
+        state.faulted = True
+    elif proc.arch.name == "arm64":
+        state.trap = (address, _syndrome(proc, stop), 0)
+    _send(proc, stop, _SIGSEGV, _ACCERR, address)
+
+
+def _send(proc: Process, stop: FaultStop, signal: int, code: int, shown: int) -> None:
+    """The signal: where nothing else is to be done first, its handler runs at once."""
+    state = proc.signals
+    action = state.actions.get(signal)
+    if action is None or action.handler <= SIG_IGN or state.mask >> signal - 1 & 1:
+        state.force(SignalInfo(signal, code, shown, _why(proc, stop)))
+    elif state.due or proc.tracer is not None:
+        state.force(SignalInfo(signal, code, shown))
+    else:
+        proc.delivery.enter(SignalInfo(signal, code, shown), action)
 
 
 def _absent_first(proc: Process, stop: FaultStop) -> FaultStop:

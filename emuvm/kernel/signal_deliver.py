@@ -60,7 +60,7 @@ class Delivery:
                 if interrupted is not None:
                     self._result_for_handler(interrupted, action)
                     interrupted = None
-                self._enter(info, action)
+                self.enter(info, action)
                 if not state.due:
                     break
         if proc.ended is not None:
@@ -109,8 +109,8 @@ class Delivery:
         elif kind in (Action.TERMINATE, Action.CORE):
             proc.die(info)
 
-    def _enter(self, info: SignalInfo, action: Sigaction) -> None:
-        """handle_signal and signal_setup_done."""
+    def enter(self, info: SignalInfo, action: Sigaction) -> None:
+        """Run a handler (handle_signal and signal_setup_done)."""
         state, signal = self.proc.signals, info.signal
         if action.flags & SA_RESETHAND:
             state.actions[signal] = action._replace(handler=SIG_DFL)

@@ -6,6 +6,7 @@ frames (`abi.sigframes_x86`, `abi.sigframes_arm64`). Sources: arch/{x86,arm64}/k
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from emuvm.abi import sigframes_arm64 as arm64
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 _WORD = (1 << 64) - 1
+_FAULT_INFO = Struct("<iiiiQ104x")
+"""siginfo_t of a fault on the architectures that run."""
+_USER = (x86.CS, x86.SS)
 _AT_RETURN = ("rsp", "eflags")
 
 
 def siginfo(proc: Process, info: SignalInfo) -> bytes:
     """siginfo_t as a handler finds it."""
+    if info.address is not None and info.fields is None:
+        return _FAULT_INFO.pack(info.signal, info.errno, info.code, 0, info.address)
     if info.fields is not None:
         return pack_siginfo(proc.arch, info.signal, info.code, info.fields, info.errno)
     if info.address is None and info.code in (Code.SI_USER, Code.SI_TKILL):
@@ -121,11 +127,14 @@ class X86Frames(Frames):
                 data = mem.read(at, x86.LENGTH)
             except GuestError:
                 data = mem.read(at, x86.SIGINFO)
-            frame = x86.Restored(data[: x86.SIGINFO])
+            frame = x86.Restored(data)
         except GuestError:
             raise BadFrame(Code.SI_KERNEL, 0, "the signal frame cannot be read") from None
         self._restore(frame.mask, frame.stack, sp)
-        if frame.fpu == at + x86.FPSTATE and len(data) == x86.LENGTH:
+        fpu: bytes | None
+        if frame.fpu == at + x86.FPSTATE and x86.plain(data):
+            fpu = data[x86.FPSTATE : x86.FPSTATE + 512]  # as the kernel left it, or with other registers
+        elif frame.fpu == at + x86.FPSTATE and len(data) == x86.LENGTH:
             fpu = x86.fpu_from(data[x86.FPSTATE :]) if x86.is_extended(data[x86.FPSTATE : x86.FPSTATE + 512]) else self._fpu(frame.fpu)
         else:
             fpu = self._fpu(frame.fpu) if frame.fpu else x86.INITIAL_FPU
@@ -135,7 +144,7 @@ class X86Frames(Frames):
         registers[x86.EFLAGS] = (flags & ~x86.FIX_EFLAGS | registers[x86.EFLAGS] & x86.FIX_EFLAGS) & ~x86.RF
         engine.set_many(x86.REGISTERS, registers)
         engine.set_fpu_state(fpu)
-        if not frame.returnable():
+        if ((frame.code, frame.stack_segment) != _USER or registers[x86.RIP] >> 47) and not frame.returnable():
             self._segments = frame.segments()
             signals = self.proc.signals
             signals.trap = (0, x86.GENERAL_PROTECTION, signals.trap[2])

@@ -6,7 +6,7 @@ Owns: the counters that limits and /proc need (mm/mmap.c:vm_stat_account). Must 
 from __future__ import annotations
 
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import Update, Vma, VmFlag
+from emuvm.mm.types import Kind, Update, Vma, VmFlag
 
 _STACK = int(VmFlag.GROWSDOWN)
 _NOT_DATA = int(VmFlag.SHARED | VmFlag.GROWSDOWN)
@@ -54,7 +54,12 @@ class Totals:
 
     def _update(self, update: Update) -> None:
         # An undone update arrives as its inverse, so counting what comes and goes is enough.
-        if update.old is not None:
-            self._count(update.old, -1)
-        if update.new is not None:
-            self._count(update.new, 1)
+        old, new = update.old, update.new
+        if update.kind is Kind.PROTECT and old is not None and new is not None and old.flags == new.flags and not (old.prot | new.prot) & 4:
+            if not old.flags & _NOT_DATA:
+                self.data += ((new.prot & 2) - (old.prot & 2)) // 2 * (update.end - update.start)
+            return
+        if old is not None:
+            self._count(old, -1)
+        if new is not None:
+            self._count(new, 1)

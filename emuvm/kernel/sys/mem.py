@@ -242,6 +242,16 @@ def munmap(proc: Process, addr: int, length: int) -> int:
 
 
 def _protect(proc: Process, addr: int, length: int, prot: int, key: int = -1) -> int:
+    if prot & ~7 or key != -1 or addr + length >> 62:
+        return _protect_carefully(proc, addr, length, prot, key)
+    addr = _untagged(proc, addr)
+    implied = bool(prot & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC)
+    proc.mm.mprotect(addr, length, prot, implied_exec=implied)
+    return 0
+
+
+def _protect_carefully(proc: Process, addr: int, length: int, prot: int, key: int) -> int:
+    """What has to be looked at first where arguments are unusual."""
     _, bits = _constants(proc)
     addr = _untagged(proc, addr)
     grows = prot & (bits.PROT_GROWSDOWN | bits.PROT_GROWSUP)
