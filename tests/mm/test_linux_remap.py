@@ -118,7 +118,7 @@ def test_a_file_that_moves_is_aligned_by_its_offset() -> None:
     assert to % HUGE == 0
     mm.mmap(MapRequest(AT + 9000 * PAGE, HUGE, 3, fixed=True, shared=True, backing=File("f")))
     put(mm, 9512, 1, 0)
-    mm.mmap(MapRequest(0, PAGE, 3))
+    mm.mmap(MapRequest(0, 9 * HUGE + PAGE, 3))
     to = remap.mremap(mm, remap.Remap(AT + 9000 * PAGE, HUGE, 2 * HUGE, maymove=True))
     assert to % HUGE != 0
     to = remap.mremap(mm, remap.Remap(AT + 4000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True, to=PAGE))
