@@ -417,7 +417,7 @@ class LinuxMm:
         low = max(page - GUARD_PAGES * self.space.page_size, self.space.start)
         near = self.space.regions(low, page - low) if page > low else ()
         # Only the area right below counts, whatever lies below that one.
-        if near and near[-1].prot & RIGHTS and not near[-1].flags & VmFlag.GROWSDOWN and page - near[-1].end < page - low:
+        if near and near[-1].prot & RIGHTS and not near[-1].flags & VmFlag.GROWSDOWN:
             return False
         self.sync()
         self.areas.written(vma)

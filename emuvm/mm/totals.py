@@ -24,8 +24,6 @@ class Totals:
         self.stack = 0
         self.exec = 0
         self.locked = 0
-        self.lost_locks = 0
-        """The part of `locked` that no region has: Linux leaves it counted when MREMAP_DONTUNMAP unlocks the old place."""
         self.peak = 0
         """The most `total` has been."""
         for vma in space:
@@ -48,8 +46,7 @@ class Totals:
             self.peak = self.total
 
     def count_lost_locks(self, size: int) -> None:
-        """So many bytes have lost VM_LOCKED and stay counted."""
-        self.lost_locks += size
+        """So many bytes have lost VM_LOCKED and stay counted: Linux does so when MREMAP_DONTUNMAP unlocks the old place."""
         self.locked += size
 
     def _update(self, update: Update) -> None:

@@ -57,6 +57,11 @@ EQUIVALENT = {
     ("limits.py", "more_data: int = 0", "0  ->  -1"): "whole pages are compared",
     ("limits.py", "& -4096", "4096  ->  4095"): "whole pages are compared",
     ("locking.py", "& -4096", "4096  ->  4095"): "whole pages are compared",
+    (
+        "areas.py",
+        "if left is not None and (took",
+        "left is not None and (took_left or cut_left)  ->  left is not None or (took_left or cut_left)",
+    ): "the area below is written again as it is",
     ("linux.py", "if request.fixed and request.replace", "request.fixed and request.replace  ->  request.fixed or request.replace"): (
         "any other request goes where nothing is"
     ),

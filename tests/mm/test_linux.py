@@ -7,11 +7,11 @@ import pytest
 from emuvm.abi.arch import ARM64, X86_64
 from emuvm.abi.errno import Errno
 from emuvm.errors import GuestError
-from emuvm.mm import AddressSpace, remap, rules
+from emuvm.mm import AddressSpace, advice, remap, rules
 from emuvm.mm.layout import HUGE, Layout, next_region, place, start_gap
-from emuvm.mm.linux import MapRequest
+from emuvm.mm.linux import LinuxMm, MapRequest
 from emuvm.mm.totals import Totals
-from emuvm.mm.types import Anon, File, VmFlag
+from emuvm.mm.types import Anon, File, Vma, VmFlag
 
 from .machine import AT, PAGE, area, machine, put, refusal, shape
 
@@ -249,3 +249,69 @@ def test_an_address_that_looks_like_an_error_is_one() -> None:
     assert [refusal(lambda n=n: mm.mmap(MapRequest(top - n, PAGE, 3, fixed=True))) for n in numbers] == list(numbers)
     assert refusal(lambda: mm.mmap(MapRequest(top - 4096, PAGE, 3, fixed=True))) == Errno.ENOMEM
 
+
+def test_the_newest_rules_are_the_default() -> None:
+    assert LinuxMm(AddressSpace(0, 1 << 47), X86_64).kernel == rules.KERNEL == (6, 18)
+
+
+def test_the_lowest_address_that_may_be_asked_for() -> None:
+    mm = machine()
+    mm.lowest = 0x20000
+    assert mm.mmap(MapRequest(0x20000, PAGE, 3, fixed=True)) == 0x20000
+    assert refusal(lambda: mm.mmap(MapRequest(0x1F000, PAGE, 3, fixed=True))) == Errno.EPERM
+    assert mm.mmap(MapRequest(0x18000, PAGE, 3)) == 0x18000, "hints know another limit"
+    assert mm.mmap(MapRequest(5, PAGE, 3)) not in (0, 0x10000) and mm.mmap(MapRequest(PAGE, PAGE, 3)) == 0x10000
+
+
+class Sized:
+    """A file of one and a half pages. An address search of its own aligns it to large pages."""
+
+    places_itself = True
+
+    def fileno(self) -> int:
+        return -1
+
+    def size(self) -> int:
+        return PAGE + PAGE // 2
+
+
+def test_what_lies_behind_the_end_of_a_file() -> None:
+    mm = machine()
+    file = Sized()
+    put(mm, 0, 4, backing=File(file))
+    put(mm, 10, 4, backing=File(file, PAGE))
+    put(mm, 20, 4, backing=File(file, 2 * PAGE))
+    put(mm, 30, 4, backing=File(file, 5 * PAGE))
+    put(mm, 40, 4, shared=True, backing=File(file))
+    assert [(mm.end_of_file(vma) - vma.start) // PAGE for vma in mm.space] == [2, 1, 0, 0, 2]
+    anon = lambda: [bool(rules.anon_of(vma)) for vma in mm.space]  # noqa: E731
+    area = list(mm.space)
+    assert mm.access(area[0], area[0].start, area[0].start + 2 * PAGE, write=False) == area[0].start + 2 * PAGE
+    assert mm.access(area[0], area[0].start, area[0].start + 3 * PAGE, write=False) == area[0].start + 2 * PAGE
+    assert mm.pages.read == [(AT, AT + 2 * PAGE)] * 2 and not any(anon())  # type: ignore[attr-defined]
+    assert mm.access(area[2], area[2].start, area[2].start + PAGE, write=False) == area[2].start
+    assert not any(anon()) and mm.pages.take_written() == []
+    assert mm.access(area[2], area[2].start, area[2].start + PAGE, write=True) == area[2].start
+    assert anon() == [False, False, True, False, False] and mm.pages.take_written() == []
+    advice.madvise(mm, AT + PAGE, PAGE, 102)
+    assert mm.access(area[0], AT, AT + 4 * PAGE, write=True) == AT + PAGE and mm.pages.take_written() == [AT]
+    assert anon() == [False, False, True, False, False], "a guard is met first"
+    assert mm.access(area[1], area[1].start, area[1].end, write=True) == area[1].start + PAGE
+    assert anon() == [False, True, True, False, False]
+
+
+def test_what_is_made_present() -> None:
+    mm = machine()
+    put(mm, 0, 2)
+    put(mm, 2, 2, 1)
+    put(mm, 4, 1, 0)
+    put(mm, 6, 2, shared=True, backing=File("f"))
+    mm.populate(AT + PAGE, AT + 7 * PAGE)
+    reads = [(2, 4), (6, 7)]
+    assert mm.pages.take_written() == [AT + PAGE]
+    assert mm.pages.read == [(AT + low * PAGE, AT + high * PAGE) for low, high in reads]  # type: ignore[attr-defined]
+    put(mm, 20, 2, populate=True)
+    assert mm.pages.take_written() == [AT + 20 * PAGE]
+    special = Vma(0, PAGE, 3, VmFlag.IO, None, 0, PAGE)
+    assert all(mm.touch(special._replace(flags=flag), 0, PAGE) for flag in (VmFlag.IO, VmFlag.PFNMAP, VmFlag.LOCKONFAULT))
+    assert mm.pages.take_written() == [] and not mm.touch(special._replace(flags=0, prot=0), 0, PAGE)

@@ -289,3 +289,12 @@ def test_advice_on_sealed_memory(number: int) -> None:
         else:
             advice.madvise(mm, AT, PAGE, number)
 
+
+def test_guards_follow_a_move_that_is_no_mremap() -> None:
+    mm = machine()
+    put(mm, 0, 4)
+    put(mm, 10, 4)
+    for page in (1, 12):
+        advice.madvise(mm, AT + page * PAGE, PAGE, 102)
+    mm.space.move(AT, 4 * PAGE, AT + 10 * PAGE)
+    assert mm.guards.within(AT, AT + 20 * PAGE) == [(AT + 11 * PAGE, AT + 12 * PAGE)]

@@ -255,3 +255,18 @@ def test_the_last_page() -> None:
         assert refusal(lambda call=call: call(2 * PAGE)) == Errno.ENOMEM
         call(PAGE)
     assert refusal(lambda: mm.munmap(last, PAGE)) == Errno.EPERM and refusal(lambda: mm.munmap(last, 2 * PAGE)) == Errno.EINVAL
+
+
+def test_the_first_two_gigabytes() -> None:
+    space = AddressSpace(0, 1 << 47)
+    layout = Layout.of(X86_64, space)
+    low = lambda size: place(space, layout, size, low_2g=True)  # noqa: E731
+    space.map_at((1 << 30) + 256 * PAGE, PAGE, 3, VmFlag.GROWSDOWN)
+    assert low(PAGE) == (1 << 30) + 257 * PAGE
+    space.unmap((1 << 30) + 256 * PAGE, PAGE)
+    space.map_at((1 << 30) + 257 * PAGE, PAGE, 3, VmFlag.GROWSDOWN)
+    assert low(PAGE) == 1 << 30 and low(2 * PAGE) == (1 << 30) + 258 * PAGE
+    assert low((1 << 30) - 258 * PAGE) == (1 << 30) + 258 * PAGE and refusal(lambda: low((1 << 30) - 257 * PAGE)) == Errno.ENOMEM
+    space.map_at(1 << 30, 1 << 30, 3)
+    assert refusal(lambda: low(PAGE)) == Errno.ENOMEM
+    assert place(space, layout, PAGE) == layout.mmap_base - PAGE

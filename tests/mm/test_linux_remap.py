@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from emuvm.abi.errno import Errno
-from emuvm.mm import remap
+from emuvm.mm import remap, rules
+from emuvm.mm.layout import HUGE
+from emuvm.mm.linux import MapRequest
 from emuvm.mm.types import File
 
 from .machine import AT, PAGE, machine, put, refusal, shape
@@ -92,3 +94,54 @@ def test_what_is_added_to_locked_memory_is_made_present() -> None:
     to = remap.mremap(mm, remap.Remap(to, 9 * PAGE, 9 * PAGE, maymove=True, fixed=True, to=AT + 20 * PAGE))
     assert mm.pages.take_written() == [], "moved only"
 
+
+class Aligned:
+    """A file of a file system that aligns large mappings."""
+
+    places_itself = True
+
+    def fileno(self) -> int:
+        return -1
+
+
+def test_a_file_that_moves_is_aligned_by_its_offset() -> None:
+    mm = machine()
+    at = AT + 5 * PAGE
+    mm.mmap(MapRequest(at, 4 * HUGE, 3, fixed=True, backing=File(Aligned(), 9 * PAGE)))
+    put(mm, 5 + (4 * HUGE) // PAGE, 1, 0)
+    to = remap.mremap(mm, remap.Remap(at + 3 * PAGE, 3 * HUGE, 3 * HUGE, maymove=True, dontunmap=True))
+    assert to % HUGE == 12 * PAGE and mm.space.query(at) is not None
+    vma = mm.space.query(to)
+    assert vma is not None and rules.offset_of(vma) == 12 * PAGE
+    put(mm, 4000, 512)
+    to = remap.mremap(mm, remap.Remap(AT + 4000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True))
+    assert to % HUGE == 0
+    mm.mmap(MapRequest(AT + 9000 * PAGE, HUGE, 3, fixed=True, shared=True, backing=File("f")))
+    put(mm, 9512, 1, 0)
+    mm.mmap(MapRequest(0, 9 * HUGE + PAGE, 3))
+    to = remap.mremap(mm, remap.Remap(AT + 9000 * PAGE, HUGE, 2 * HUGE, maymove=True))
+    assert to % HUGE != 0
+    to = remap.mremap(mm, remap.Remap(AT + 4000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True, to=PAGE))
+    assert to == mm.layout.min_addr
+    to = remap.mremap(mm, remap.Remap(to, HUGE, HUGE, maymove=True, dontunmap=True, to=mm.layout.min_addr + 16 * HUGE))
+    assert to == mm.layout.min_addr + 16 * HUGE
+
+
+def test_a_move_keeps_away_from_the_limit_of_areas() -> None:
+    mm = machine()
+    put(mm, 0, 1)
+    put(mm, 1, 1, 0)
+    mm.limits.max_map_count = len(mm.space) + 3
+    assert refusal(lambda: remap.mremap(mm, remap.Remap(AT, PAGE, 2 * PAGE, maymove=True))) == Errno.ENOMEM
+    mm.limits.max_map_count += 1
+    assert remap.mremap(mm, remap.Remap(AT, PAGE, 2 * PAGE, maymove=True)) != AT
+
+
+def test_locks_that_are_lost_stay_counted() -> None:
+    mm = machine()
+    put(mm, 0, 3, locked=True)
+    remap.mremap(mm, remap.Remap(AT, 2 * PAGE, 2 * PAGE, maymove=True, dontunmap=True))
+    assert mm.totals.locked == 5 * PAGE
+    put(mm, 10, 1)
+    remap.mremap(mm, remap.Remap(AT + 10 * PAGE, PAGE, PAGE, maymove=True, dontunmap=True))
+    assert mm.totals.locked == 5 * PAGE
