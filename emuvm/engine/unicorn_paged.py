@@ -34,7 +34,7 @@ from emuvm.engine.unicorn_raw import FILL, Raw
 from emuvm.engine.unicorn_refusals import Refusals
 from emuvm.errors import EmulatorBug, EngineError
 from emuvm.mm.delivery import undoes
-from emuvm.mm.types import RIGHTS, Kind, Update, Vma
+from emuvm.mm.types import RIGHTS, File, Kind, Update, Vma
 
 if TYPE_CHECKING:
     from unicorn.unicorn_py3.unicorn import Uc
@@ -84,8 +84,7 @@ class PagedMemory:
         self._mapped: set[int] = set()
         self._extents = FilePages(self.host)
         self._pending: list[_Pending] = []
-        self._flush = self._dropping = False
-        self._faulted = False  # the last run ended with a fault: the files are as they were when it began
+        self._flush = self._dropping = self._faulted = False  # after a fault the files are as they were when the run began
         self._stale: list[tuple[int, int]] = []
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         fill = native_fill() if native else 0
@@ -101,7 +100,9 @@ class PagedMemory:
         """Contents whatever the rights. Pages behind the end of a file read as zeros."""
         if length <= 0:
             return b""
-        self._must_be_mapped(address, length)
+        vma = self.space.query(address) if address >= 0 else None
+        if vma is None or address + length > vma.end or type(vma.backing) is File:
+            self._must_be_mapped(address, length)
         return self.host.read(address, length)
 
     def write(self, address: int, data: bytes) -> None:
@@ -110,7 +111,7 @@ class PagedMemory:
             return
         end = address + len(data)
         vma = self.space.query(address) if address >= 0 else None
-        if vma is None or end > vma.end or host_file(vma) is not None:
+        if vma is None or end > vma.end or type(vma.backing) is File:
             self._must_be_mapped(address, len(data))
             if self._extents:
                 self._extents.must_be_writable(address, end)
@@ -252,8 +253,7 @@ class PagedMemory:
         """The fault of the last run, which ended with this error number, once. An exception of the adapter's own hooks is raised here."""
         raised, self.hook_error = self.hook_error, None
         fault = self.refusals.take(error)
-        self.again = self.refusals.again
-        self._faulted = fault is not None
+        self.again, self._faulted = self.refusals.again, fault is not None
         if raised is not None:
             raise raised
         return fault

@@ -43,3 +43,9 @@ def bounds(limit: tuple[int, int]) -> tuple[int, int]:
     if low < 0 or high < low:
         raise BadArgument("limit", f"({low:#x}, {high:#x}) is negative or inverted")
     return low, high
+
+
+def filtered(prot_filter: Any, old: int) -> int | None:
+    """What a filter makes of rights; None: they stay."""
+    new = prot_filter(old)
+    return None if new is None else word(new, "prot")

@@ -19,7 +19,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from emuvm.errors import BadArgument, EmulatorBug, Hole, NoSpace, Occupied, ReentryError
 from emuvm.mm import maps, vmamap
-from emuvm.mm.arguments import WORD, bounds, integer, word
+from emuvm.mm.arguments import WORD, bounds, filtered, integer, word
 from emuvm.mm.cut import behaviour, clip, first_hole, join, merge, pieces, shifted
 from emuvm.mm.delivery import Call, Subscriber, Subscribers, deliver, finish
 from emuvm.mm.gapsearch import highest_gap, lowest_gap
@@ -95,6 +95,7 @@ class AddressSpace:
             raise BadArgument("length", f"[{start:#x}, {self.end:#x}) does not fit into 64 bits")
         self.context = context
         self._root: vmamap.Root = None
+        self._last: Vma | None = None  # what `query` found, while it is in the map: it is asked about the same region again and again
         self._subscribers: Subscribers = ()
         self._busy = False
 
@@ -104,7 +105,11 @@ class AddressSpace:
         """The region that contains the byte at `addr`; None in a gap or outside the space."""
         if type(addr) is not int:
             addr = integer(addr, "addr")
-        return vmamap.find(self._root, addr)
+        last = self._last
+        if last is not None and last.start <= addr < last.end:
+            return last
+        self._last = found = vmamap.find(self._root, addr)
+        return found
 
     def region_above(self, addr: int) -> Vma | None:
         """The lowest region that starts at or above `addr`."""
@@ -263,7 +268,7 @@ class AddressSpace:
             if vma.end <= addr or vma.start >= end:
                 plan.append(vma)
                 continue
-            new = fixed if fixed is not None else self._ask(prot, vma.prot)
+            new = fixed if fixed is not None else filtered(prot, vma.prot)
             if new is None or new == vma.prot:
                 plan.append(vma)
                 continue
@@ -429,11 +434,6 @@ class AddressSpace:
             kept += [piece for piece in (left, right) if piece is not None]
         return kept, gone, (touched[0].start if touched else addr), (touched[-1].start + 1 if touched else addr)
 
-    @staticmethod
-    def _ask(prot_filter: Any, old: int) -> int | None:
-        new = prot_filter(old)
-        return None if new is None else word(new, "prot")
-
     def _commit(self, root: vmamap.Root, updates: list[Update], gone: Sequence[Vma] = ()) -> None:
         # What is to be said after the commit is made ready before: when memory runs out, then before anybody was told.
         after: list[Call] = []
@@ -447,7 +447,7 @@ class AddressSpace:
         calls = iter(after)
         if updates:
             deliver(self._subscribers, updates)
-        self._root = root
+        self._root, self._last = root, None
         self._busy = False
         if self.checking:
             self.check()
