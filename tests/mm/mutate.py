@@ -77,6 +77,7 @@ EQUIVALENT = {
     ("layout.py", "low: int = 0", "0  ->  -1"): "lower than any limit",
     ("totals.py", "* sign", "(vma.end - vma.start) * sign  ->  (vma.end - vma.start) // sign"): "the sign is 1 or -1",
     ("totals.py", "> self.peak", "self.total > self.peak  ->  self.total >= self.peak"): "the same number is stored",
+    ("linux.py", "if start <= page < end", "start <= page < end  ->  start < page < end"): "asked for again, the area has its anon_vma",
     ("linux.py", "if request.fixed and request.replace", "request.fixed and request.replace  ->  request.fixed or request.replace"): (
         "any other request goes where nothing is"
     ),

@@ -232,6 +232,7 @@ def test_a_stack_grows_to_the_beginning_of_its_numbering() -> None:
     assert not mm.grow_stack(AT + 597 * PAGE) and mm.grow_stack(AT + 598 * PAGE)
     grown = mm.space.regions(AT + 598 * PAGE, 1)[0]
     assert (grown.start, rules.offset_of(grown), grown.base) == (AT + 598 * PAGE, 0, AT + 598 * PAGE) and rules.anon_of(grown)
+    assert grown.length == 3 * PAGE
     mm.space.rewrite([(grown.start, grown.end, [grown._replace(backing=Anon(grown.start))])], [])
     mm.limits.stack = 4 * PAGE
     assert not mm.grow_stack(AT + 596 * PAGE) and mm.grow_stack(AT + 597 * PAGE) and not mm.grow_stack(AT + 597 * PAGE)

@@ -68,6 +68,8 @@ def test_backings_of_other_owners() -> None:
     assert not merge("x", Anon(PAGE)) and not merge(None, File("f", PAGE)) and not merge(File("f"), None)
     assert merge(Anon(0, 0, b"a"), Anon(PAGE, 0, b"a")) and not merge(Anon(0, 0, b"a"), Anon(PAGE, 0, b"b"))
     assert not merge(None, Anon(PAGE, 0, b"b")) and merge(File("f"), File("f", PAGE)) and not merge(File("f"), File("g", PAGE))
+    far = [area(n, n + 1, backing) for n, backing in ((3, None), (4, Anon(4 * PAGE)))]
+    assert rules.merge_new(far[0], far[1], None, (6, 18))[1]
     assert rules.anon_of(area(0, 1, None)) == 0 and rules.anon_of(area(0, 1, "x")) == 0
     assert rules.with_anon(area(0, 1, None), 0) == area(0, 1, None)
     assert rules.with_anon(area(3, 4, None), 5) == area(3, 4, Anon(3 * PAGE, 5))
@@ -200,3 +202,25 @@ def test_a_fresh_machine() -> None:
     mm = machine()
     assert mm.start_brk == mm.brk_now == mm.data_bytes == mm.def_flags == 0
     assert not (mm.raw_io or mm.deny_write_exec or mm.anon_names or mm.ipc_lock)
+
+
+def test_parts_of_a_segment_stay_apart_once_cut() -> None:
+    mm = machine()
+    put(mm, 0, 4, shared=True, backing=File(Segment()))
+    mm.mprotect(AT + 2 * PAGE, 2 * PAGE, 1)
+    mm.mprotect(AT + 2 * PAGE, 2 * PAGE, 3)
+    assert shape(mm) == [(0, 2, 3), (2, 4, 3)], "an area that tells when it closes does not disappear"
+    mm.mprotect(AT + 2 * PAGE, 2 * PAGE, 1)
+    mm.mprotect(AT + 2 * PAGE, PAGE, 3)
+    assert shape(mm) == [(0, 3, 3), (3, 4, 1)], "it only gets smaller"
+    mm.mprotect(AT + 2 * PAGE, PAGE, 1)
+    assert shape(mm) == [(0, 2, 3), (2, 4, 1)]
+
+
+def test_shared_memory_has_no_anon_vma() -> None:
+    mm = machine()
+    put(mm, 0, 1, shared=True, backing=File("f"))
+    put(mm, 1, 1, backing=File("f", PAGE))
+    touch(mm, 0)
+    touch(mm, 1)
+    assert anons(mm) == [0, 1]

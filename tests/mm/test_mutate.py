@@ -11,7 +11,7 @@ def test_mutants_differ_from_the_original_and_compile() -> None:
     for name in mutate.FILES + mutate.LINUX_FILES:
         found = mutate.mutants(name)
         assert len(found) > 15
-        for mutant in found[:: len(found) // 8]:
+        for mutant in found[:: len(found) // 4]:
             assert mutant.what.split("  ->  ")[0] != mutant.what.split("  ->  ")[1]
             compile(mutant.source(), mutant.file, "exec")
 
@@ -24,16 +24,14 @@ def test_what_is_listed_as_equivalent_exists() -> None:
 @pytest.mark.timeout(120)
 def test_obvious_mutants_are_killed() -> None:
     wanted = [
-        ("cut.py", "one.offset + (left.end - left.start) != two.offset"),
         ("space.py", "new == vma.prot"),
-        ("cut.py", "end < vma.end"),
         ("vmamap.py", "address < vma.end"),
     ]
     chosen = []
     for name, old in wanted:
         found = [mutant for mutant in mutate.mutants(name) if mutant.what.startswith(old + "  ->")]
         chosen += found[:1]
-    assert len(chosen) >= 3, "the lines named here are gone"
+    assert len(chosen) == 2, "the lines named here are gone"
     alive = mutate.survivors(chosen, tests=mutate.TESTS[:1])
     assert not alive, [mutate.show(mutant) for mutant in alive]
 
