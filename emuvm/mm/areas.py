@@ -209,13 +209,13 @@ class Areas:
         space.rewrite([(lo, hi, out)], [Update(Kind.PROTECT, start, end, piece, new, space.context)])
 
     def _exchange(self, before: list[Vma], after: list[Vma], updates: list[Update]) -> None:
-        """Put `after` in the place of `before`; what is the same at both ends is not touched."""
+        """Put `after` in the place of `before`; what is the same at both ends is not touched. One of `before` at least is gone."""
         first = 0
         while before[first] is after[first]:
             first += 1
         last = len(before)
         skip = len(after) - last
-        while last - 1 >= first and last - 1 + skip >= first and before[last - 1] is after[last - 1 + skip]:
+        while before[last - 1] is after[last - 1 + skip]:
             last -= 1
         self.space.rewrite([(before[first].start, before[last - 1].start + 1, after[first : last + skip])], updates)
 

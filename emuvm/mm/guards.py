@@ -88,7 +88,6 @@ class Guards:
                 shift = update.new.start - update.start
                 moved = self.within(update.start, update.end)
                 self.drop(update.start, update.end)
-                self.drop(update.new.start, update.new.end)
                 for low, high in moved:
                     self.add(low + shift, high + shift)
             elif self._starts:

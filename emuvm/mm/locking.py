@@ -87,7 +87,7 @@ def _apply(mm: LinuxMm, start: int, length: int, flags: int) -> None:
         raise GuestError(Errno.EINVAL, "the range wraps")
     if not length:
         return
-    if mm.space.query(start) is None:
+    if start >= mm.space.end:
         raise GuestError(Errno.ENOMEM, "nothing is mapped there")
     walk = mm.areas.modify(start, min(end, mm.space.end), _relock(flags))
     if walk.error is not None:
@@ -124,8 +124,7 @@ def mlockall(mm: LinuxMm, *, current: bool, future: bool, onfault: bool) -> None
 def msync(mm: LinuxMm, addr: int, length: int, flags: int) -> Iterator[tuple[Vma, int, int]]:
     """The parts of shared file mappings that MS_SYNC has to write back; the caller does it while it takes them.
 
-    EINVAL flags or address, ENOMEM wrapping range or holes (with MS_ASYNC alone at once, else at the end), EBUSY invalidating locked
-    memory.
+    EINVAL flags or address, ENOMEM wrapping range, or holes, at the end; EBUSY invalidating locked memory.
     """
     mask = mm.space.page_size - 1
     known = Memory.MS_ASYNC | Memory.MS_INVALIDATE | Memory.MS_SYNC
@@ -138,10 +137,7 @@ def msync(mm: LinuxMm, addr: int, length: int, flags: int) -> Iterator[tuple[Vma
     hole = False
     place, stop = addr, min(end, mm.space.end)
     for vma in mm.space.regions(addr, stop - addr) if addr < stop else ():
-        if vma.start > place:
-            if flags == Memory.MS_ASYNC:
-                raise GuestError(Errno.ENOMEM, f"nothing is mapped at {place:#x}")
-            hole = True
+        hole |= vma.start > place
         if flags & Memory.MS_INVALIDATE and vma.flags & VmFlag.LOCKED:
             raise GuestError(Errno.EBUSY, "locked memory")
         low, place = max(vma.start, addr), min(vma.end, stop)

@@ -157,8 +157,6 @@ def merge_existing(prev: Vma | None, piece: Vma, following: Vma | None, *, whole
         right = _agree(prev, following)
     if whole and (left or right) and not _removable(piece):
         return False, False
-    if left and right and following is not None and not _removable(following):
-        right = False
     return left, right
 
 

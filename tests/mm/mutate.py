@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from . import mutate_linux
@@ -62,6 +63,21 @@ EQUIVALENT = {
         "if left is not None and (took",
         "left is not None and (took_left or cut_left)  ->  left is not None or (took_left or cut_left)",
     ): "the area below is written again as it is",
+    ("linux.py", "if hint and hint < layout.min_addr", "hint < layout.min_addr  ->  hint <= layout.min_addr"): "it becomes what it is",
+    ("linux.py", "max(aligned, 0)", "0  ->  -1"): "it is not looked at then",
+    ("remap.py", "return length + mask", "1  ->  2"): "the last bit is zero anyway",
+    ("remap.py", "result = 0", "0  ->  -1"): "the first area assigns it",
+    ("remap.py", "result = 0", "0  ->  1"): "the first area assigns it",
+    ("advice.py", "for block in range", "1  ->  2"): "addresses are whole pages",
+    ("advice.py", "_SINCE.get", "0  ->  1"): "older than any kernel",
+    ("advice.py", "_SINCE.get", "0  ->  -1"): "older than any kernel",
+    ("layout.py", "kernel: tuple[int, int] = (6, 18)", "18  ->  19"): "no rule changed",
+    ("layout.py", "kernel: tuple[int, int] = (6, 18)", "18  ->  17"): "no rule changed",
+    ("layout.py", "low: int = 0", "0  ->  1"): "lower than any limit",
+    ("layout.py", "low: int = 0", "0  ->  -1"): "lower than any limit",
+    ("totals.py", "* sign", "(vma.end - vma.start) * sign  ->  (vma.end - vma.start) // sign"): "the sign is 1 or -1",
+    ("totals.py", "> self.peak", "self.total > self.peak  ->  self.total >= self.peak"): "the same number is stored",
+    ("linux.py", "if start <= page < end", "start <= page < end  ->  start < page < end"): "asked for again, the area has its anon_vma",
     ("linux.py", "if request.fixed and request.replace", "request.fixed and request.replace  ->  request.fixed or request.replace"): (
         "any other request goes where nothing is"
     ),
@@ -98,6 +114,7 @@ class Mutant:
 
     file: str
     line: int
+    text: str
     what: str
     tree: ast.Module
     parent: ast.AST
@@ -167,8 +184,22 @@ def variants(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
         yield ast.Pass(), old
 
 
+def equivalent(mutant: Mutant) -> tuple[str, str, str] | None:
+    """Its entry in EQUIVALENT."""
+    for key in EQUIVALENT:
+        if key[0] == mutant.file and key[2] == mutant.what and key[1] in mutant.text:
+            return key
+    return None
+
+
 def mutants(name: str) -> list[Mutant]:
     """Every mutant of a file, without the equivalent ones."""
+    return [mutant for mutant in all_mutants(name) if equivalent(mutant) is None]
+
+
+@cache
+def all_mutants(name: str) -> list[Mutant]:
+    """Every mutant of a file."""
     text = (ROOT / "emuvm/mm" / name).read_text(encoding="utf-8")
     tree, lines = ast.parse(text), text.splitlines()
     found = []
@@ -177,9 +208,7 @@ def mutants(name: str) -> list[Mutant]:
             ast.copy_location(changed, node)
             what = f"{old}  ->  {ast.unparse(ast.fix_missing_locations(changed))}"
             line = lines[getattr(node, "lineno", 1) - 1]
-            if any(file == name and part in line and change == what for file, part, change in EQUIVALENT):
-                continue
-            found.append(Mutant(name, getattr(node, "lineno", 0), what, tree, parent, field, index, node, changed))
+            found.append(Mutant(name, getattr(node, "lineno", 0), line, what, tree, parent, field, index, node, changed))
     return found
 
 

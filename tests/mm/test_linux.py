@@ -13,7 +13,7 @@ from emuvm.mm.linux import LinuxMm, MapRequest
 from emuvm.mm.totals import Totals
 from emuvm.mm.types import Anon, File, Vma, VmFlag
 
-from .machine import AT, PAGE, area, machine, put, refusal, shape
+from .machine import AT, PAGE, area, machine, put, refusal, shape, touch
 
 
 def test_errors_have_their_number() -> None:
@@ -232,6 +232,7 @@ def test_a_stack_grows_to_the_beginning_of_its_numbering() -> None:
     assert not mm.grow_stack(AT + 597 * PAGE) and mm.grow_stack(AT + 598 * PAGE)
     grown = mm.space.regions(AT + 598 * PAGE, 1)[0]
     assert (grown.start, rules.offset_of(grown), grown.base) == (AT + 598 * PAGE, 0, AT + 598 * PAGE) and rules.anon_of(grown)
+    assert grown.length == 3 * PAGE
     mm.space.rewrite([(grown.start, grown.end, [grown._replace(backing=Anon(grown.start))])], [])
     mm.limits.stack = 4 * PAGE
     assert not mm.grow_stack(AT + 596 * PAGE) and mm.grow_stack(AT + 597 * PAGE) and not mm.grow_stack(AT + 597 * PAGE)
@@ -315,3 +316,71 @@ def test_what_is_made_present() -> None:
     special = Vma(0, PAGE, 3, VmFlag.IO, None, 0, PAGE)
     assert all(mm.touch(special._replace(flags=flag), 0, PAGE) for flag in (VmFlag.IO, VmFlag.PFNMAP, VmFlag.LOCKONFAULT))
     assert mm.pages.take_written() == [] and not mm.touch(special._replace(flags=0, prot=0), 0, PAGE)
+
+
+def test_a_refused_mapping_has_cut_what_it_would_have_replaced() -> None:
+    pieces = [(0, 2, 1), (2, 4, 1), (4, 6, 1)]
+    for kernel, shown in (((6, 18), pieces), ((6, 12), pieces), ((6, 11), [(0, 6, 1)])):
+        mm = machine(kernel)
+        put(mm, 0, 6, 1)
+        put(mm, 10, 2)
+        mm.limits.data = PAGE
+        assert refusal(lambda mm=mm: put(mm, 8, 2, 3)) == Errno.ENOMEM and shape(mm)[:-1] == [(0, 6, 1)]
+        assert refusal(lambda mm=mm: put(mm, 2, 2, 3)) == Errno.ENOMEM and shape(mm)[:-1] == shown, kernel
+
+
+def test_above_four_gigabytes() -> None:
+    mm = machine()
+    mm.layout = mm.layout._replace(mmap_base=(1 << 32) + 4 * PAGE, unmapped_base=1 << 40)
+    assert mm.mmap(MapRequest(0, PAGE, 3, above_4g=True)) == (1 << 32) + 3 * PAGE
+    assert mm.mmap(MapRequest(0, 4 * PAGE, 3, above_4g=True)) == 1 << 40
+    assert mm.mmap(MapRequest(0, 4 * PAGE, 3)) == (1 << 32) - PAGE
+
+
+def test_a_heap_that_may_be_executed() -> None:
+    mm = machine()
+    mm.set_brk(AT)
+    mm.brk(AT + PAGE)
+    mm.brk(AT + 2 * PAGE, executable=True)
+    assert shape(mm) == [(0, 1, 3), (1, 2, 7)]
+    mm.pages.take_written()
+    assert mm.brk(AT + PAGE + 1) == AT + PAGE + 1 and len(mm.space) == 2
+    assert mm.brk(AT + PAGE) == AT + PAGE and shape(mm) == [(0, 1, 3)]
+    assert mm.brk(AT - 1) == AT + PAGE and mm.brk(AT) == AT and not len(mm.space)
+
+
+def test_rights_of_locked_memory() -> None:
+    mm = machine()
+    put(mm, 0, 1, 1, locked=True)
+    put(mm, 2, 1, 0, locked=True)
+    assert refusal(lambda: mm.mprotect(X86_64.task_size, PAGE, 1)) == Errno.ENOMEM
+    mm.pages.take_written()
+    mm.mprotect(AT, PAGE, 2)
+    mm.mprotect(AT + 2 * PAGE, PAGE, 1)
+    assert [bool(rules.anon_of(vma)) for vma in mm.space] == [True, False]
+    mm.pages.read.clear()  # type: ignore[attr-defined]
+    mm.mprotect(AT, PAGE, 3)
+    assert mm.pages.take_written() == [] and mm.pages.read == [], "it was writable"  # type: ignore[attr-defined]
+
+
+def test_shared_memory_and_stacks_are_no_data() -> None:
+    mm = machine()
+    put(mm, 0, 4, 1, shared=True, backing=File("f"))
+    put(mm, 4, 2, 1)
+    put(mm, 6, 2, 1, growsdown=True)
+    put(mm, 8, 2, 1)
+    mm.limits.data = 4 * PAGE
+    mm.mprotect(AT, 10 * PAGE, 3)
+    assert mm.totals.data == 4 * PAGE
+
+
+def test_a_write_beyond_a_file_comes_after_those_before_it() -> None:
+    mm = machine()
+    file = Sized()
+    for page, pages, prot in ((0, 2, 3), (2, 1, 7), (3, 1, 3)):
+        put(mm, page, pages, prot, backing=File(file, page * PAGE))
+    touch(mm, 0)
+    touch(mm, 3)
+    vma = mm.space.regions(AT + 2 * PAGE, PAGE)[0]
+    mm.access(vma, vma.start, vma.end, write=True)
+    assert [rules.anon_of(vma) for vma in mm.space] == [1, 2, 2]

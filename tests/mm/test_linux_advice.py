@@ -12,7 +12,7 @@ from emuvm.errors import GuestError
 from emuvm.mm import advice, locking, remap, rules
 from emuvm.mm.layout import HUGE
 from emuvm.mm.linux import MapRequest
-from emuvm.mm.types import File, VmFlag
+from emuvm.mm.types import File, Update, VmFlag
 
 from .machine import AT, PAGE, asked, machine, put, refusal, shape
 
@@ -257,6 +257,9 @@ def test_where_a_large_page_has_a_place() -> None:
             assert refusal(lambda start=start, size=size: advise(start, size)) == Errno.EINVAL
         else:
             advise(start, size)
+    mm.pages.absent = {AT}  # type: ignore[attr-defined]
+    assert refusal(lambda: advise(AT, HUGE)) == Errno.EINVAL
+    advise(AT + PAGE, 2 * HUGE - PAGE)
     mm.mmap(MapRequest(AT + 8 * HUGE + PAGE, 2 * HUGE - PAGE, 3, fixed=True))
     mm.pages.populate(AT + 8 * HUGE + PAGE, AT + 8 * HUGE + 2 * PAGE, write=True)
     advise(AT + 8 * HUGE + PAGE, 2 * HUGE - PAGE)
@@ -298,3 +301,40 @@ def test_guards_follow_a_move_that_is_no_mremap() -> None:
         advice.madvise(mm, AT + page * PAGE, PAGE, 102)
     mm.space.move(AT, 4 * PAGE, AT + 10 * PAGE)
     assert mm.guards.within(AT, AT + 20 * PAGE) == [(AT + 11 * PAGE, AT + 12 * PAGE)]
+
+
+def test_how_guards_are_marked_by_version() -> None:
+    for kernel, flagged in (((6, 15), False), ((6, 17), False), ((6, 18), True)):
+        mm = machine(kernel)
+        put(mm, 0, 1)
+        put(mm, 4, 1, shared=True, backing=File(Plain()))
+        put(mm, 8, 1, backing=File(Plain()))
+        for page in (0, 4, 8):
+            advice.madvise(mm, AT + page * PAGE, PAGE, 102)
+        assert [bool(vma.flags & VmFlag.MAYBE_GUARD) for vma in mm.space] == [flagged] * 3
+        assert [bool(rules.anon_of(vma)) for vma in mm.space] == [True, not flagged, not flagged]
+
+
+def test_guards_after_a_change_that_is_undone() -> None:
+    mm = machine()
+    for page, prot in ((0, 3), (2, 1), (4, 5), (6, 0)):
+        put(mm, page, 2, prot)
+    for page in (1, 3, 5):
+        advice.madvise(mm, AT + page * PAGE, PAGE, 102)
+    known = mm.guards.within(AT, AT + 9 * PAGE)
+    assert len(known) == 3 and mm.guards.first(AT, AT + 9 * PAGE) == AT + PAGE
+    left = [4]
+
+    def refuse(update: Update) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise MemoryError
+
+    mm.space.subscribe(refuse)
+    with pytest.raises(MemoryError):
+        mm.munmap(AT, 8 * PAGE)
+    assert len(mm.space) == 4 and mm.guards.within(AT, AT + 9 * PAGE) == known
+    put(mm, 20, 1)
+    assert mm.guards.within(AT, AT + 9 * PAGE) == known, "nothing is left over from it"
+    mm.munmap(AT, 2 * PAGE)
+    assert mm.guards.within(AT, AT + 9 * PAGE) == known[1:]

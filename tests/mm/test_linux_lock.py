@@ -270,3 +270,20 @@ def test_the_first_two_gigabytes() -> None:
     space.map_at(1 << 30, 1 << 30, 3)
     assert refusal(lambda: low(PAGE)) == Errno.ENOMEM
     assert place(space, layout, PAGE) == layout.mmap_base - PAGE
+
+
+def test_locking_where_nothing_is() -> None:
+    mm = machine()
+    put(mm, 1, 1)
+    put(mm, 3, 1)
+    for call in (locking.mlock, locking.munlock):
+        for start in (AT, X86_64.task_size, 1 << 50):
+            assert refusal(lambda call=call, start=start: call(mm, start, 2 * PAGE)) == Errno.ENOMEM
+    assert refusal(lambda: locking.mlock(mm, AT + PAGE, 3 * PAGE)) == Errno.ENOMEM and locked(mm) == [(1, 2)]
+
+
+def test_counters_and_bounds_of_an_empty_space() -> None:
+    totals = machine().totals
+    assert (totals.total, totals.data, totals.stack, totals.exec, totals.locked, totals.peak) == (0,) * 6
+    assert Layout.of(X86_64, AddressSpace(0, X86_64.unmapped_base)).unmapped_base == 0x10000
+    assert Layout.of(X86_64, AddressSpace(0, X86_64.unmapped_base + PAGE)).unmapped_base == X86_64.unmapped_base

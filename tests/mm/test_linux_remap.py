@@ -145,3 +145,17 @@ def test_locks_that_are_lost_stay_counted() -> None:
     put(mm, 10, 1)
     remap.mremap(mm, remap.Remap(AT + 10 * PAGE, PAGE, PAGE, maymove=True, dontunmap=True))
     assert mm.totals.locked == 5 * PAGE
+
+
+def test_ranges_that_cross_the_end_of_an_area() -> None:
+    mm = machine()
+    put(mm, 0, 2)
+    put(mm, 2, 4, 1)
+    call = lambda old, size, new, **more: remap.mremap(mm, remap.Remap(AT + old * PAGE, size * PAGE, new * PAGE, **more))  # noqa: E731
+    fixed = {"maymove": True, "fixed": True, "to": AT + 50 * PAGE}
+    for old, size, new in ((0, 4, 3), (0, 3, 4), (1, 2, 3), (1, 3, 2)):
+        assert refusal(lambda old=old, size=size, new=new: call(old, size, new, **fixed)) == Errno.EFAULT
+    assert refusal(lambda: call(0, 3, 4, maymove=True)) == Errno.EFAULT
+    assert refusal(lambda: call(0, 2, 3)) == Errno.ENOMEM, "it may not move"
+    assert shape(mm) == [(0, 2, 3), (2, 6, 1)]
+    assert call(0, 4, 2, **fixed) == AT + 50 * PAGE and shape(mm) == [(4, 6, 1), (50, 52, 3)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emuvm.abi.errno import Errno
-from emuvm.mm import locking, rules
+from emuvm.mm import locking, remap, rules
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.types import Anon, File, VmFlag
 
@@ -11,7 +11,7 @@ from .machine import AT, PAGE, Segment, area, machine, put, refusal, shape, touc
 
 
 def test_a_written_area_takes_in_an_unwritten_one_always_and_the_other_way_round_since_6_15() -> None:
-    for kernel, merged in (((6, 1), False), ((6, 12), False), ((6, 15), True), ((6, 18), True)):
+    for kernel, merged in (((6, 1), False), ((6, 12), False), ((6, 14), False), ((6, 15), True), ((6, 18), True)):
         mm = machine(kernel)
         put(mm, 0, 1)
         put(mm, 1, 1, 1)
@@ -68,6 +68,8 @@ def test_backings_of_other_owners() -> None:
     assert not merge("x", Anon(PAGE)) and not merge(None, File("f", PAGE)) and not merge(File("f"), None)
     assert merge(Anon(0, 0, b"a"), Anon(PAGE, 0, b"a")) and not merge(Anon(0, 0, b"a"), Anon(PAGE, 0, b"b"))
     assert not merge(None, Anon(PAGE, 0, b"b")) and merge(File("f"), File("f", PAGE)) and not merge(File("f"), File("g", PAGE))
+    far = [area(n, n + 1, backing) for n, backing in ((3, None), (4, Anon(4 * PAGE)))]
+    assert rules.merge_new(far[0], far[1], None, (6, 18))[1]
     assert rules.anon_of(area(0, 1, None)) == 0 and rules.anon_of(area(0, 1, "x")) == 0
     assert rules.with_anon(area(0, 1, None), 0) == area(0, 1, None)
     assert rules.with_anon(area(3, 4, None), 5) == area(3, 4, Anon(3 * PAGE, 5))
@@ -159,3 +161,66 @@ def test_a_refused_removal_leaves_its_first_cut() -> None:
     assert shape(mm)[4:] == [(10, 13, 3)]
     mm.munmap(AT + 2 * PAGE, 2 * PAGE)
     assert shape(mm)[:2] == [(0, 2, 3), (4, 5, 1)]
+
+
+def test_cuts_at_the_limit_of_areas() -> None:
+    mm = machine()
+    put(mm, 0, 3)
+    put(mm, 3, 3, 1)
+    mm.limits.max_map_count = 2
+    for page, pages in ((0, 1), (0, 2), (2, 1), (1, 1), (4, 1), (4, 2)):
+        assert refusal(lambda page=page, pages=pages: mm.mprotect(AT + page * PAGE, pages * PAGE, 4)) == Errno.ENOMEM
+        assert shape(mm) == [(0, 3, 3), (3, 6, 1)]
+    mm.mprotect(AT + 2 * PAGE, PAGE, 1)
+    assert shape(mm) == [(0, 2, 3), (2, 6, 1)], "a cut that joins a neighbour"
+    mm.limits.max_map_count = 1
+    mm.mprotect(AT, 2 * PAGE, 4)
+    assert shape(mm) == [(0, 2, 4), (2, 6, 1)]
+    mm.limits.max_map_count = 3
+    mm.mprotect(AT, 4 * PAGE, 5)
+    assert shape(mm) == [(0, 4, 5), (4, 6, 1)]
+
+
+def test_a_write_counts_for_what_is_left() -> None:
+    """The first write has given an anon_vma to all of the area, although its page is gone when that is looked at."""
+    for call in ("munmap", "mmap", "mprotect", "mremap"):
+        mm = machine()
+        put(mm, 0, 3)
+        touch(mm, 1)
+        if call == "munmap":
+            mm.munmap(AT + PAGE, PAGE)
+        elif call == "mmap":
+            put(mm, 1, 1, 0)
+        elif call == "mprotect":
+            mm.mprotect(AT + PAGE, PAGE, 1)
+        else:
+            remap.mremap(mm, remap.Remap(AT + PAGE, PAGE, PAGE, maymove=True, fixed=True, to=AT + 90 * PAGE))
+        assert [rules.anon_of(vma) for vma in (mm.space.regions(AT, PAGE)[0], mm.space.regions(AT + 2 * PAGE, PAGE)[0])] == [1, 1], call
+
+
+def test_a_fresh_machine() -> None:
+    mm = machine()
+    assert mm.start_brk == mm.brk_now == mm.data_bytes == mm.def_flags == 0
+    assert not (mm.raw_io or mm.deny_write_exec or mm.anon_names or mm.ipc_lock)
+
+
+def test_parts_of_a_segment_stay_apart_once_cut() -> None:
+    mm = machine()
+    put(mm, 0, 4, shared=True, backing=File(Segment()))
+    mm.mprotect(AT + 2 * PAGE, 2 * PAGE, 1)
+    mm.mprotect(AT + 2 * PAGE, 2 * PAGE, 3)
+    assert shape(mm) == [(0, 2, 3), (2, 4, 3)], "an area that tells when it closes does not disappear"
+    mm.mprotect(AT + 2 * PAGE, 2 * PAGE, 1)
+    mm.mprotect(AT + 2 * PAGE, PAGE, 3)
+    assert shape(mm) == [(0, 3, 3), (3, 4, 1)], "it only gets smaller"
+    mm.mprotect(AT + 2 * PAGE, PAGE, 1)
+    assert shape(mm) == [(0, 2, 3), (2, 4, 1)]
+
+
+def test_shared_memory_has_no_anon_vma() -> None:
+    mm = machine()
+    put(mm, 0, 1, shared=True, backing=File("f"))
+    put(mm, 1, 1, backing=File("f", PAGE))
+    touch(mm, 0)
+    touch(mm, 1)
+    assert anons(mm) == [0, 1]

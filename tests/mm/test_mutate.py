@@ -11,31 +11,27 @@ def test_mutants_differ_from_the_original_and_compile() -> None:
     for name in mutate.FILES + mutate.LINUX_FILES:
         found = mutate.mutants(name)
         assert len(found) > 15
-        for mutant in found[:: len(found) // 8]:
+        for mutant in found[:: len(found) // 4]:
             assert mutant.what.split("  ->  ")[0] != mutant.what.split("  ->  ")[1]
             compile(mutant.source(), mutant.file, "exec")
 
 
-@pytest.mark.parametrize("key", mutate.EQUIVALENT, ids="  ".join)
-def test_what_is_listed_as_equivalent_exists(key: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    without = len(mutate.mutants(key[0]))
-    monkeypatch.delitem(mutate.EQUIVALENT, key)
-    assert len(mutate.mutants(key[0])) > without, "no longer in the code"
+def test_what_is_listed_as_equivalent_exists() -> None:
+    found = {mutate.equivalent(mutant) for name in mutate.FILES + mutate.LINUX_FILES for mutant in mutate.all_mutants(name)}
+    assert not set(mutate.EQUIVALENT) - found, "no longer in the code"
 
 
 @pytest.mark.timeout(120)
 def test_obvious_mutants_are_killed() -> None:
     wanted = [
-        ("cut.py", "one.offset + (left.end - left.start) != two.offset"),
         ("space.py", "new == vma.prot"),
-        ("cut.py", "end < vma.end"),
         ("vmamap.py", "address < vma.end"),
     ]
     chosen = []
     for name, old in wanted:
         found = [mutant for mutant in mutate.mutants(name) if mutant.what.startswith(old + "  ->")]
         chosen += found[:1]
-    assert len(chosen) >= 3, "the lines named here are gone"
+    assert len(chosen) == 2, "the lines named here are gone"
     alive = mutate.survivors(chosen, tests=mutate.TESTS[:1])
     assert not alive, [mutate.show(mutant) for mutant in alive]
 
