@@ -170,6 +170,11 @@ class PageTable:
         self._entries[self.state.dirty_count] = page
         self.state.dirty_count += 1
 
+    def last_written(self) -> int:
+        """The page that was entered into the log last; -1 when the log is empty."""
+        count = self.state.dirty_count
+        return self._entries[count - 1] if count else -1
+
     def take_written(self) -> list[int]:
         """The log's pages in their order, as far as the last call did not return them."""
         count, told = self.state.dirty_count, self._told

@@ -36,8 +36,6 @@ _RETRY = 0.001
 _HEARD, _WIDEST = (1 << 52) - 1, 64
 """The bits of an x86-64 address that Unicorn's memory hooks tell; bytes in its widest access."""
 _HLT = b"\xf4"
-_STORED = 2 | 8
-"""Page bits: may be written to, and was."""
 
 
 class UnicornEngine:
@@ -192,8 +190,8 @@ class UnicornEngine:
     def _make_first_page_present(self, paged: PagedMemory, border: int) -> None:
         """A store that was refused at a page border may have begun on the page before: the CPU has made that one present by then."""
         before = self.space.query(border - 4096)
-        if before is None or not before.prot & 2 or paged.table.byte(border - 4096) & _STORED == _STORED:
-            return  # it would have been refused itself, or was stored to: no need to know the instruction
+        if before is None or not before.prot & 2 or paged.table.last_written() != border - 4096:
+            return  # it would have been refused itself, or was written to long ago: no need to know the instruction
         if self.arch.name == "x86_64":
             from emuvm.engine.x86_operand import operand
         else:
