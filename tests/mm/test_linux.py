@@ -13,7 +13,7 @@ from emuvm.mm.linux import LinuxMm, MapRequest
 from emuvm.mm.totals import Totals
 from emuvm.mm.types import Anon, File, Vma, VmFlag
 
-from .machine import AT, PAGE, area, machine, put, refusal, shape, touch
+from .machine import AT, PAGE, Written, area, machine, put, refusal, shape, touch
 
 
 def test_errors_have_their_number() -> None:
@@ -252,7 +252,10 @@ def test_an_address_that_looks_like_an_error_is_one() -> None:
 
 
 def test_the_newest_rules_are_the_default() -> None:
+    pages = Written()
     assert LinuxMm(AddressSpace(0, 1 << 47), X86_64).kernel == rules.KERNEL == (6, 18)
+    assert LinuxMm(AddressSpace(0, 1 << 47), X86_64, pages=pages).pages is pages
+    assert LinuxMm(AddressSpace(0, 1 << 47), X86_64).pages.take_written() == []
 
 
 def test_the_lowest_address_that_may_be_asked_for() -> None:
