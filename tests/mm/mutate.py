@@ -80,6 +80,8 @@ EQUIVALENT = {
     ("linux.py", "if start <= page < end", "start <= page < end  ->  start < page < end"): "asked for again, the area has its anon_vma",
     ("advice.py", "(vma.start + HUGE - 1", "1  ->  2"): "addresses are whole pages",
     ("layout.py", "floor = ", "low <= arch.unmapped_base < high  ->  low < arch.unmapped_base < high"): "the same number is taken",
+    ("layout.py", "first = align_at", "1  ->  2"): "addresses are whole pages",
+    ("areas.py", "while before[last - 1]", "1  ->  2"): "more is written again as it is",
     ("linux.py", "if request.fixed and request.replace", "request.fixed and request.replace  ->  request.fixed or request.replace"): (
         "any other request goes where nothing is"
     ),

@@ -256,3 +256,11 @@ def test_writes_are_known_before_areas_may_merge() -> None:
         mm.pages.take_written()
         agree(mm)
         assert len(mm.space) == 1, "never written to"
+
+
+def test_one_area_belongs_to_the_mappings_of_both() -> None:
+    left, right = area(4, 5, Anon(4 * PAGE)), area(5, 6, Anon(5 * PAGE))
+    wide = left._replace(base=2 * PAGE, length=7 * PAGE)
+    for one, two, base, end in ((left, right, 4, 6), (wide, right, 2, 9), (left, right._replace(base=PAGE, length=20 * PAGE), 1, 21)):
+        fused = rules.fuse(one, two, 0)
+        assert (fused.start, fused.end, fused.base, fused.base + fused.length) == (4 * PAGE, 6 * PAGE, base * PAGE, end * PAGE)
