@@ -82,6 +82,9 @@ EQUIVALENT = {
     ("layout.py", "floor = ", "low <= arch.unmapped_base < high  ->  low < arch.unmapped_base < high"): "the same number is taken",
     ("layout.py", "first = align_at", "1  ->  2"): "addresses are whole pages",
     ("areas.py", "while before[last - 1]", "1  ->  2"): "more is written again as it is",
+    ("linux.py", "if end > INFINITY", "end > INFINITY  ->  end >= INFINITY"): "it is a whole page",
+    ("linux.py", "offset: int = 0", "0  ->  -1"): "only files use it",
+    ("linux.py", "offset: int = 0", "0  ->  1"): "only files use it",
     ("linux.py", "if request.fixed and request.replace", "request.fixed and request.replace  ->  request.fixed or request.replace"): (
         "any other request goes where nothing is"
     ),

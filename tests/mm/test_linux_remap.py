@@ -39,6 +39,7 @@ def test_lists_of_file_pages() -> None:
     again(5, PAGE + 7, 3)
     again(0, 4 * PAGE, 1)
     assert seen == [(AT, PAGE, 3 * PAGE), (AT, 4 * PAGE, PAGE)]
+    again(0, 2 * PAGE, (1 << 64) - 3)
     put(mm, 10, 1, shared=True, backing=File("f"))
     put(mm, 11, 1, shared=True, backing=File("g", PAGE))
     assert refusal(lambda: again(10 * PAGE, 2 * PAGE, 0)) == Errno.EINVAL, "two files"
@@ -123,6 +124,9 @@ def test_a_file_that_moves_is_aligned_by_its_offset() -> None:
     put(mm, 9512, 1, 0)
     mm.mmap(MapRequest(0, 9 * HUGE + PAGE, 3))
     to = remap.mremap(mm, remap.Remap(AT + 9000 * PAGE, HUGE, 2 * HUGE, maymove=True))
+    assert to % HUGE != 0
+    mm.mmap(MapRequest(AT + 20000 * PAGE, HUGE, 3, fixed=True, backing=File("f")))
+    to = remap.mremap(mm, remap.Remap(AT + 20000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True))
     assert to % HUGE != 0
     to = remap.mremap(mm, remap.Remap(AT + 4000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True, to=PAGE))
     assert to == mm.layout.min_addr
