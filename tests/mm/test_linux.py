@@ -387,3 +387,14 @@ def test_a_write_beyond_a_file_comes_after_those_before_it() -> None:
     vma = mm.space.regions(AT + 2 * PAGE, PAGE)[0]
     mm.access(vma, vma.start, vma.end, write=True)
     assert [rules.anon_of(vma) for vma in mm.space] == [1, 2, 2]
+
+
+def test_growth_up_to_the_edges() -> None:
+    mm = machine()
+    put(mm, 600, 1, growsdown=True)
+    mm.limits.commit = 3 * PAGE
+    assert not mm.grow_stack(AT + 596 * PAGE) and mm.grow_stack(AT + 597 * PAGE)
+    end = X86_64.task_size
+    mm.mmap(MapRequest(end - 3 * PAGE, PAGE, 3, fixed=True))
+    assert remap.mremap(mm, remap.Remap(end - 3 * PAGE, PAGE, 3 * PAGE)) == end - 3 * PAGE
+    assert refusal(lambda: remap.mremap(mm, remap.Remap(end - 3 * PAGE, 3 * PAGE, 4 * PAGE))) == Errno.ENOMEM
