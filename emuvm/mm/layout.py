@@ -75,8 +75,6 @@ def place(
     `anonymous`: the mapping may be aligned to large pages; for a file (`in_file`) so that position `align_at` of the file would be.
     """
     page = space.page_size
-    if length > layout.task_size:
-        raise NoSpace(f"{length:#x} bytes are more than the address space")
     if hint and _hint_fits(space, layout, hint, length, (1 << 31) if low_2g else layout.task_size):
         return hint
     found: int | None = None

@@ -176,7 +176,7 @@ def in_memory(mm: LinuxMm, addr: int, pages: int) -> Iterator[bytes]:
     page = mm.space.page_size
     end = addr + pages * page
     while addr < end:
-        vma = mm.space.query(addr) if addr < mm.space.end else None
+        vma = mm.space.query(addr)
         if vma is None:
             raise GuestError(Errno.ENOMEM, f"nothing is mapped at {addr:#x}")
         stop = min(end, vma.end, addr + page * page)

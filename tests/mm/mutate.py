@@ -78,6 +78,13 @@ EQUIVALENT = {
     ("totals.py", "* sign", "(vma.end - vma.start) * sign  ->  (vma.end - vma.start) // sign"): "the sign is 1 or -1",
     ("totals.py", "> self.peak", "self.total > self.peak  ->  self.total >= self.peak"): "the same number is stored",
     ("linux.py", "if start <= page < end", "start <= page < end  ->  start < page < end"): "asked for again, the area has its anon_vma",
+    ("advice.py", "(vma.start + HUGE - 1", "1  ->  2"): "addresses are whole pages",
+    ("layout.py", "floor = ", "low <= arch.unmapped_base < high  ->  low < arch.unmapped_base < high"): "the same number is taken",
+    ("layout.py", "first = align_at", "1  ->  2"): "addresses are whole pages",
+    ("areas.py", "while before[last - 1]", "1  ->  2"): "more is written again as it is",
+    ("linux.py", "if end > INFINITY", "end > INFINITY  ->  end >= INFINITY"): "it is a whole page",
+    ("linux.py", "offset: int = 0", "0  ->  -1"): "only files use it",
+    ("linux.py", "offset: int = 0", "0  ->  1"): "only files use it",
     ("linux.py", "if request.fixed and request.replace", "request.fixed and request.replace  ->  request.fixed or request.replace"): (
         "any other request goes where nothing is"
     ),

@@ -13,7 +13,7 @@ from emuvm.mm.linux import LinuxMm, MapRequest
 from emuvm.mm.totals import Totals
 from emuvm.mm.types import Anon, File, Vma, VmFlag
 
-from .machine import AT, PAGE, area, machine, put, refusal, shape, touch
+from .machine import AT, PAGE, Written, area, machine, put, refusal, shape, touch
 
 
 def test_errors_have_their_number() -> None:
@@ -252,7 +252,10 @@ def test_an_address_that_looks_like_an_error_is_one() -> None:
 
 
 def test_the_newest_rules_are_the_default() -> None:
+    pages = Written()
     assert LinuxMm(AddressSpace(0, 1 << 47), X86_64).kernel == rules.KERNEL == (6, 18)
+    assert LinuxMm(AddressSpace(0, 1 << 47), X86_64, pages=pages).pages is pages
+    assert LinuxMm(AddressSpace(0, 1 << 47), X86_64).pages.take_written() == []
 
 
 def test_the_lowest_address_that_may_be_asked_for() -> None:
@@ -384,3 +387,14 @@ def test_a_write_beyond_a_file_comes_after_those_before_it() -> None:
     vma = mm.space.regions(AT + 2 * PAGE, PAGE)[0]
     mm.access(vma, vma.start, vma.end, write=True)
     assert [rules.anon_of(vma) for vma in mm.space] == [1, 2, 2]
+
+
+def test_growth_up_to_the_edges() -> None:
+    mm = machine()
+    put(mm, 600, 1, growsdown=True)
+    mm.limits.commit = 3 * PAGE
+    assert not mm.grow_stack(AT + 596 * PAGE) and mm.grow_stack(AT + 597 * PAGE)
+    end = X86_64.task_size
+    mm.mmap(MapRequest(end - 3 * PAGE, PAGE, 3, fixed=True))
+    assert remap.mremap(mm, remap.Remap(end - 3 * PAGE, PAGE, 3 * PAGE)) == end - 3 * PAGE
+    assert refusal(lambda: remap.mremap(mm, remap.Remap(end - 3 * PAGE, 3 * PAGE, 4 * PAGE))) == Errno.ENOMEM

@@ -257,6 +257,9 @@ def test_where_a_large_page_has_a_place() -> None:
             assert refusal(lambda start=start, size=size: advise(start, size)) == Errno.EINVAL
         else:
             advise(start, size)
+    mm.mmap(MapRequest(AT + 20 * HUGE, HUGE, 3, fixed=True))
+    mm.pages.populate(AT + 20 * HUGE, AT + 20 * HUGE + PAGE, write=True)
+    advise(AT + 20 * HUGE, HUGE)
     mm.pages.absent = {AT}  # type: ignore[attr-defined]
     assert refusal(lambda: advise(AT, HUGE)) == Errno.EINVAL
     advise(AT + PAGE, 2 * HUGE - PAGE)

@@ -287,3 +287,13 @@ def test_counters_and_bounds_of_an_empty_space() -> None:
     assert (totals.total, totals.data, totals.stack, totals.exec, totals.locked, totals.peak) == (0,) * 6
     assert Layout.of(X86_64, AddressSpace(0, X86_64.unmapped_base)).unmapped_base == 0x10000
     assert Layout.of(X86_64, AddressSpace(0, X86_64.unmapped_base + PAGE)).unmapped_base == X86_64.unmapped_base
+
+
+def test_a_space_that_ends_below_two_gigabytes() -> None:
+    space = AddressSpace(0, 1 << 29)
+    layout = Layout.of(X86_64, space)
+    end = 1 << 29
+    assert place(space, layout, 2 * PAGE, hint=end - 2 * PAGE, low_2g=True) == end - 2 * PAGE
+    for size, hint in ((2 * PAGE, end - PAGE), (1 << 50, 0), (1 << 50, PAGE), ((1 << 29) + PAGE, 0)):
+        assert refusal(lambda size=size, hint=hint: place(space, layout, size, hint=hint, low_2g=True)) == Errno.ENOMEM
+    assert refusal(lambda: place(space, layout, 1 << 50)) == refusal(lambda: place(space, layout, (1 << 29) + PAGE)) == Errno.ENOMEM

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
-from emuvm.mm import remap, rules
+from emuvm.mm import advice, remap, rules
 from emuvm.mm.layout import HUGE
 from emuvm.mm.linux import MapRequest
-from emuvm.mm.types import File
+from emuvm.mm.types import File, Update
 
 from .machine import AT, PAGE, machine, put, refusal, shape
 
@@ -36,6 +39,7 @@ def test_lists_of_file_pages() -> None:
     again(5, PAGE + 7, 3)
     again(0, 4 * PAGE, 1)
     assert seen == [(AT, PAGE, 3 * PAGE), (AT, 4 * PAGE, PAGE)]
+    again(0, 2 * PAGE, (1 << 64) - 3)
     put(mm, 10, 1, shared=True, backing=File("f"))
     put(mm, 11, 1, shared=True, backing=File("g", PAGE))
     assert refusal(lambda: again(10 * PAGE, 2 * PAGE, 0)) == Errno.EINVAL, "two files"
@@ -121,6 +125,9 @@ def test_a_file_that_moves_is_aligned_by_its_offset() -> None:
     mm.mmap(MapRequest(0, 9 * HUGE + PAGE, 3))
     to = remap.mremap(mm, remap.Remap(AT + 9000 * PAGE, HUGE, 2 * HUGE, maymove=True))
     assert to % HUGE != 0
+    mm.mmap(MapRequest(AT + 20000 * PAGE, HUGE, 3, fixed=True, backing=File("f")))
+    to = remap.mremap(mm, remap.Remap(AT + 20000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True))
+    assert to % HUGE != 0
     to = remap.mremap(mm, remap.Remap(AT + 4000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True, to=PAGE))
     assert to == mm.layout.min_addr
     to = remap.mremap(mm, remap.Remap(to, HUGE, HUGE, maymove=True, dontunmap=True, to=mm.layout.min_addr + 16 * HUGE))
@@ -159,3 +166,36 @@ def test_ranges_that_cross_the_end_of_an_area() -> None:
     assert refusal(lambda: call(0, 2, 3)) == Errno.ENOMEM, "it may not move"
     assert shape(mm) == [(0, 2, 3), (2, 6, 1)]
     assert call(0, 4, 2, **fixed) == AT + 50 * PAGE and shape(mm) == [(4, 6, 1), (50, 52, 3)]
+
+
+def test_what_is_too_long_or_too_far() -> None:
+    mm = machine()
+    put(mm, 0, 1)
+    size = X86_64.task_size
+    call = lambda new, **more: remap.mremap(mm, remap.Remap(AT, PAGE, new, maymove=True, **more))  # noqa: E731
+    assert refusal(lambda: call(size)) == Errno.ENOMEM and refusal(lambda: call(size + PAGE)) == Errno.EINVAL
+    errors = [
+        (size - PAGE, 2 * PAGE), (size, PAGE), (size - PAGE + 1, PAGE), (AT, PAGE), (AT - PAGE, 2 * PAGE), (1 << 60, PAGE), (AT + 1, PAGE),
+    ]  # fmt: skip
+    for to, new in errors:
+        assert refusal(lambda to=to, new=new: call(new, fixed=True, to=to)) == Errno.EINVAL
+    assert refusal(lambda: call(PAGE, fixed=True, to=0x1000)) == Errno.EPERM
+    assert refusal(lambda: remap.mremap(mm, remap.Remap(AT, PAGE, PAGE, fixed=True, to=AT + PAGE))) == Errno.EINVAL
+    assert refusal(lambda: call(2 * PAGE, dontunmap=True)) == Errno.EINVAL
+    assert call(PAGE, fixed=True, to=AT - PAGE) == AT - PAGE and shape(mm) == [(-1, 0, 3)]
+    assert remap.mremap(mm, remap.Remap(AT - PAGE, PAGE, PAGE, maymove=True, fixed=True, to=AT)) == AT
+    assert call(PAGE, fixed=True, to=size - PAGE) == size - PAGE
+
+
+def test_guards_of_a_move_that_is_refused() -> None:
+    mm = machine()
+    put(mm, 0, 2)
+    advice.madvise(mm, AT + PAGE, PAGE, 102)
+
+    def refuse(update: Update) -> None:
+        raise MemoryError
+
+    mm.space.subscribe(refuse)
+    with pytest.raises(MemoryError):
+        remap.mremap(mm, remap.Remap(AT, 2 * PAGE, 2 * PAGE, maymove=True, fixed=True, to=AT + 9 * PAGE))
+    assert mm.guards.within(AT, AT + 20 * PAGE) == [(AT + PAGE, AT + 2 * PAGE)] and shape(mm) == [(0, 2, 3)]

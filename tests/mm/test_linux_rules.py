@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from emuvm.abi.errno import Errno
-from emuvm.mm import locking, remap, rules
+from emuvm.mm import advice, locking, remap, rules
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.types import Anon, File, VmFlag
 
@@ -224,3 +226,41 @@ def test_shared_memory_has_no_anon_vma() -> None:
     touch(mm, 0)
     touch(mm, 1)
     assert anons(mm) == [0, 1]
+
+
+def test_writes_are_known_before_areas_may_merge() -> None:
+    """Two areas that were written to while their flags differed never become one."""
+    everything = {"current": True, "future": False, "onfault": False}
+    calls: list[Any] = [
+        (lambda mm: locking.mlock(mm, AT, PAGE), lambda mm: locking.mlock(mm, AT + PAGE, PAGE)),
+        (lambda mm: locking.mlock(mm, AT, PAGE), lambda mm: locking.munlock(mm, AT, PAGE)),
+        (lambda mm: locking.mlock(mm, AT, PAGE), lambda mm: locking.mlockall(mm, **everything)),
+        (lambda mm: locking.mlock(mm, AT, PAGE), lambda mm: locking.mlockall(mm, **{**everything, "current": False})),
+        (lambda mm: locking.mseal(mm, AT, PAGE, 0), lambda mm: locking.mseal(mm, AT + PAGE, PAGE, 0)),
+        (lambda mm: advice.madvise(mm, AT, PAGE, 16), lambda mm: advice.madvise(mm, AT + PAGE, PAGE, 16)),
+        (lambda mm: advice.madvise(mm, AT, PAGE, 16), lambda mm: advice.madvise(mm, AT, PAGE, 17)),
+    ]
+    for differ, agree in calls:
+        mm = machine()
+        put(mm, 0, 2)
+        differ(mm)
+        assert len(mm.space) == 2
+        mm.pages.take_written()
+        touch(mm, 0)
+        touch(mm, 1)
+        agree(mm)
+        assert len(mm.space) == 2
+        mm = machine()
+        put(mm, 0, 2)
+        differ(mm)
+        mm.pages.take_written()
+        agree(mm)
+        assert len(mm.space) == 1, "never written to"
+
+
+def test_one_area_belongs_to_the_mappings_of_both() -> None:
+    left, right = area(4, 5, Anon(4 * PAGE)), area(5, 6, Anon(5 * PAGE))
+    wide = left._replace(base=2 * PAGE, length=7 * PAGE)
+    for one, two, base, end in ((left, right, 4, 6), (wide, right, 2, 9), (left, right._replace(base=PAGE, length=20 * PAGE), 1, 21)):
+        fused = rules.fuse(one, two, 0)
+        assert (fused.start, fused.end, fused.base, fused.base + fused.length) == (4 * PAGE, 6 * PAGE, base * PAGE, end * PAGE)
