@@ -6,6 +6,7 @@ frames (`abi.sigframes_x86`, `abi.sigframes_arm64`). Sources: arch/{x86,arm64}/k
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ class BadFrame(Exception):
         self.info = SignalInfo(Signal.SIGSEGV, code, address, why)
 
 
-class Frames:
+class Frames(ABC):
     """What the architectures share. `enter` raises GuestError when the frame cannot be made, `leave` BadFrame."""
 
     def __init__(self, proc: Process) -> None:
@@ -56,13 +57,13 @@ class Frames:
         self.engine = proc.engine
         self.mem = proc.mem
 
+    @abstractmethod
     def enter(self, info: SignalInfo, action: Sigaction, mask: int) -> None:
         """Make the frame and the handler's registers. `mask` goes into the frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self) -> None:
         """Take mask, alternate stack and registers from the frame at sp."""
-        raise NotImplementedError
 
     def _restore(self, mask: int, stack: tuple[int, int, int], sp: int) -> None:
         """Mask and alternate stack (restore_altstack tells nobody that it may not be changed)."""
