@@ -109,6 +109,7 @@ def boot(
         mm.raw_io = bool(system.capabilities >> _CAP_SYS_RAWIO & 1)
         mm.lowest = system.lowest_address()
         proc = Process(arch, space, mm, engine, files=files, fs=fs, system=system, reporter=reporter)
+        proc.signals.inherit(system.ignored_signals)
         space.checking = proc.system.switched_on("EMUVM_CHECK")
         proc.umask = fs.umask
         if begin is not None:

@@ -147,6 +147,13 @@ class HostSystem:
         """The effective capabilities, bit n for capability n."""
         return self.credentials.effective
 
+    @property
+    def ignored_signals(self) -> int:
+        """The signals this process was started with as ignored, bit n-1 for signal n; without those that Python itself ignores."""
+        rows = [row[7:] for row in self._text("/proc/self/status").splitlines() if row.startswith("SigIgn:")]
+        python = 1 << 12 | 1 << 24  # SIGPIPE, SIGXFSZ
+        return int(rows[0], 16) & ~python if rows else 0
+
     @cached_property
     def total_memory(self) -> int:
         """Memory and swap in bytes: what one request may not exceed (vm.overcommit_memory 0)."""

@@ -192,6 +192,12 @@ class Signals:
             raise GuestError(Errno.ENOMEM, f"{stack.size} bytes are too few")
         self.altstack = stack
 
+    def inherit(self, ignored: int) -> None:
+        """What whoever started the program ignored stays ignored: bit n-1 for signal n."""
+        for signal in range(1, 65):
+            if ignored >> signal - 1 & 1:
+                self.actions[signal] = Sigaction(SIG_IGN, 0, 0, 0)
+
     def reset_for_exec(self) -> None:
         """Handlers are gone after execve, ignored signals stay ignored, mask and pending signals too (flush_signal_handlers)."""
         self.actions = {n: Sigaction(SIG_IGN, 0, 0, 0) for n, a in self.actions.items() if a.handler == SIG_IGN}

@@ -24,6 +24,8 @@ class Totals:
         self.stack = 0
         self.exec = 0
         self.locked = 0
+        self.lost_locks = 0
+        """Of `locked`, what no area has any more."""
         self.peak = 0
         """The most `total` has been."""
         for vma in space:
@@ -47,6 +49,7 @@ class Totals:
 
     def count_lost_locks(self, size: int) -> None:
         """So many bytes have lost VM_LOCKED and stay counted: Linux does so when MREMAP_DONTUNMAP unlocks the old place."""
+        self.lost_locks += size
         self.locked += size
 
     def _update(self, update: Update) -> None:

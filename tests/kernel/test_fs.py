@@ -164,7 +164,7 @@ def test_no_process_of_the_host_is_seen(tmp_path: Path) -> None:
     with files() as guest:
         for path in (
             f"/proc/{other}/environ", f"/proc/{other}", f"/proc/{other}/exe", f"/proc/self/task/{other}/mem",
-            f"/proc/self/../{other}/environ", f"/proc/../proc/{other}/environ", f"{tmp_path}/../../../../proc/{other}/comm",
+            f"/proc/self/../{other}/environ", f"/proc/../proc/{other}/environ", f"{tmp_path}/../../../../../../../../proc/{other}/comm",
             f"{tmp_path}/other/comm",
             "/proc/self/root/etc/passwd/x", "/proc/self/fd/77", "/proc/self/fd/x", "/proc/self/ns/mnt", "/proc/kcore", "/proc/net/tcp",
         ):  # fmt: skip
@@ -172,7 +172,8 @@ def test_no_process_of_the_host_is_seen(tmp_path: Path) -> None:
             assert isinstance(result, int) and -result in (Errno.ENOENT, Errno.ELOOP, Errno.ENOTDIR), (path, result)
         for path in (
             "/proc/self/../self/comm", f"{tmp_path}/self/comm", "/proc/../proc/self/comm", "/proc/thread-self/../../comm",
-            f"{tmp_path}/comm", f"/proc/self/root/{tmp_path}/../../../../proc/self/comm", f"/proc/self/root/proc/{guest.proc.pid}/comm",
+            f"{tmp_path}/comm", f"/proc/self/root/{tmp_path}/../../../../../../../../proc/self/comm",
+            f"/proc/self/root/proc/{guest.proc.pid}/comm",
         ):  # fmt: skip
             assert guest.content(path) == b"guest\n", path
         assert guest.content("/proc/self/../self/environ") == b"" != guest.content("/proc/self/root/etc/passwd")

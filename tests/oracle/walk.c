@@ -109,9 +109,12 @@ static void prepare(word mode, word seed)
     style.placed_by_kernel = mode == FREE;
     style.disk_files = mode == FILE || mode == MIXED;
     style.long_ranges = mode == GROW || (mode == LIMITS && seed % 2);
-    break_at_start = (word)S1(SYS_brk, 0);
-    /* Whether the heap touches the program's own data depends on chance. Data that is not dumped does not merge with it. */
-    S3(SYS_madvise, break_at_start - PAGE, PAGE, 16);
+    /* How far the heap is from the program's own data depends on chance, and whether they merge or keep a stack from growing on that. */
+    const word APART = 300 * PAGE;
+    const word heap = (word)S1(SYS_brk, 0);
+    S1(SYS_brk, heap + APART);
+    S2(SYS_munmap, heap, APART);
+    break_at_start = heap + APART;
     if (mode == FREE) {
         add_free_window();
         pages_looked_at = 24;

@@ -21,13 +21,15 @@ from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.signal_restart import Interrupted
 from emuvm.kernel.usermem import MAX_RW_COUNT, READ, WRITE, Deferred
 from emuvm.mm.rules import anonymous
-from emuvm.mm.types import File, VmFlag
+from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
     from emuvm.kernel.process import Process
 
 _PIPE_PAGE = 4096
+_COUNTER = 8
+"""Bytes of an eventfd's counter."""
 Buffers = list[tuple[int, int]]
 
 
@@ -51,7 +53,7 @@ def _now(proc: Process, file: OpenFile) -> None:
         raise Deferred
 
 
-def _usable(proc: Process, buffers: Buffers, access: int) -> int:
+def usable_bytes(proc: Process, buffers: Buffers, access: int) -> int:
     """How many bytes of the buffers, in order, can be accessed before the first that cannot. EFAULT beyond user addresses."""
     total = 0
     for address, length in buffers:
@@ -96,7 +98,7 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
         raise GuestError(Errno.EISDIR, "a directory")
     if file.is_pipe and offset is None and wanted and not flags:
         return _read_pipe(proc, file, buffers, wanted)
-    usable = _usable(proc, buffers, WRITE)
+    usable = usable_bytes(proc, buffers, WRITE)
     if usable < wanted:
         if file.consumes:
             _ready(proc, file, Poll.POLLIN)
@@ -124,7 +126,7 @@ def _read_pipe(proc: Process, file: OpenFile, buffers: Buffers, wanted: int) -> 
     if not present:
         return len(file.read(1))  # the end, or EAGAIN: no buffer is needed for either
     near = _first(buffers, min(present, wanted))
-    usable = _usable(proc, near, WRITE)
+    usable = usable_bytes(proc, near, WRITE)
     if usable >= min(present, wanted):
         return _scatter(proc, near, file.read(usable))
     from emuvm.kernel.hostpipe import read_some
@@ -193,19 +195,27 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         if file.is_full:
             raise GuestError(Errno.ENOSPC, "full")
         return wanted
+    if file.consumes:
+        if wanted < _COUNTER:
+            raise GuestError(Errno.EINVAL, f"{wanted} bytes for a counter")
+        if usable_bytes(proc, _first(buffers, _COUNTER), READ) < _COUNTER:
+            raise GuestError(Errno.EFAULT, "the counter cannot be read")
     if file.guarded or proc.files.size_limit is not None:
         wanted = room(proc, file, wanted, offset, bool(flags & Fd.RWF_APPEND))
         buffers = _first(buffers, wanted)
-    if file.is_regular and not flags and _maps(proc, file, buffers):
-        return _write_itself(proc, file, buffers, offset)
-    usable = _usable(proc, buffers, READ)
+    if file.is_regular and not flags and any(type(v.backing) is File for v in _regions(proc, buffers)):
+        from emuvm.kernel.sys.selfwrite import maps, write_itself
+
+        if maps(proc, file, buffers):
+            return write_itself(proc, file, buffers, offset)
+    usable = usable_bytes(proc, buffers, READ)
     if usable < wanted:
         if file.is_pipe and not file.status() & Open.O_NONBLOCK:
             # What does not fill a page of the pipe because of the bad one is not queued, but was looked at.
             _gather(proc, buffers, usable)
             usable = usable // _PIPE_PAGE * _PIPE_PAGE
         elif not usable:
-            _write_nothing(file, wanted, offset)
+            write_nothing(file, wanted, offset)
         if not usable and not file.is_pipe:
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
     if file.is_pipe and (usable > _PIPE_PAGE or usable < wanted) and file.status() & Open.O_NONBLOCK:
@@ -215,7 +225,7 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     data = _gather(proc, buffers, usable) if usable else b""
     if usable < wanted and file.is_regular and not flags:
         done = file.write(data) if offset is None else file.pwrite(data, offset)
-        _write_nothing(file, wanted - done, None if offset is None else offset + done)
+        write_nothing(file, wanted - done, None if offset is None else offset + done)
         return done
     if flags:
         return hostfd.pwritev(file.host_fd, data, -1 if offset is None else offset, flags)
@@ -224,38 +234,13 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     return _send(proc, file, data)
 
 
-def _maps(proc: Process, file: OpenFile, buffers: Buffers) -> bool:
-    """Does a buffer lie in a mapping of the file itself?"""
+def _regions(proc: Process, buffers: Buffers) -> list[Vma]:
+    """The regions below the buffers."""
+    found: list[Vma] = []
     for address, length in buffers:
-        for vma in proc.space.regions(address, length) if length and address + length <= proc.space.end else ():
-            if type(vma.backing) is File and hasattr(vma.backing.file, "stat"):
-                mapped, mine = vma.backing.file.stat(), file.stat()
-                if (mapped.dev, mapped.ino) == (mine.dev, mine.ino):
-                    return True
-    return False
-
-
-def _write_itself(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None) -> int:
-    """A file from its own pages: page by page, for what is written can be what is read next, and makes more of it appear."""
-    append = bool(file.status() & Open.O_APPEND)
-    place = file.stat().size if append else file.seek(0, 1) if offset is None else offset
-    done = 0
-    for address, length in buffers:
-        moved = 0
-        while moved < length:
-            step = min(length - moved, _PIPE_PAGE - (place + done) % _PIPE_PAGE)
-            usable = _usable(proc, [(address + moved, step)], READ)
-            if not usable:
-                _write_nothing(file, step, None if offset is None else place + done)
-                usable = _usable(proc, [(address + moved, step)], READ)
-            if not usable:
-                if not done:
-                    raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
-                return done
-            data = proc.mem.read(address + moved, usable)
-            count = file.write(data) if offset is None else file.pwrite(data, place + done)
-            done, moved = done + count, moved + count
-    return done
+        if length and address + length <= proc.space.end:
+            found += proc.space.regions(address, length)
+    return found
 
 
 def _send(proc: Process, file: OpenFile, data: bytes, wanted: int = 0) -> int:
@@ -291,7 +276,7 @@ def _write_what_fits(proc: Process, file: OpenFile, buffers: Buffers, count: int
     return done
 
 
-def _write_nothing(file: OpenFile, wanted: int, offset: int | None) -> None:
+def write_nothing(file: OpenFile, wanted: int, offset: int | None) -> None:
     """A write whose buffer is missing may leave something behind in the file all the same."""
     if file.is_regular and file.host_fd >= 0:
         hostfd.write_from_nowhere(file.host_fd, wanted, offset)

@@ -266,7 +266,8 @@ def _protect_carefully(proc: Process, addr: int, length: int, prot: int, key: in
     rounded = length + page - 1 & -page & (1 << 64) - 1
     if (addr + rounded) & (1 << 64) - 1 <= addr:
         raise GuestError(Errno.ENOMEM, "the range wraps around")
-    if plain & ~(7 | bits.PROT_SEM | bits.PROT_BTI | bits.PROT_MTE | bits.PROT_SAO | bits.PROT_ADI):
+    # The CPU announces neither BTI nor MTE, so their bits are as unknown as any.
+    if plain & ~(7 | bits.PROT_SEM | bits.PROT_SAO | bits.PROT_ADI):
         raise GuestError(Errno.EINVAL, f"rights {prot:#x}")
     if key != -1:
         raise GuestError(Errno.EINVAL, f"protection key {key} is not allocated")

@@ -1,0 +1,55 @@
+"""Writing a file from memory that is a mapping of the same file.
+
+Owns: the order in which such a write goes. Must not know other writes. Source: mm/filemap.c:generic_perform_write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Open
+from emuvm.errors import GuestError
+from emuvm.kernel.sys.io import Buffers, usable_bytes, write_nothing
+from emuvm.kernel.usermem import READ
+from emuvm.mm.types import File
+
+if TYPE_CHECKING:
+    from emuvm.kernel.files import OpenFile
+    from emuvm.kernel.process import Process
+
+_PAGE = 4096
+
+
+def maps(proc: Process, file: OpenFile, buffers: Buffers) -> bool:
+    """Does a buffer lie in a mapping of the file itself?"""
+    for address, length in buffers:
+        for vma in proc.space.regions(address, length) if length and address + length <= proc.space.end else ():
+            if type(vma.backing) is File and hasattr(vma.backing.file, "stat"):
+                mapped, mine = vma.backing.file.stat(), file.stat()
+                if (mapped.dev, mapped.ino) == (mine.dev, mine.ino):
+                    return True
+    return False
+
+
+def write_itself(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None) -> int:
+    """A file from its own pages: page by page, for what is written can be what is read next, and makes more of it appear."""
+    append = bool(file.status() & Open.O_APPEND)
+    place = file.stat().size if append else file.seek(0, 1) if offset is None else offset
+    done = 0
+    for address, length in buffers:
+        moved = 0
+        while moved < length:
+            step = min(length - moved, _PAGE - (place + done) % _PAGE)
+            there = usable_bytes(proc, [(address + moved, step)], READ)
+            if not there:
+                write_nothing(file, step, None if offset is None else place + done)
+                there = usable_bytes(proc, [(address + moved, step)], READ)
+            if not there:
+                if not done:
+                    raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
+                return done
+            data = proc.mem.read(address + moved, there)
+            count = file.write(data) if offset is None else file.pwrite(data, place + done)
+            done, moved = done + count, moved + count
+    return done
