@@ -43,6 +43,12 @@ REGIONS = {
     for kind in ("read-only", "no access", "a hole", "beyond end")
 }
 """Facts that the regions adapter cannot reproduce, as its module says."""
+CPU = {
+    ("faults", 'x86 asm volatile("movaps'): "Unicorn does not look at the alignment of SSE operands",
+    ("faults", 'x86 asm volatile("cli")'): "Unicorn's CPU is in ring 0",
+    ("faults", 'x86 asm volatile("in '): "Unicorn's CPU is in ring 0",
+}
+"""Beginnings of facts that Unicorn's x86-64 CPU cannot reproduce."""
 SHOWN = 80
 
 
@@ -117,6 +123,11 @@ def test_sheet(name: str, toolchain: str, engine: str, built: Path, tmp_path: Pa
     for sheet, fact in [*(ABI if arch != HOST else ()), *(REGIONS if engine == "regions" else ())]:
         if sheet == name:
             assert fact in expected
+            expected.pop(fact)
+            got.pop(fact, None)
+    for sheet, start in CPU:
+        if sheet == name and arch == HOST == "x86_64":
+            (fact,) = [fact for fact in expected if fact.startswith(start)]
             expected.pop(fact)
             got.pop(fact, None)
     if arch != HOST:

@@ -244,17 +244,24 @@ def only(walk: Walk, names: frozenset[str], skip: bool = False) -> Walk:
     return replace(walk, kept=tuple(int(number) for number, _, rest in lines if (kind(rest).split()[0] in names) != skip))
 
 
-_BEYOND_REGIONS = re.compile(r"\d+ (store8 \S+\+0xff[9-f]|add \S+) SIG")
+_BEYOND_REGIONS = re.compile(r"\d+ ((store8|load8) \S+\+0xff[9-f]|add \S+) SIG")
 """Where the regions adapter cannot be exact, as its module says: a store across a page border that is refused at the second page
-has stored its first part, and `add` to memory that may be read only has made the page present. No other operation is left out.
+has stored its first part, a load has not made its first page present, and `add` to memory that may be read only has made the page
+present. No other operation is left out.
+"""
+_KEYS = re.compile(r"(\d+) remap_file_pages [^\n]* = 0\n  maps [^\n]*--xs", re.MULTILINE)
+"""A host with protection keys makes memory that may only be executed unreadable when remap_file_pages maps it again; emuvm's CPU has
+no keys. (mmap and mprotect in the walks ask for PROT_SEM as well, which keeps such memory readable.)
 """
 
 
 def within(walk: Walk, engine: str) -> Walk:
     """The walk without the operations that an engine is known not to do exactly. Leaving some out may change the fate of others."""
-    while engine == "regions":
+    while True:
         lines = by_the_host(walk).lines
-        beyond = {int(line.partition(" ")[0]) for line in lines if _BEYOND_REGIONS.match(line)}
+        beyond = {int(number) for number in _KEYS.findall("\n".join(lines))}
+        if engine == "regions":
+            beyond |= {int(line.partition(" ")[0]) for line in lines if _BEYOND_REGIONS.match(line)}
         if not beyond:
             break
         walk = replace(walk, kept=tuple(n for n in walk.operations() if n not in beyond))

@@ -98,6 +98,11 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
         raise GuestError(Errno.EISDIR, "a directory")
     if file.is_pipe and offset is None and wanted and not flags:
         return _read_pipe(proc, file, buffers, wanted)
+    if file.is_regular and not flags and any(type(v.backing) is File for v in _regions(proc, buffers)):
+        from emuvm.kernel.sys.selfwrite import maps, read_itself
+
+        if maps(proc, file, buffers):
+            return read_itself(proc, file, buffers, offset)
     usable = usable_bytes(proc, buffers, WRITE)
     if usable < wanted:
         if file.consumes:

@@ -1,17 +1,18 @@
-"""Writing a file from memory that is a mapping of the same file.
+"""Reading and writing a file where the memory is a mapping of the same file.
 
-Owns: the order in which such a write goes. Must not know other writes. Source: mm/filemap.c:generic_perform_write.
+Owns: the order in which that goes. Must not know other reads and writes. Source: mm/filemap.c (generic_perform_write, filemap_read).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open
 from emuvm.errors import GuestError
 from emuvm.kernel.sys.io import Buffers, usable_bytes, write_nothing
-from emuvm.kernel.usermem import READ
+from emuvm.kernel.usermem import READ, WRITE
 from emuvm.mm.types import File
 
 if TYPE_CHECKING:
@@ -53,3 +54,31 @@ def write_itself(proc: Process, file: OpenFile, buffers: Buffers, offset: int | 
             count = file.write(data) if offset is None else file.pwrite(data, place + done)
             done, moved = done + count, moved + count
     return done
+
+
+def read_itself(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None) -> int:
+    """A file into its own pages: page by page, for what was stored can be what is read next."""
+    place = file.seek(0, 1) if offset is None else offset
+    done = 0
+    for address, step in _steps(buffers, place):
+        data = file.pread(step, place + done)
+        there = usable_bytes(proc, [(address, len(data))], WRITE)
+        if data and not there and not done:
+            raise GuestError(Errno.EFAULT, "nothing of the buffer can be written")
+        if there:
+            proc.mem.write(address, data[:there])
+        done += there
+        if there < step:
+            break
+    if offset is None:
+        file.seek(place + done, 0)
+    return done
+
+
+def _steps(buffers: Buffers, place: int) -> Iterator[tuple[int, int]]:
+    """The buffers in pieces (address, length) none of which crosses a page of the file, where they begin at `place`."""
+    for address, length in buffers:
+        while length:
+            step = min(length, _PAGE - place % _PAGE)
+            yield address, step
+            address, length, place = address + step, length - step, place + step
