@@ -31,7 +31,9 @@ _GROUPS = {
 _TWO_BYTE = frozenset((0xA4, 0xA5, 0xAB, 0xAC, 0xAD, 0xB0, 0xB1, 0xB3, 0xBB, 0xC0, 0xC1))
 """shld bts shrd cmpxchg btr btc xadd."""
 _TWO_BYTE_GROUPS = {0xBA: frozenset((5, 6, 7)), 0xC7: frozenset((1,))}
-_WITHOUT_MODRM = frozenset((*range(0x50, 0x60), 0x68, 0x6A, *range(0xA4, 0xA8), *range(0xAA, 0xB0), 0xE8))
+_WITHOUT_MODRM = frozenset((*range(0x50, 0x60), 0x68, 0x6A, *range(0xA0, 0xA8), *range(0xAA, 0xB0), 0xE8))
+_ABSOLUTE = frozenset(range(0xA0, 0xA4))
+"""mov between the accumulator and an address of 64 bits that stands in the instruction."""
 _STRINGS = frozenset((*range(0xA4, 0xA8), *range(0xAA, 0xB0)))
 _BYTE_BEHIND = frozenset((0x80, 0x83, 0xC0, 0xC1, 0xC6, 0x6B))
 _BYTE_BEHIND_TWO = frozenset((0xA4, 0xAC, 0xBA, 0xC2, 0xC4, 0xC5, 0xC6, *range(0x70, 0x74)))
@@ -72,7 +74,7 @@ def decode(code: bytes) -> Instruction | None:
                 place += 1
         place += 1
         if table == 1 and opcode in _WITHOUT_MODRM:
-            return Instruction(table, opcode, rex, narrow, segment, -1, b"", place)
+            return Instruction(table, opcode, rex, narrow, segment, -1, code[place : place + 8], place)
         return Instruction(table, opcode, rex, narrow, segment, code[place], code[place + 1 :], place + 1)
     except IndexError:
         return None
@@ -97,6 +99,8 @@ def operand(code: bytes, pc: int, register: Callable[[str], int]) -> int | None:
     if found is None:
         return None
     if found.modrm < 0:
+        if found.opcode in _ABSOLUTE:
+            return _absolute(found, register)
         if found.opcode in (0xA4, 0xA5, 0xAA, 0xAB):
             return register("rdi")
         return register("rsp") - 8 & (1 << 64) - 1 if found.opcode not in range(0x58, 0x60) else None
@@ -116,12 +120,22 @@ def places(code: bytes, pc: int, register: Callable[[str], int]) -> list[int]:
     out = [register("rsp"), register("rsp") - 8 & word]
     if found is None:
         return out
-    if found.table == 1 and found.opcode in _STRINGS:
+    if found.table == 1 and found.opcode in _ABSOLUTE:
+        absolute = _absolute(found, register)
+        out = out if absolute is None else [absolute, *out]
+    elif found.table == 1 and found.opcode in _STRINGS:
         out += [register("rsi"), register("rdi")]
     elif found.modrm >= 0 and found.modrm >> 6 != 3:
         with suppress(IndexError):
             out.insert(0, _effective(found, pc, register))
     return out
+
+
+def _absolute(found: Instruction, register: Callable[[str], int]) -> int | None:
+    if len(found.after) < 8:
+        return None
+    base = register(found.segment) if found.segment else 0
+    return base + int.from_bytes(found.after, "little") & (1 << 64) - 1
 
 
 def _effective(found: Instruction, pc: int, register: Callable[[str], int]) -> int:

@@ -31,6 +31,7 @@ CASES = [
     ("movb $5, 0x100(%rip)", False, PC + 0x100 + 7),
     ("movw $5, 0x100(%rip)", False, PC + 0x100 + 9),
     ("mov %al, 0x7000(,%rbx,2)", False, 0x7000 + 0x8000),
+    ("movabs %al, 0x1000000000000010", False, 0x1000_0000_0000_0010),
     ("push %rax", False, 0x5000 - 8),
     ("push (%rdi)", False, 0x5000 - 8),
     ("stosq", False, 0x8000),
