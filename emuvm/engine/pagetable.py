@@ -15,6 +15,7 @@ A right that is not there means "ask", not "no". Tables are sparse: host memory 
 from __future__ import annotations
 
 import ctypes
+import zlib
 from collections.abc import Iterator
 
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, host_map, host_unmap
@@ -57,13 +58,23 @@ class FillState(ctypes.Structure):
 
 
 def native_fill() -> int:
-    """Address of the native fill callback; 0 when the C module is not there or does not fit."""
+    """Address of the native fill callback; 0 when the C module is not there, does not fit, or was built from another fill.c.
+
+    In a development tree a stale module stays behind after fill.c changes, and would call wild addresses.
+    """
     try:
         from emuvm.engine.native import _fill
     except ImportError:
         return 0
-    address, size = _fill.addresses()
-    return address if size == ctypes.sizeof(FillState) else 0
+    address, size, *source = _fill.addresses()
+    if size != ctypes.sizeof(FillState):
+        return 0
+    try:
+        with open(f"{_fill.__file__.rpartition('/')[0]}/fill.c", "rb") as file:
+            stale = source != [zlib.crc32(file.read())]
+    except OSError:
+        stale = False  # installed without the source: nothing could have changed
+    return 0 if stale else address
 
 
 class PageTable:

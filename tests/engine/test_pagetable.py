@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from emuvm.engine import pagetable
 from emuvm.engine.hostmem import WINDOW, HostMemory
-from emuvm.engine.pagetable import CODE, DIRTY, FETCH, PAGE, READ, WRITE, PageTable, R, W, X, native_fill
+from emuvm.engine.pagetable import CODE, DIRTY, FETCH, PAGE, READ, WRITE, FillState, PageTable, R, W, X, native_fill
 
 
 class Entry(ctypes.Structure):
@@ -43,6 +47,24 @@ def test_native_and_python_fill_agree_on_every_byte() -> None:
     assert not call(None, 6 << 40, READ, Entry(), ctypes.addressof(native.state))
     native.close()
     python.close()
+
+
+def test_a_module_built_from_another_source_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    size, source = ctypes.sizeof(FillState), tmp_path / "fill.c"
+    source.write_bytes(b"new")
+
+    def built(*answer: int) -> int:
+        module = SimpleNamespace(__file__=str(tmp_path / "_fill.so"), addresses=lambda: answer)
+        monkeypatch.setitem(sys.modules, "emuvm.engine.native._fill", module)
+        monkeypatch.setattr("emuvm.engine.native._fill", module, raising=False)
+        return native_fill()
+
+    assert built(4096, size, zlib.crc32(b"new")) == 4096
+    assert built(4096, size, zlib.crc32(b"old")) == 0
+    assert built(4096, size) == 0, "one from before the sum was kept"
+    assert built(4096, size + 8, zlib.crc32(b"new")) == 0
+    source.unlink()
+    assert built(4096, size, zlib.crc32(b"old")) == 4096, "an installed one has no source beside it"
 
 
 def test_rules() -> None:
