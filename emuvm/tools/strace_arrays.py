@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from emuvm.abi.sigframes import sigset_size, unpack_sigset
 from emuvm.abi.structs import iovec_size, unpack_iovec
-from emuvm.tools.strace_call import Call, Decoder, decoder, flags, hexed, maker, mode, one, pointer, s32, u32, wanted
+from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, mode, one, pointer, s32, structure, u32, wanted
 from emuvm.tools.strace_scalars import open_flags, personality, signal, signal_set
 from emuvm.tools.strace_structs import timespec, timeval
 
@@ -47,16 +47,13 @@ def numbers(rule: str) -> Decoder:
     return show
 
 
-@decoder("int*")
-def one_number(call: Call, value: int) -> str:
-    found = call.unpack(value, "i")
-    return pointer(value) if found is None else f"[{found[0]}]"
+def _single(call: Call, found: Fields) -> str:
+    return f"[{found[0]}]"
 
 
-@decoder("uint*")
-def one_unsigned(call: Call, value: int) -> str:
-    found = call.unpack(value, "I")
-    return pointer(value) if found is None else f"[{found[0]}]"
+structure("int*", "i")(_single)
+structure("uint*", "I")(_single)
+structure("off*", "q")(_single)
 
 
 @decoder("ptr*")
@@ -65,16 +62,9 @@ def one_pointer(call: Call, value: int) -> str:
     return pointer(value) if found is None else f"[{pointer(found)}]"
 
 
-@decoder("off*")
-def one_offset(call: Call, value: int) -> str:
-    found = call.unpack(value, "q")
-    return pointer(value) if found is None else f"[{found[0]}]"
-
-
-@decoder("sig*")
-def one_signal(call: Call, value: int) -> str:
-    found = call.unpack(value, "i")
-    return pointer(value) if found is None else f"[{signal(found[0])}]"
+@structure("sig*", "i")
+def one_signal(call: Call, found: Fields) -> str:
+    return f"[{signal(found[0])}]"
 
 
 @decoder("moving")
@@ -89,10 +79,9 @@ def moving_offset(call: Call, value: int) -> str | None:
     return f"[{call.note[0]}]" if call.failed or now == call.note else f"[{call.note[0]}] => [{now[0]}]"
 
 
-@decoder("pair")
-def descriptors(call: Call, value: int) -> str:
-    found = call.unpack(value, "ii")
-    return pointer(value) if found is None else f"[{found[0]}, {found[1]}]"
+@structure("pair", "ii")
+def descriptors(call: Call, found: Fields) -> str:
+    return f"[{found[0]}, {found[1]}]"
 
 
 @decoder("vec")
@@ -252,12 +241,9 @@ def select_result(call: Call, value: int) -> str:
     return f"{value} ({', '.join(parts)}{left if parts else left[2:]})"
 
 
-@decoder("sigmask6")
-def pselect_mask(call: Call, value: int) -> str:
+@structure("sigmask6", "WW")
+def pselect_mask(call: Call, found: Fields) -> str:
     """pselect6's sixth argument: {mask, size of the mask}."""
-    found = call.unpack(value, "WW")
-    if found is None:
-        return pointer(value)
     address, size = found
     data = call.read(address, size) if address and size == sigset_size(call.arch) else None
     text = pointer(address) if data is None else signal_set(unpack_sigset(call.arch, data))

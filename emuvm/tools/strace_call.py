@@ -166,6 +166,26 @@ def decoder(*known: str) -> Callable[[Decoder], Decoder]:
     return register
 
 
+Fields = tuple[Any, ...]
+
+
+def structure(known: str, layout: str, *, narrow: str | None = "same") -> Callable[[Callable[[Call, Fields], str]], Decoder]:
+    """Register a decoder of a structure, given its fields (`Call.unpack`); where they cannot be read the address is shown.
+
+    `narrow`: the layout of 32-bit architectures if it is another one; None: not known.
+    """
+
+    def register(function: Callable[[Call, Fields], str]) -> Decoder:
+        def show(call: Call, value: int) -> str:
+            fmt = layout if call.arch.bits == 64 or narrow == "same" else narrow
+            found = call.unpack(value, fmt) if fmt else None
+            return pointer(value) if found is None else function(call, found)
+
+        return decoder(known)(show)
+
+    return register
+
+
 def maker(known: str) -> Callable[[Maker], Maker]:
     """Register what makes a decoder from the part behind the colon: 'f:open', 'b:2'."""
 

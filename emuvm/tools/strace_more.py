@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from emuvm.abi.flags_mm import family
 from emuvm.abi.names import Names
-from emuvm.tools.strace_call import Call, decoder, flags, hexed, mode, one, pointer, u32
+from emuvm.tools.strace_call import Call, Fields, decoder, flags, hexed, mode, one, pointer, structure, u32
 
 _BAUD = (
     "B0 B50 B75 B110 B134 B150 B200 B300 B600 B1200 B1800 B2400 B4800 B9600 B19200 B38400 BOTHER B57600 B115200 B230400 B460800 B500000 "
@@ -54,37 +54,35 @@ def termios(call: Call, value: int) -> str:
     )
 
 
-@decoder("shmid")
-def shmid(call: Call, value: int) -> str:
-    found = call.unpack(value, "iIIIIIHxx4x16xQqqqiiQ") if call.arch.bits == 64 else None
-    if found is None:
-        return pointer(value)
+@structure("shmid", "iIIIIIHxx4x16xQqqqiiQ", narrow=None)
+def shmid(call: Call, found: Fields) -> str:
     key, uid, gid, cuid, cgid, bits, _, size, atime, dtime, ctime, creator, last, attached = found
     shown = f"shm_segsz={size}, shm_cpid={creator}, shm_lpid={last}, shm_nattch={attached}"
     shown += f", shm_atime={atime}, shm_dtime={dtime}, shm_ctime={ctime}"
     return f"{{shm_perm={{uid={uid}, gid={gid}, mode={mode(bits)}, key={hexed(key & 0xFFFF_FFFF)}, cuid={cuid}, cgid={cgid}}}, {shown}}}"
 
 
-@decoder("shminfo")
-def shm_info(call: Call, value: int) -> str:
+def _named(names: tuple[str, ...], values: Fields) -> str:
+    return f"{{{', '.join(f'{name}={value}' for name, value in zip(names, values, strict=True))}}}"
+
+
+@structure("shminfo", "i4xWWWWW", narrow="iWWWWW")
+def shm_info(call: Call, found: Fields) -> str:
     """What there is of them."""
-    found = call.unpack(value, "i4xWWWWW" if call.arch.bits == 64 else "iWWWWW")
     names = ("used_ids", "shm_tot", "shm_rss", "shm_swp", "swap_attempts", "swap_successes")
-    return pointer(value) if found is None else f"{{{', '.join(f'{n}={v}' for n, v in zip(names, found, strict=True))}}}"
+    return _named(names, found)
 
 
-@decoder("shmlimits")
-def shm_limits(call: Call, value: int) -> str:
+@structure("shmlimits", "WWWWW")
+def shm_limits(call: Call, found: Fields) -> str:
     """What there may be of them."""
-    found = call.unpack(value, "WWWWW")
     names = ("shmmax", "shmmin", "shmmni", "shmseg", "shmall")
-    return pointer(value) if found is None else f"{{{', '.join(f'{n}={v}' for n, v in zip(names, found, strict=True))}}}"
+    return _named(names, found)
 
 
-@decoder("caphead")
-def capability_header(call: Call, value: int) -> str:
-    found = call.unpack(value, "Ii")
-    return pointer(value) if found is None else f"{{version={one(found[0], call.names('capversion'))}, pid={found[1]}}}"
+@structure("caphead", "Ii")
+def capability_header(call: Call, found: Fields) -> str:
+    return f"{{version={one(found[0], call.names('capversion'))}, pid={found[1]}}}"
 
 
 @decoder("capdata")

@@ -14,7 +14,7 @@ from emuvm.abi.flags import Mode
 from emuvm.abi.flags_mm import family
 from emuvm.abi.sigframes import sigaction_size, sigset_size, stack_t_size, unpack_sigaction, unpack_sigset, unpack_stack_t
 from emuvm.abi.structs import decode_dev
-from emuvm.tools.strace_call import Call, Decoder, decoder, flags, hexed, maker, mode, one, pointer, s32, u32
+from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, mode, one, pointer, s32, structure, u32
 from emuvm.tools.strace_scalars import date, file_mode, makedev, open_flags, signal, signal_set
 from emuvm.tools.strace_text import quote, quote_hex
 
@@ -34,11 +34,8 @@ def stat(call: Call, value: int) -> str:
     return f"{{st_mode={file_mode(kind)}, {last}, ...}}"
 
 
-@decoder("statxbuf")
-def statx(call: Call, value: int) -> str:
-    found = call.unpack(value, "IIQIIIHxxQQQQ64xII")
-    if found is None:
-        return pointer(value)
+@structure("statxbuf", "IIQIIIHxxQQQQ64xII")
+def statx(call: Call, found: Fields) -> str:
     mask, _, attributes, _, _, _, kind, _, size, _, _, major, minor = found
     return (
         f"{{stx_mask={flags(mask, call.names('statx'))}, stx_attributes={hexed(attributes)}, "
@@ -46,11 +43,8 @@ def statx(call: Call, value: int) -> str:
     )
 
 
-@decoder("statfs")
-def statfs(call: Call, value: int) -> str:
-    found = call.unpack(value, "7QIIqqq") if call.arch.bits == 64 else None
-    if found is None:
-        return pointer(value)
+@structure("statfs", "7QIIqqq", narrow=None)
+def statfs(call: Call, found: Fields) -> str:
     kind, bsize, blocks, bfree, bavail, files, ffree, first, second, namelen, frsize, bits = found
     return (
         f"{{f_type={one(kind, call.names('super'))}, f_bsize={bsize}, f_blocks={blocks}, f_bfree={bfree}, f_bavail={bavail}, "
@@ -75,10 +69,9 @@ def flock(rule: str) -> Decoder:
     return show
 
 
-@decoder("owner")
-def owner(call: Call, value: int) -> str:
-    found = call.unpack(value, "ii")
-    return pointer(value) if found is None else f"{{type={one(u32(found[0]), call.names('owner'))}, pid={found[1]}}}"
+@structure("owner", "ii")
+def owner(call: Call, found: Fields) -> str:
+    return f"{{type={one(u32(found[0]), call.names('owner'))}, pid={found[1]}}}"
 
 
 @decoder("openhow")
@@ -124,16 +117,14 @@ def timeval(call: Call, value: int) -> str:
     return _span(call, value, "usec")
 
 
-@decoder("itimerval")
-def itimerval(call: Call, value: int) -> str:
-    found = call.unpack(value, "wwww")
-    return pointer(value) if found is None else f"{{it_interval={_pair(found[:2], 'usec')}, it_value={_pair(found[2:], 'usec')}}}"
+@structure("itimerval", "wwww")
+def itimerval(call: Call, found: Fields) -> str:
+    return f"{{it_interval={_pair(found[:2], 'usec')}, it_value={_pair(found[2:], 'usec')}}}"
 
 
-@decoder("itimerspec")
-def itimerspec(call: Call, value: int) -> str:
-    found = call.unpack(value, "wwww")
-    return pointer(value) if found is None else f"{{it_interval={_pair(found[:2], 'nsec')}, it_value={_pair(found[2:], 'nsec')}}}"
+@structure("itimerspec", "wwww")
+def itimerspec(call: Call, found: Fields) -> str:
+    return f"{{it_interval={_pair(found[:2], 'nsec')}, it_value={_pair(found[2:], 'nsec')}}}"
 
 
 @decoder("remaining")
@@ -142,11 +133,8 @@ def remaining(call: Call, value: int) -> str:
     return _span(call, value, "nsec") if call.result in (-516, -4) else pointer(value)
 
 
-@decoder("utimens")
-def two_timespecs(call: Call, value: int) -> str:
-    found = call.unpack(value, "wwww")
-    if found is None:
-        return pointer(value)
+@structure("utimens", "wwww")
+def two_timespecs(call: Call, found: Fields) -> str:
     special = {Clock.UTIME_NOW: "UTIME_NOW", Clock.UTIME_OMIT: "UTIME_OMIT"}
     parts = []
     for seconds, fraction in (found[:2], found[2:]):
@@ -156,11 +144,8 @@ def two_timespecs(call: Call, value: int) -> str:
     return f"[{', '.join(parts)}]"
 
 
-@decoder("utimes")
-def two_timevals(call: Call, value: int) -> str:
-    found = call.unpack(value, "wwww")
-    if found is None:
-        return pointer(value)
+@structure("utimes", "wwww")
+def two_timevals(call: Call, found: Fields) -> str:
     parts = []
     for seconds, fraction in (found[:2], found[2:]):
         comment = date(seconds).replace("+", f".{fraction:06d}+") if 0 < fraction < 1_000_000 else date(seconds)
@@ -168,25 +153,18 @@ def two_timevals(call: Call, value: int) -> str:
     return f"[{', '.join(parts)}]"
 
 
-@decoder("utimbuf")
-def utimbuf(call: Call, value: int) -> str:
-    found = call.unpack(value, "ww")
-    if found is None:
-        return pointer(value)
+@structure("utimbuf", "ww")
+def utimbuf(call: Call, found: Fields) -> str:
     return f"{{actime={found[0]} /* {date(found[0])} */, modtime={found[1]} /* {date(found[1])} */}}"
 
 
-@decoder("timep")
-def time_pointer(call: Call, value: int) -> str:
-    found = call.unpack(value, "w")
-    return pointer(value) if found is None else f"[{found[0]} /* {date(found[0])} */]"
+@structure("timep", "w")
+def time_pointer(call: Call, found: Fields) -> str:
+    return f"[{found[0]} /* {date(found[0])} */]"
 
 
-@decoder("tms")
-def tms(call: Call, value: int) -> str:
-    found = call.unpack(value, "wwww")
-    if found is None:
-        return pointer(value)
+@structure("tms", "wwww")
+def tms(call: Call, found: Fields) -> str:
     return f"{{tms_utime={found[0]}, tms_stime={found[1]}, tms_cutime={found[2]}, tms_cstime={found[3]}}}"
 
 
@@ -199,11 +177,8 @@ def _limit(value: int, bits: int, name: str) -> str:
     return f"{value >> 10}*1024" if value > 1024 and not value & 1023 else str(value)
 
 
-@decoder("rlimit64")
-def rlimit64(call: Call, value: int) -> str:
-    found = call.unpack(value, "QQ")
-    if found is None:
-        return pointer(value)
+@structure("rlimit64", "QQ")
+def rlimit64(call: Call, found: Fields) -> str:
     return f"{{rlim_cur={_limit(found[0], 64, 'RLIM64_INFINITY')}, rlim_max={_limit(found[1], 64, 'RLIM64_INFINITY')}}}"
 
 
@@ -214,10 +189,9 @@ def rlimit(call: Call, value: int) -> str:
     return pointer(value) if found is None else f"{{rlim_cur={_limit(found[0], bits, name)}, rlim_max={_limit(found[1], bits, name)}}}"
 
 
-@decoder("rusage")
-def rusage(call: Call, value: int) -> str:
-    found = call.unpack(value, "18w")
-    return pointer(value) if found is None else f"{{ru_utime={_pair(found[:2], 'usec')}, ru_stime={_pair(found[2:4], 'usec')}, ...}}"
+@structure("rusage", "18w")
+def rusage(call: Call, found: Fields) -> str:
+    return f"{{ru_utime={_pair(found[:2], 'usec')}, ru_stime={_pair(found[2:4], 'usec')}, ...}}"
 
 
 @decoder("utsname")
@@ -229,11 +203,8 @@ def utsname(call: Call, value: int) -> str:
     return f"{{sysname={quote(first)}, nodename={quote(second)}, ...}}"
 
 
-@decoder("sysinfo")
-def sysinfo(call: Call, value: int) -> str:
-    found = call.unpack(value, "wWWWWWWWWWHxx4xWWI" if call.arch.bits == 64 else "wWWWWWWWWWHxxWWI")
-    if found is None:
-        return pointer(value)
+@structure("sysinfo", "wWWWWWWWWWHxx4xWWI", narrow="wWWWWWWWWWHxxWWI")
+def sysinfo(call: Call, found: Fields) -> str:
     up, one_, five, fifteen, *memory, procs, high, free_high, unit = found
     names = ("totalram", "freeram", "sharedram", "bufferram", "totalswap", "freeswap")
     shown = ", ".join(f"{name}={size}" for name, size in zip(names, memory, strict=True))
@@ -241,10 +212,9 @@ def sysinfo(call: Call, value: int) -> str:
     return f"{{uptime={up}, loads=[{one_}, {five}, {fifteen}], {shown}, {rest}}}"
 
 
-@decoder("winsize")
-def winsize(call: Call, value: int) -> str:
-    found = call.unpack(value, "4H")
-    return pointer(value) if found is None else f"{{ws_row={found[0]}, ws_col={found[1]}, ws_xpixel={found[2]}, ws_ypixel={found[3]}}}"
+@structure("winsize", "4H")
+def winsize(call: Call, found: Fields) -> str:
+    return f"{{ws_row={found[0]}, ws_col={found[1]}, ws_xpixel={found[2]}, ws_ypixel={found[3]}}}"
 
 
 FAULTS = (signals.Signal.SIGILL, signals.Signal.SIGTRAP, signals.Signal.SIGBUS, signals.Signal.SIGFPE, signals.Signal.SIGSEGV)

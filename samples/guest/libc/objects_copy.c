@@ -1,35 +1,22 @@
 /* Moving data between files, pipes and memory that is partly not there: facts that do not depend on the machine. */
-#define _GNU_SOURCE
+#include "objects.h"
+
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/time.h>
 #include <sys/times.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
 #include <time.h>
-#include <unistd.h>
 
-static long fact(const char *what, long result) {
-    if (result < 0) printf("%s: %ld %s\n", what, result, strerrorname_np(errno));
-    else printf("%s: %ld\n", what, result);
-    return result;
-}
-#define F(call) (errno = 0, fact(#call, (long)(call)))
 static char b[65536] __attribute__((aligned(4096)));
 static char *m; /* three pages: accessible, none, accessible; then one read-only, and one of a file behind its end */
 #define NONE (m + 4096)

@@ -1,28 +1,12 @@
 /* What of a process outlives its program: facts that do not depend on the machine. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
+#include "objects.h"
+
 #include <linux/capability.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-static long fact(const char *what, long result) {
-    if (result < 0) printf("%s: %ld %s\n", what, result, strerrorname_np(errno));
-    else printf("%s: %ld\n", what, result);
-    return result;
-}
-#define F(call) (errno = 0, fact(#call, (long)(call)))
-#define P(...) (errno = 0, fact("prctl " #__VA_ARGS__, syscall(SYS_prctl, __VA_ARGS__)))
 
 static void limit(int which) {
     struct rlimit l;

@@ -1,29 +1,17 @@
 /* Calls on descriptors with arguments at the edge: facts that do not depend on the machine. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
+#include "objects.h"
+
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/times.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-static long fact(const char *what, long result) {
-    if (result < 0) printf("%s: %ld %s\n", what, result, strerrorname_np(errno));
-    else printf("%s: %ld\n", what, result);
-    return result;
-}
-#define F(call) (errno = 0, fact(#call, (long)(call)))
 static char b[10000];
 
 static void arguments(void) {

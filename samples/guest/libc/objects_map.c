@@ -1,24 +1,9 @@
 /* What files allow to be mapped, and mappings of files that change: facts that do not depend on the machine. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <unistd.h>
+#include "objects.h"
 
-static long fact(const char *what, long result) {
-    if (result < 0) printf("%s: %ld %s\n", what, result, strerrorname_np(errno));
-    else printf("%s: %ld\n", what, result);
-    return result;
-}
-#define F(call) (errno = 0, fact(#call, (long)(call)))
-#define PAGE 4096L
+#include <setjmp.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 
 static sigjmp_buf back;
 static void *fault;

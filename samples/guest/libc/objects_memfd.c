@@ -1,21 +1,10 @@
 /* Files in memory and their seals: facts that do not depend on the machine. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mman.h>
+#include "objects.h"
+
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
-static long fact(const char *what, long result) {
-    if (result < 0) printf("%s: %ld %s\n", what, result, strerrorname_np(errno));
-    else printf("%s: %ld\n", what, result);
-    return result;
-}
-#define F(call) (errno = 0, fact(#call, (long)(call)))
 #define MAPS(...) (errno = 0, fact(#__VA_ARGS__, mmap(__VA_ARGS__) == MAP_FAILED ? -1 : 0))
 static char b[65536];
 

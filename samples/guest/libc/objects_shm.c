@@ -1,28 +1,14 @@
 /* System V shared memory in a namespace of its own: facts that do not depend on the machine. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
+#include "objects.h"
+
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ipc.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
-static long fact(const char *what, long result) {
-    if (result < 0) printf("%s: %ld %s\n", what, result, strerrorname_np(errno));
-    else printf("%s: %ld\n", what, result);
-    return result;
-}
-#define F(call) (errno = 0, fact(#call, (long)(call)))
 static char *base; /* 64 free pages */
 #define AT(id, at, flags) (errno = 0, attach(#id ", " #at ", " #flags, shmat(id, at, flags)))
-#define PAGE 4096L
 
 static char *attach(const char *what, void *result) {
     if (result == (void *)-1) printf("shmat %s: %s\n", what, strerrorname_np(errno));

@@ -1,30 +1,19 @@
 /* Facts about signals, one a line, without addresses: whatever Linux runs this must print the same. */
-#define _GNU_SOURCE
-#include <errno.h>
+#include "signals.h"
+
 #include <fcntl.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/auxv.h>
-#include <sys/mman.h>
 #include <sys/select.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <ucontext.h>
-#include <unistd.h>
 
-#define FACT(...) (printf(__VA_ARGS__), putchar('\n'))
 #define NR(name) syscall(SYS_##name)
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
 #endif
 #define sigaltstack(new, old) syscall(SYS_sigaltstack, new, old)
-static int result(long r) { return r < 0 ? -errno : (int)r; }
 
 static volatile int count, order[64];
 static siginfo_t seen;
@@ -49,20 +38,6 @@ static void escape(int n, siginfo_t *info, void *context) {
 }
 static void plain(int n) { order[count++ & 63] = n; }
 
-static void install(int n, void (*f)(int, siginfo_t *, void *), int flags) {
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
-    sa.sa_sigaction = f;
-    sa.sa_flags = flags | SA_SIGINFO;
-    sigemptyset(&sa.sa_mask);
-    sigaction(n, &sa, NULL);
-}
-static void block(int how, int n) {
-    sigset_t s;
-    sigemptyset(&s);
-    sigaddset(&s, n);
-    sigprocmask(how, &s, NULL);
-}
 static char *fresh(size_t pages, int prot) { return mmap(NULL, pages * 4096, prot, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); }
 
 /* -- faults ------------------------------------------------------------------------------------------------- */

@@ -1,21 +1,10 @@
 /* Facts about what handlers see of the interrupted program and may change in it: whatever Linux runs this must print the same. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "signals.h"
+
 #include <sys/auxv.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
-#include <unistd.h>
 
-#define FACT(...) (printf(__VA_ARGS__), putchar('\n'))
-static int result(long r) { return r < 0 ? -errno : (int)r; }
 #ifdef __x86_64__
 #define PC(u) (u)->uc_mcontext.gregs[REG_RIP]
 #define SP(u) (u)->uc_mcontext.gregs[REG_RSP]
@@ -63,13 +52,6 @@ static int rounding(void) {
 static volatile int count;
 static volatile uintptr_t low, high, pc_seen, address_seen, at_seen, sp_seen;
 static siginfo_t seen;
-static void install(int n, void (*f)(int, siginfo_t *, void *), int flags) {
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
-    sa.sa_sigaction = f;
-    sa.sa_flags = flags | SA_SIGINFO;
-    sigaction(n, &sa, NULL);
-}
 
 /* -- skipping instructions ------------------------------------------------------------------------------------- */
 static void skip(int n, siginfo_t *info, void *context) {

@@ -1,23 +1,12 @@
 /* Facts about calls that signals interrupt, and about timers: whatever Linux runs this must print the same. */
-#define _GNU_SOURCE
-#include <errno.h>
+#include "signals.h"
+
 #include <fcntl.h>
 #include <poll.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/select.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
-#include <unistd.h>
 
-#define FACT(...) (printf(__VA_ARGS__), putchar('\n'))
-static int result(long r) { return r < 0 ? -errno : (int)r; }
 static volatile int count, order[64];
 static siginfo_t seen;
 static int pipes[2];
@@ -34,19 +23,6 @@ static void drain(int n, siginfo_t *info, void *c) { /* lets a restarted write e
     static char buffer[1 << 17];
     record(n, info, c);
     if (count == 4) read(pipes[0], buffer, sizeof buffer);
-}
-static void install(int n, void (*f)(int, siginfo_t *, void *), int flags) {
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
-    sa.sa_sigaction = f;
-    sa.sa_flags = flags | SA_SIGINFO;
-    sigaction(n, &sa, NULL);
-}
-static void block(int how, int n) {
-    sigset_t s;
-    sigemptyset(&s);
-    sigaddset(&s, n);
-    sigprocmask(how, &s, NULL);
 }
 static void every(long us) { /* SIGALRM every so often */
     struct itimerval v = {{us / 1000000, us % 1000000}, {us / 1000000, us % 1000000}};

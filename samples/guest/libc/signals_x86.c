@@ -1,20 +1,10 @@
 /* Facts about the signal frame of x86-64, byte by byte: whatever Linux runs this must print the same.
    What depends on the CPU's XSAVE state beyond x87 and SSE is left out. */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/auxv.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <ucontext.h>
-#include <unistd.h>
+#include "signals.h"
 
-#define FACT(...) (printf(__VA_ARGS__), putchar('\n'))
+#include <sys/auxv.h>
+#include <ucontext.h>
+
 #define R(u, name) ((u)->uc_mcontext.gregs[REG_##name])
 static volatile int count;
 static volatile uintptr_t want;
@@ -29,13 +19,6 @@ static void show(int n, siginfo_t *info, void *context) {
          (unsigned long)R(uc, CR2) < 1 << 20 ? (long)R(uc, CR2) : (long)(R(uc, CR2) - base), (long)R(uc, EFL) & 0x10500);
     FACT("  segments %llx oldmask %llx uc_flags %lx link %d", (unsigned long long)R(uc, CSGSFS), (unsigned long long)R(uc, OLDMASK), uc->uc_flags, uc->uc_link != 0);
     siglongjmp(out, 1);
-}
-static void install(int n, void (*f)(int, siginfo_t *, void *), int flags) {
-    struct sigaction sa;
-    memset(&sa, 0, sizeof sa);
-    sa.sa_sigaction = f;
-    sa.sa_flags = flags | SA_SIGINFO;
-    sigaction(n, &sa, NULL);
 }
 #define TRY(what, ...) do { FACT(what); if (!sigsetjmp(out, 1)) { __VA_ARGS__; FACT("  nothing"); } } while (0)
 
