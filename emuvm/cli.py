@@ -50,13 +50,19 @@ _FLAGS = frozenset(("--allow-all", "--maps"))
 _OPTIONAL = frozenset(("--strace",))
 """The value is optional, and comes behind an equals sign."""
 
+_HELP = ("--help", "-h")
+
 
 class UsageError(Exception):
     """The command line makes no sense; the text says why."""
 
 
+class HelpWanted(Exception):
+    """An option asks for the text of usage, and nothing is to be run."""
+
+
 def parse(words: list[str]) -> Request:
-    """Options, then PROGRAM, then its arguments verbatim. UsageError."""
+    """Options, then PROGRAM, then its arguments verbatim. UsageError; HelpWanted."""
     values: dict[str, list[str]] = {}
     rest = list(words)
     while rest and rest[0].startswith("-") and rest[0] != "-":
@@ -74,6 +80,8 @@ def parse(words: list[str]) -> Request:
                     raise UsageError(f"{name} needs a value")
                 value = rest.pop(0)
             values.setdefault(name, []).append(value)
+        elif word in _HELP:
+            raise HelpWanted
         else:
             raise UsageError(f"unknown option {word}")
     if not rest:
@@ -174,7 +182,7 @@ def main(words: list[str] | None = None) -> int:
             return _maps(parse(words[1:]))
         if command == "info":
             return _info(words[1:])
-        if command in ("--help", "-h", "help"):
+        if command in (*_HELP, "help"):
             sys.stdout.write(USAGE)
             return 0 if words else WRONG_USAGE
         if command == "--version":
@@ -183,6 +191,9 @@ def main(words: list[str] | None = None) -> int:
             sys.stdout.write(f"emuvm {version()}\n")
             return 0
         raise UsageError(f"unknown command {command}")
+    except HelpWanted:
+        sys.stdout.write(USAGE)
+        return 0
     except UsageError as error:
         say(f"{error}; see emuvm --help")
         return WRONG_USAGE
@@ -195,6 +206,8 @@ def main(words: list[str] | None = None) -> int:
 def _info(words: list[str]) -> int:
     if words[:1] == ["--"]:
         words = words[1:]
+    elif words and words[0] in _HELP:
+        raise HelpWanted
     if len(words) != 1:
         raise UsageError("info takes one file")
     from emuvm.tools.info import main as info

@@ -95,6 +95,12 @@ def test_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> No
     assert shown.out == "" and shown.err.startswith("emuvm: ") and shown.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["run", "--maps", "-h"], ["maps", "--help"], ["info", "-h"]])
+def test_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out.startswith("usage: emuvm run")
+
+
 def test_arguments_and_status(program: str) -> None:
     done = emuvm("run", program, "args", "--maps", "two words", "")
     assert (done.returncode, done.stdout, done.stderr) == (3, b"--maps\ntwo words\n\n", b"")

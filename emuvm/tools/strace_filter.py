@@ -128,6 +128,9 @@ def _everything(name: str) -> bool:
 def _nothing(name: str) -> bool:
     return False
 
+_BARE = frozenset(("file", "memory", "desc", "process", "signal", "network", "ipc"))
+"""Classes that strace takes without the % as well, from the time before it had one; none of them is a call's name."""
+
 
 @cache
 def _known() -> frozenset[str]:
@@ -147,12 +150,14 @@ def _any(text: str) -> Callable[[str], bool]:
         item = item.strip()
         if item.startswith("%"):
             tests.append(_class(item[1:]))
+        elif item in _BARE:
+            tests.append(_class(item))
         elif item.startswith("?"):
             names.add(item[1:])
         elif item in _known():
             names.add(item)
         else:
-            raise FilterError(f"{item or 'nothing'!r} is no system call" if item else "a system call is missing between commas")
+            raise FilterError(f"{item!r} is no system call" if item else "a system call is missing between commas")
     if not names and not tests:
         raise FilterError("which system calls?")
     return lambda name: name in names or any(test(name) for test in tests)

@@ -19,6 +19,8 @@ CALLS = ("open", "openat", "read", "mmap", "brk", "futex", "kill", "execve", "cl
         ("trace=mmap", ("mmap",)),
         ("!futex", tuple(name for name in CALLS if name != "futex")),
         ("%memory", ("mmap", "brk", "shmat")),
+        ("memory", ("mmap", "brk", "shmat")),
+        ("trace=memory,getpid", ("mmap", "brk", "shmat", "getpid")),
         ("%memory;!brk", ("mmap", "shmat")),
         ("!%memory;!%file", ("read", "futex", "kill", "clock_gettime", "socket", "getpid")),
         ("%file", ("open", "openat", "execve", "newfstatat")),
