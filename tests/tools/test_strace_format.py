@@ -21,7 +21,7 @@ from emuvm.kernel.siginfo import SignalInfo
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.space import AddressSpace
 from emuvm.tools.strace import Strace
-from emuvm.tools.strace_call import find, flags, one
+from emuvm.tools.strace_call import Call, find, flags, one
 from emuvm.tools.strace_filter import Filter
 from emuvm.tools.strace_format import Formatter
 from emuvm.tools.strace_table import COMMANDS, rows
@@ -109,6 +109,34 @@ def test_signal_structures(guest: Watched) -> None:
     shown = "{sa_handler=0x1234, sa_mask=[INT TERM], sa_flags=SA_RESTORER|SA_RESTART, sa_restorer=0x77}"
     assert line == f"rt_sigaction(SIGUSR1, {shown}, NULL, 8) = 0"
     assert "~[KILL STOP]" in guest.call("rt_sigprocmask", 2, guest.put(struct.pack("<Q", (1 << 64) - 1 & ~0x40100)), 0, 8)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (0x0300, "WIFEXITED(s) && WEXITSTATUS(s) == 3"),
+        (0xFF00, "WIFEXITED(s) && WEXITSTATUS(s) == 255"),
+        (0x137F, "WIFSTOPPED(s) && WSTOPSIG(s) == SIGSTOP"),
+        (0x000F, "WIFSIGNALED(s) && WTERMSIG(s) == SIGTERM"),
+        (0x008B, "WIFSIGNALED(s) && WTERMSIG(s) == SIGSEGV && WCOREDUMP(s)"),
+    ],
+)
+def test_wait_status(guest: Watched, status: int, text: str) -> None:
+    call = Call(X86_64, guest.proc.mem, "wait4", (0,) * 6, 32)
+    show, at = find("status"), guest.put(struct.pack("<i", status))
+    call.result = 77
+    assert show(call, at) == f"[{{{text}}}]"
+    for nobody in (0, -10):
+        call.result = nobody
+        assert show(call, at) == f"{at:#x}"
+
+
+def test_vectors_show_what_was_read(guest: Watched) -> None:
+    assert guest.call("pipe", BASE) and guest.call("write", 4, guest.put(b"abcde"), 5)
+    guest.call("close", 4)
+    vector = guest.put(struct.pack("<QQQQ", BASE + 0x100, 3, BASE + 0x200, 4))
+    assert guest.call("readv", 3, vector, 2) == 'readv(3, [{iov_base="abc", iov_len=3}, {iov_base="de", iov_len=4}], 2) = 5'
+    assert guest.call("readv", 3, vector, 2) == 'readv(3, [{iov_base="", iov_len=3}, {iov_base="", iov_len=4}], 2) = 0'
 
 
 def test_calls_that_are_not_there(guest: Watched) -> None:
