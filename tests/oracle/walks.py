@@ -64,9 +64,11 @@ def program(arch: str) -> Path:
         gcc = compiler(arch)
         extra = ["-mno-outline-atomics"] if arch == "arm64" else []
         library = subprocess.run([gcc, "-print-libgcc-file-name"], capture_output=True, text=True, check=True).stdout.strip()
-        made = out.with_suffix(f".{os.getpid()}")
-        subprocess.run([gcc, *extra, *OPTIONS, "-o", str(made), str(HERE / "walk.c"), library], check=True, timeout=120)
-        made.rename(out)
+        # Several threads and processes may get here at once: each compiles where no other does, and the last one's file stays.
+        with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+            made = Path(folder) / "walk"
+            subprocess.run([gcc, *extra, *OPTIONS, "-o", str(made), str(HERE / "walk.c"), library], check=True, timeout=120)
+            made.rename(out)
     return out
 
 
