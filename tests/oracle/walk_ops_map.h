@@ -170,9 +170,18 @@ static void op_map_large(void)
     map_at("mmap", hint ? 0 : at, pages * PAGE, rights, flags | ANON | NORESERVE, -1, 0);
 }
 
+/* New memory is locked, and so made present. */
+static int locks_to_come;
+
 /* More than the machine has: accounted memory is refused, reserved address space is not. Nothing of it stays. */
 static void op_map_huge(void)
 {
+    if (locks_to_come) { /* filling it would take the kernel hours */
+        say("munlockall first");
+        say_result(S0(SYS_munlockall));
+        locks_to_come = 0;
+        return;
+    }
     word size = (word)1 << (40 + pick(8)), flags = chance(2) ? NORESERVE : 0;
     int rights = some_rights();
     say_range("mmap huge", 0, size);
@@ -265,9 +274,13 @@ static void op_lock(void)
     if (kind == 0) {
         word flags = pick(9);
         say_field("mlockall ", (long)flags);
-        say_result(S1(SYS_mlockall, flags));
+        long result = S1(SYS_mlockall, flags);
+        if (!failed(result))
+            locks_to_come = (flags & 2) != 0;
+        say_result(result);
     } else if (kind == 1) {
         say("munlockall");
+        locks_to_come = 0;
         say_result(S0(SYS_munlockall));
     } else if (kind < 4) {
         word flags = chance(12) ? 2 : chance(2);

@@ -159,7 +159,13 @@ static void say_area(const struct area *area)
     if (area->name[0] || area->offset) {
         say_char('@');
         say(area->name);
-        say_field(".", (long)area->offset);
+        /* Private memory of /dev/zero that moves before it is touched has its new address for a position. */
+        if (area->name[0] == 'z' && window_of(area->offset * PAGE)) {
+            say_char('.');
+            say_place(area->offset * PAGE);
+        } else {
+            say_field(".", (long)area->offset);
+        }
     }
 }
 
