@@ -32,7 +32,7 @@ _Table = ctypes.c_uint8 * _TABLE
 _LEAF_BITS = PAGE_BITS + 12
 _LEAF = 1 << _LEAF_BITS
 _LOG = 1 << 16
-_FIRST_BUDGET, _LAST_BUDGET = 512, 1 << 22
+_FIRST_BUDGET, _LAST_BUDGET, _PUT_OFF = 512, 1 << 22, 16
 
 _KEEP = bytes(b & (DIRTY | PRESENT) for b in range(256))
 _IS_CODE = bytes(1 if b & CODE else 0 for b in range(256))
@@ -132,14 +132,17 @@ class PageTable:
             return R | W | bits & X
         return R | X if access == FETCH and bits & (X | CODE) == X | CODE else 0
 
-    def count_fill(self) -> bool:
+    def count_fill(self, *, wait: bool = False) -> bool:
         """Count a fill that Python answers. True: so many since the last time that the TLB should be flushed.
 
         Unicorn's TLB starts with 256 entries and grows only when it is flushed while well filled. The distance doubles each
-        time, so that a program that uses more than any TLB holds is flushed ever more rarely.
+        time, so that a program that uses more than any TLB holds is flushed ever more rarely. `wait`: this is no moment for it.
         """
         if self.state.fills_left:
             self.state.fills_left -= 1
+            return False
+        if wait:
+            self.state.fills_left = _PUT_OFF
             return False
         self._budget = min(2 * self._budget, _LAST_BUDGET)
         self.state.fills_left = self._budget

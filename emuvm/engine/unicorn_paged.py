@@ -377,8 +377,9 @@ class PagedMemory:
 
     def _fill(self, _uch: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
         try:
-            if self.table.count_fill():
-                self._disturb(stop=access == FETCH or self.modifies is not None)  # arm64 executes the load in which it is stopped twice
+            # Who is stopped in an access executes it twice: harmless for x86-64's loads only.
+            if self.table.count_fill(wait=access == WRITE):
+                self._disturb(stop=access == FETCH or self.modifies is not None)
             if self._dropping:
                 rights = 5
             else:

@@ -9,6 +9,7 @@ import pytest
 
 from emuvm.engine.base import Access, FaultStop, LimitStop, SyscallStop, Trap, TrapStop
 from emuvm.engine.unicorn import UnicornEngine
+from emuvm.engine.unicorn_paged import PagedMemory
 from emuvm.errors import EngineError
 
 from .conftest import Make
@@ -272,3 +273,22 @@ def test_an_instruction_across_the_border_faults_there_after_everything_before_i
     assert (stop.address, stop.access) == (CODE + 0x1000, Access.EXEC)
     assert engine.get("pc") == CODE + 0xFFF
     assert engine.get("rax") == 84
+
+
+@pytest.mark.parametrize("left", range(5))
+@pytest.mark.parametrize(("name", "code"), [("x86_64", "f0480fc106"), ("x86_64", "480106"), ("x86_64", "488706"), ("arm64", "227c5fc84300008b237c04c8")])
+def test_whatever_fill_lets_the_tlb_grow_an_instruction_is_executed_once(make: Make, name: str, code: str, left: int) -> None:
+    """lock xadd [rsi], rax; add [rsi], rax; xchg [rsi], rax; ldxr, add, stxr: being stopped after the store would repeat it."""
+    engine = make(name)
+    start(engine, code + SYSCALL[name])
+    value, address = ("rax", "rsi") if name == "x86_64" else ("x0", "x1")
+    engine.set(value, 5)
+    engine.set(address, DATA + 0x100)
+    paged = engine.memory
+    assert isinstance(paged, PagedMemory)
+    paged.table.state.fills_left = left
+    assert isinstance(engine.run(), SyscallStop)
+    stored = int.from_bytes(engine.memory.read(DATA + 0x100, 8), "little")
+    assert stored == 5
+    if code != "480106":
+        assert engine.get("x2" if name == "arm64" else value) == 0

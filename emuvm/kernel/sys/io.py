@@ -103,6 +103,9 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
 
         if maps(proc, file, buffers):
             return read_itself(proc, file, buffers, offset)
+    if (file.is_regular or file.host_fd >= 0 and file.discards) and not flags and not _mapped(proc, buffers):
+        buffers = _first(buffers, _left(file, wanted, offset))
+        wanted = sum(length for _, length in buffers)
     usable = usable_bytes(proc, buffers, WRITE)
     if usable < wanted:
         if file.consumes:
@@ -118,6 +121,23 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
     else:
         data = file.read(usable) if offset is None else file.pread(usable, offset)
     return _scatter(proc, buffers, data)
+
+
+def _mapped(proc: Process, buffers: Buffers) -> bool:
+    """Does each buffer lie in one region? Otherwise looking at it may make a stack grow."""
+    for address, length in buffers:
+        vma = proc.space.query(address)
+        if length and (vma is None or address + length > vma.end):
+            return False
+    return True
+
+
+def _left(file: OpenFile, wanted: int, offset: int | None) -> int:
+    """How many of the bytes are in the file: the kernel looks at no more of the buffers."""
+    if file.discards:
+        return wanted if file.is_zero or file.is_full else 0
+    position = file.seek(0, 1) if offset is None else offset
+    return max(0, min(wanted, file.stat().size - position))
 
 
 def _read_pipe(proc: Process, file: OpenFile, buffers: Buffers, wanted: int) -> int:
@@ -271,13 +291,16 @@ def _write_what_fits(proc: Process, file: OpenFile, buffers: Buffers, count: int
     ranges = [(at & -page, at + length + (-(at + length) % page)) for at, length in _first(buffers, count) if length]
     before = [memory.residency(start, end) for start, end in ranges]
     data = _gather(proc, buffers, count) if count else b""
-    done = _send(proc, file, data, wanted)
-    reached = {at // page for base, length in _first(buffers, done) for at in range(base & -page, base + length, page) if length}
-    for (start, _), bits in zip(ranges, before, strict=True):
-        for number, was in enumerate(bits, start // page):
-            vma = proc.space.query(number * page)
-            if not was and number not in reached and vma is not None and anonymous(vma) and not vma.flags & VmFlag.SHARED:
-                memory.discard(number * page, page)
+    done = 0
+    try:
+        done = _send(proc, file, data, wanted)
+    finally:
+        reached = {at // page for base, length in _first(buffers, done) for at in range(base & -page, base + length, page) if length}
+        for (start, _), bits in zip(ranges, before, strict=True):
+            for number, was in enumerate(bits, start // page):
+                vma = proc.space.query(number * page)
+                if not was and number not in reached and vma is not None and anonymous(vma) and not vma.flags & VmFlag.SHARED:
+                    memory.discard(number * page, page)
     return done
 
 

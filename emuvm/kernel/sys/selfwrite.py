@@ -13,7 +13,7 @@ from emuvm.abi.flags import Open
 from emuvm.errors import GuestError
 from emuvm.kernel.sys.io import Buffers, usable_bytes, write_nothing
 from emuvm.kernel.usermem import READ, WRITE
-from emuvm.mm.types import File
+from emuvm.mm.types import File, Vma
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -24,13 +24,30 @@ _PAGE = 4096
 
 def maps(proc: Process, file: OpenFile, buffers: Buffers) -> bool:
     """Does a buffer lie in a mapping of the file itself?"""
-    for address, length in buffers:
-        for vma in proc.space.regions(address, length) if length and address + length <= proc.space.end else ():
-            if type(vma.backing) is File and hasattr(vma.backing.file, "stat"):
-                mapped, mine = vma.backing.file.stat(), file.stat()
-                if (mapped.dev, mapped.ino) == (mine.dev, mine.ino):
-                    return True
-    return False
+    return any(
+        _is_of(vma, file)
+        for address, length in buffers
+        for vma in (proc.space.regions(address, length) if length and address + length <= proc.space.end else ())
+    )
+
+
+def _is_of(vma: Vma, file: OpenFile) -> bool:
+    """Does a region map the file?"""
+    if type(vma.backing) is not File or not hasattr(vma.backing.file, "stat"):
+        return False
+    mapped, mine = vma.backing.file.stat(), file.stat()
+    return bool((mapped.dev, mapped.ino) == (mine.dev, mine.ino))
+
+
+def _in_order(proc: Process, file: OpenFile, address: int, length: int, place: int, *, reading: bool) -> int:
+    """How many of `length` bytes between memory and position `place` may be moved at once. The kernel copies the lowest byte first: a
+    target that begins inside the source gets what was just stored there."""
+    vma = proc.space.query(address)
+    if vma is None or not _is_of(vma, file):
+        return length
+    mapped = vma.backing.offset + address - vma.start
+    ahead: int = mapped - place if reading else place - mapped
+    return min(ahead, length) if ahead > 0 else length
 
 
 def write_itself(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None) -> int:
@@ -42,6 +59,7 @@ def write_itself(proc: Process, file: OpenFile, buffers: Buffers, offset: int | 
         moved = 0
         while moved < length:
             step = min(length - moved, _PAGE - (place + done) % _PAGE)
+            step = _in_order(proc, file, address + moved, step, place + done, reading=False)
             there = usable_bytes(proc, [(address + moved, step)], READ)
             if not there:
                 write_nothing(file, step, None if offset is None else place + done)
@@ -61,14 +79,19 @@ def read_itself(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     place = file.seek(0, 1) if offset is None else offset
     done = 0
     for address, step in _steps(buffers, place):
-        data = file.pread(step, place + done)
-        there = usable_bytes(proc, [(address, len(data))], WRITE)
-        if data and not there and not done:
-            raise GuestError(Errno.EFAULT, "nothing of the buffer can be written")
-        if there:
-            proc.mem.write(address, data[:there])
-        done += there
-        if there < step:
+        moved = 0
+        while moved < step:
+            at = address + moved
+            data = file.pread(_in_order(proc, file, at, step - moved, place + done, reading=True), place + done)
+            there = usable_bytes(proc, [(at, len(data))], WRITE)
+            if data and not there and not done:
+                raise GuestError(Errno.EFAULT, "nothing of the buffer can be written")
+            if there:
+                proc.mem.write(at, data[:there])
+            moved, done = moved + there, done + there
+            if not data or there < len(data):
+                break
+        if moved < step:
             break
     if offset is None:
         file.seek(place + done, 0)
