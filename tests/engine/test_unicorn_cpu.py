@@ -276,7 +276,9 @@ def test_an_instruction_across_the_border_faults_there_after_everything_before_i
 
 
 @pytest.mark.parametrize("left", range(5))
-@pytest.mark.parametrize(("name", "code"), [("x86_64", "f0480fc106"), ("x86_64", "480106"), ("x86_64", "488706"), ("arm64", "227c5fc84300008b237c04c8")])
+@pytest.mark.parametrize(
+    ("name", "code"), [("x86_64", "f0480fc106"), ("x86_64", "480106"), ("x86_64", "488706"), ("arm64", "227c5fc84300008b237c04c8")]
+)
 def test_whatever_fill_lets_the_tlb_grow_an_instruction_is_executed_once(make: Make, name: str, code: str, left: int) -> None:
     """lock xadd [rsi], rax; add [rsi], rax; xchg [rsi], rax; ldxr, add, stxr: being stopped after the store would repeat it."""
     engine = make(name)

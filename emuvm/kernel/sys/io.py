@@ -14,6 +14,7 @@ from emuvm.abi.controls import Fd
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, Poll
 from emuvm.abi.signals import Signal
+from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.registry import syscall
@@ -291,17 +292,34 @@ def _write_what_fits(proc: Process, file: OpenFile, buffers: Buffers, count: int
     ranges = [(at & -page, at + length + (-(at + length) % page)) for at, length in _first(buffers, count) if length]
     before = [memory.residency(start, end) for start, end in ranges]
     data = _gather(proc, buffers, count) if count else b""
-    done = 0
+    looked_at = 0
     try:
-        done = _send(proc, file, data, wanted)
+        done = looked_at = _send(proc, file, data, wanted)
+        if done < wanted and hostfd.wait([(file.host_fd, Poll.POLLOUT)], 0):
+            looked_at += _PIPE_PAGE  # there was room: missing memory ended it
+    except GuestError as error:
+        looked_at = _PIPE_PAGE if error.errno == Errno.EFAULT else 0
+        raise
     finally:
-        reached = {at // page for base, length in _first(buffers, done) for at in range(base & -page, base + length, page) if length}
+        touched = _first(buffers, min(looked_at, count))
+        reached = {at // page for base, length in touched for at in range(base & -page, base + length, page) if length}
         for (start, _), bits in zip(ranges, before, strict=True):
             for number, was in enumerate(bits, start // page):
-                vma = proc.space.query(number * page)
-                if not was and number not in reached and vma is not None and anonymous(vma) and not vma.flags & VmFlag.SHARED:
-                    memory.discard(number * page, page)
+                if not was & Residency.PRESENT and number not in reached:
+                    _absent_again(proc, number * page)
     return done
+
+
+def _absent_again(proc: Process, page: int) -> None:
+    """A page that only emuvm has read, and that was nowhere before."""
+    vma = proc.space.query(page)
+    if vma is None:
+        return
+    if not vma.flags & VmFlag.MAYSHARE:
+        if anonymous(vma):
+            proc.mem.memory.discard(page, proc.space.page_size)
+    elif type(vma.backing) is File and getattr(vma.backing.file, "in_memory", False):
+        proc.mem.memory.punch(page, proc.space.page_size)
 
 
 def write_nothing(file: OpenFile, wanted: int, offset: int | None) -> None:
