@@ -179,6 +179,9 @@ class Engine(Protocol):
     def run(self) -> Stop:
         """Execute from pc until something happens. An exception raised in any hook is re-raised here, unchanged."""
 
+    def expect_stops(self) -> None:
+        """Someone will call `stop` and let the guest go on: from now on it takes effect between two instructions."""
+
     def stop(self) -> None:
         """Make the current (or next) run return LimitStop soon. Safe from other threads and signal handlers."""
 

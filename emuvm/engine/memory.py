@@ -284,6 +284,9 @@ class MemoryEngine:
         step = self.script.pop(0)
         return step() if callable(step) else step
 
+    def expect_stops(self) -> None:
+        return
+
     def stop(self) -> None:
         """The next `run` returns LimitStop."""
         self._stop = True

@@ -57,24 +57,31 @@ class FillState(ctypes.Structure):
     ]
 
 
-def native_fill() -> int:
-    """Address of the native fill callback; 0 when the C module is not there, does not fit, or was built from another fill.c.
+def native_callbacks() -> tuple[int, int]:
+    """Addresses of the native fill and block callbacks; zeros when the C module is not there, does not fit, or was built from another
+    fill.c.
 
     In a development tree a stale module stays behind after fill.c changes, and would call wild addresses.
     """
     try:
         from emuvm.engine.native import _fill
     except ImportError:
-        return 0
-    address, size, *source = _fill.addresses()
-    if size != ctypes.sizeof(FillState):
-        return 0
+        return 0, 0
+    fill, size, *more = _fill.addresses()
+    if size != ctypes.sizeof(FillState) or len(more) != 2:
+        return 0, 0
+    source, block = more
     try:
         with open(f"{_fill.__file__.rpartition('/')[0]}/fill.c", "rb") as file:
-            stale = source != [zlib.crc32(file.read())]
+            stale = source != zlib.crc32(file.read())
     except OSError:
         stale = False  # installed without the source: nothing could have changed
-    return 0 if stale else address
+    return (0, 0) if stale else (fill, block)
+
+
+def native_fill() -> int:
+    """The first of `native_callbacks`."""
+    return native_callbacks()[0]
 
 
 class PageTable:

@@ -25,6 +25,7 @@ from emuvm.errors import EngineError
 
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch
+    from emuvm.engine.unicorn_stops import BlockStops
     from emuvm.engine.unicorn_fpu import Fpu
     from emuvm.engine.unicorn_inflight import InFlight
     from emuvm.engine.unicorn_paged import PagedMemory
@@ -80,6 +81,9 @@ class UnicornEngine:
         self._error: BaseException | None = None
         self._runner = 0
         self._stop = False
+        self._native = native
+        self._expecting = False
+        self._stops: BlockStops | None = None
         self._closed = False
         self._until = 0
         self._lock = allocate_lock()
@@ -110,7 +114,11 @@ class UnicornEngine:
             while True:
                 if self._stop:
                     self._stop = False
+                    if self._stops is not None:
+                        self._stops.want(False)
                     return LimitStop()
+                if self._expecting:
+                    self._prepare_to_stop()
                 stop = self._run_once()
                 if stop is not None:
                     return stop
@@ -242,9 +250,29 @@ class UnicornEngine:
             return TrapStop(Trap.PROTECTION, 13)
         return None
 
+    def expect_stops(self) -> None:
+        """From now on a stop that comes from another thread takes effect between two instructions, so that the guest may go on (without
+        the C module: nearly always, see `unicorn_stops`)."""
+        if self._native and self._stops is None:
+            self._expecting = True
+            if self._runner:
+                self._raw.stop()
+
+    def _prepare_to_stop(self) -> None:
+        from emuvm.engine.pagetable import native_callbacks
+        from emuvm.engine.unicorn_stops import BlockStops
+
+        self._expecting = False
+        if callback := native_callbacks()[1]:
+            self._stops = BlockStops(self._raw, callback)
+            self._stops.want(self._stop)
+
     def stop(self) -> None:
         """Make the current (or next) run return LimitStop soon. Safe from other threads and signal handlers."""
         self._stop = True
+        if self._stops is not None:
+            self._stops.want(True)
+            return
         self._raw_stop()
         if self._runner:
             # emu_start forgets a stop that came just before it: repeat until run() has seen the flag.

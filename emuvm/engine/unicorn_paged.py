@@ -377,8 +377,7 @@ class PagedMemory:
 
     def _fill(self, _uch: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
         try:
-            # Who is stopped in an access executes it twice: harmless for x86-64's loads only.
-            if self.table.count_fill(wait=access == WRITE):
+            if self.table.count_fill(wait=access == WRITE):  # who is stopped in an access executes it twice: x86-64's loads may be
                 self._disturb(stop=access == FETCH or self.modifies is not None)
             if self._dropping:
                 rights = 5

@@ -43,6 +43,11 @@ def explain(error: int) -> str:
     return text.decode()
 
 
+def stop_function() -> int:
+    """The address of uc_emu_stop."""
+    return ctypes.cast(_lib.uc_emu_stop, _pointer).value or 0
+
+
 class Raw:
     """The calls, bound to one engine. They raise EngineError where Unicorn reports an error."""
 

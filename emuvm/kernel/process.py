@@ -250,6 +250,7 @@ class Process:
             from emuvm.kernel.waiting import Wake
 
             self.wake = Wake()
+            self.engine.expect_stops()
 
     @property
     def delivery(self) -> Delivery:

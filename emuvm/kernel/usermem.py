@@ -65,13 +65,13 @@ class UserMemory:
         if addr + length > self.arch.task_size:
             raise GuestError(Errno.EFAULT, f"{addr:#x} and {length:#x} bytes on are not user addresses")
 
-    def accessible(self, addr: int, length: int, access: int) -> int:
-        """How many of `length` bytes from `addr` on may be accessed (READ or WRITE) without a break."""
+    def accessible(self, addr: int, length: int, access: int, grow: bool = True) -> int:
+        """How many of `length` bytes from `addr` on may be accessed (READ or WRITE) without a break. `grow`: by making a stack longer."""
         done = 0
         while done < length:
             vma = self.space.query(addr + done)
             if vma is None:
-                if not self._grown(addr + done):
+                if not grow or not self._grown(addr + done):
                     break
                 continue
             if not (self._readable[vma.prot & 7] if access == READ else vma.prot & WRITE):

@@ -59,12 +59,12 @@ def test_a_module_built_from_another_source_is_not_used(monkeypatch: pytest.Monk
         monkeypatch.setattr("emuvm.engine.native._fill", module, raising=False)
         return native_fill()
 
-    assert built(4096, size, zlib.crc32(b"new")) == 4096
-    assert built(4096, size, zlib.crc32(b"old")) == 0
-    assert built(4096, size) == 0, "one from before the sum was kept"
-    assert built(4096, size + 8, zlib.crc32(b"new")) == 0
+    assert built(4096, size, zlib.crc32(b"new"), 8192) == 4096
+    assert built(4096, size, zlib.crc32(b"old"), 8192) == 0
+    assert built(4096, size) == built(4096, size, zlib.crc32(b"new")) == 0, "one that has less to offer"
+    assert built(4096, size + 8, zlib.crc32(b"new"), 8192) == 0
     source.unlink()
-    assert built(4096, size, zlib.crc32(b"old")) == 4096, "an installed one has no source beside it"
+    assert built(4096, size, zlib.crc32(b"old"), 8192) == 4096, "an installed one has no source beside it"
 
 
 def test_rules() -> None:

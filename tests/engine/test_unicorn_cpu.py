@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from emuvm.abi.arch import BY_NAME
 from emuvm.engine.base import Access, FaultStop, LimitStop, SyscallStop, Trap, TrapStop
+from emuvm.engine.pagetable import native_fill
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.engine.unicorn_paged import PagedMemory
 from emuvm.errors import EngineError
+from emuvm.mm.space import AddressSpace
 
 from .conftest import Make
 
@@ -294,3 +297,35 @@ def test_whatever_fill_lets_the_tlb_grow_an_instruction_is_executed_once(make: M
     assert stored == 5
     if code != "480106":
         assert engine.get("x2" if name == "arm64" else value) == 0
+
+
+@pytest.mark.skipif(not native_fill(), reason="the C module is not built")
+@pytest.mark.parametrize("adapter", ["paged", "regions"])
+def test_who_expects_stops_is_stopped_between_instructions(adapter: Literal["paged", "regions"]) -> None:
+    """A loop that counts twice in memory and once in a register, in two blocks; a thread stops it again and again."""
+    loop = "48ff07" "eb00" "48ff4710" "48ffc9" "75f2"  # inc [rdi]; jmp; inc [rdi+16]; dec rcx; jnz
+    arch, count = BY_NAME["x86_64"], 3_000_000
+    engine = UnicornEngine(arch, AddressSpace(0, arch.task_size), adapter=adapter)
+    start(engine, loop + SYSCALL["x86_64"])
+    engine.set("rdi", DATA)
+    engine.set("rcx", count)
+    engine.expect_stops()
+    over = threading.Event()
+
+    def poke() -> None:
+        while not over.wait(0.0005):
+            engine.stop()
+
+    thread = threading.Thread(target=poke)
+    thread.start()
+    try:
+        stops = 0
+        while isinstance(engine.run(), LimitStop):
+            stops += 1
+    finally:
+        over.set()
+        thread.join()
+    assert stops
+    counts = [int.from_bytes(engine.memory.read(DATA + place, 8), "little") for place in (0, 16)]
+    assert counts == [count, count]
+    engine.close()

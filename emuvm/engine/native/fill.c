@@ -1,8 +1,10 @@
-/* The TLB fill callback: one look at a page byte instead of a call into Python.
+/* The TLB fill callback: one look at a page byte instead of a call into Python. And a callback at the beginning of each block of
+ * code, which stops the engine there if somebody wants it.
  *
- * Owns nothing: all state is a struct fill_state that Python lays out (emuvm/engine/pagetable.py must agree with it).
- * Returning false means "ask": Unicorn then calls the next fill hook, which is Python's.
- * Unicorn's headers are not needed; the callback's ABI is declared here (unicorn.h: uc_cb_tlbevent_t, uc_tlb_entry).
+ * Owns nothing: all state are a struct fill_state (emuvm/engine/pagetable.py must agree with it) and a struct block_state
+ * (emuvm/engine/unicorn_stops.py), which Python lays out.
+ * Returning false from fill means "ask": Unicorn then calls the next fill hook, which is Python's.
+ * Unicorn's headers are not needed; the callbacks' ABI is declared here (unicorn.h: uc_cb_tlbevent_t, uc_tlb_entry, uc_cb_hookcode_t).
  */
 #define PY_SSIZE_T_CLEAN
 #ifndef Py_LIMITED_API
@@ -90,15 +92,30 @@ static bool fill(void *uc, uint64_t address, int access, struct tlb_entry *entry
     return true;
 }
 
+struct block_state {
+    volatile uint64_t wanted; /* by any thread: stop at the next block */
+    int (*stop)(void *uc);    /* uc_emu_stop */
+};
+
+static void block(void *uc, uint64_t address, uint32_t size, void *data)
+{
+    struct block_state *state = data;
+    (void)address;
+    (void)size;
+    if (state->wanted)
+        state->stop(uc);
+}
+
 static PyObject *addresses(PyObject *self, PyObject *ignored)
 {
     (void)self;
     (void)ignored;
-    return Py_BuildValue("(KnI)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE);
+    return Py_BuildValue("(KnIK)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE,
+                         (unsigned long long)(uintptr_t)&block);
 }
 
 static PyMethodDef methods[] = {
-    {"addresses", addresses, METH_NOARGS, "(address of the fill callback, size of its state in bytes, CRC-32 of the source)"},
+    {"addresses", addresses, METH_NOARGS, "(address of the fill callback, size of its state in bytes, CRC-32 of the source, address of the block callback)"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -14,21 +14,19 @@ from emuvm.abi.controls import Fd
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, Poll
 from emuvm.abi.signals import Signal
-from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.signal_restart import Interrupted
 from emuvm.kernel.usermem import MAX_RW_COUNT, READ, WRITE, Deferred
-from emuvm.mm.rules import anonymous
-from emuvm.mm.types import File, Vma, VmFlag
+from emuvm.mm.types import File, Vma
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
     from emuvm.kernel.process import Process
 
-_PIPE_PAGE = 4096
+PIPE_PAGE = 4096
 _COUNTER = 8
 """Bytes of an eventfd's counter."""
 Buffers = list[tuple[int, int]]
@@ -54,14 +52,16 @@ def _now(proc: Process, file: OpenFile) -> None:
         raise Deferred
 
 
-def usable_bytes(proc: Process, buffers: Buffers, access: int) -> int:
-    """How many bytes of the buffers, in order, can be accessed before the first that cannot. EFAULT beyond user addresses."""
+def usable_bytes(proc: Process, buffers: Buffers, access: int, grow: bool = True) -> int:
+    """How many bytes of the buffers, in order, can be accessed before the first that cannot, if stacks may `grow` for it.
+    EFAULT beyond user addresses.
+    """
     total = 0
     for address, length in buffers:
         if not length:
             continue
         proc.mem.access_ok(address, length)
-        count = proc.mem.accessible(address, length, access)
+        count = proc.mem.accessible(address, length, access, grow)
         total += count
         if count < length:
             break
@@ -81,7 +81,7 @@ def _scatter(proc: Process, buffers: Buffers, data: bytes) -> int:
     return done
 
 
-def _gather(proc: Process, buffers: Buffers, count: int) -> bytes:
+def gather(proc: Process, buffers: Buffers, count: int) -> bytes:
     parts = []
     for address, length in buffers:
         length = min(length, count)
@@ -105,13 +105,13 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
         if maps(proc, file, buffers):
             return read_itself(proc, file, buffers, offset)
     if (file.is_regular or file.host_fd >= 0 and file.discards) and not flags and not _mapped(proc, buffers):
-        buffers = _first(buffers, _left(file, wanted, offset))
+        buffers = first(buffers, _left(file, wanted, offset))
         wanted = sum(length for _, length in buffers)
     usable = usable_bytes(proc, buffers, WRITE)
     if usable < wanted:
         if file.consumes:
             _ready(proc, file, Poll.POLLIN)
-            _scatter(proc, _first(buffers, usable), file.read(wanted))
+            _scatter(proc, first(buffers, usable), file.read(wanted))
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be written")
         usable = _limited(proc, file, usable, offset)
     if not usable and wanted:
@@ -151,7 +151,7 @@ def _read_pipe(proc: Process, file: OpenFile, buffers: Buffers, wanted: int) -> 
     present = hostfd.available(file.host_fd)
     if not present:
         return len(file.read(1))  # the end, or EAGAIN: no buffer is needed for either
-    near = _first(buffers, min(present, wanted))
+    near = first(buffers, min(present, wanted))
     usable = usable_bytes(proc, near, WRITE)
     if usable >= min(present, wanted):
         return _scatter(proc, near, file.read(usable))
@@ -224,31 +224,33 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
     if file.consumes:
         if wanted < _COUNTER:
             raise GuestError(Errno.EINVAL, f"{wanted} bytes for a counter")
-        if usable_bytes(proc, _first(buffers, _COUNTER), READ) < _COUNTER:
+        if usable_bytes(proc, first(buffers, _COUNTER), READ) < _COUNTER:
             raise GuestError(Errno.EFAULT, "the counter cannot be read")
     if file.guarded or proc.files.size_limit is not None:
         wanted = room(proc, file, wanted, offset, bool(flags & Fd.RWF_APPEND))
-        buffers = _first(buffers, wanted)
+        buffers = first(buffers, wanted)
     if file.is_regular and not flags and any(type(v.backing) is File for v in _regions(proc, buffers)):
         from emuvm.kernel.sys.selfwrite import maps, write_itself
 
         if maps(proc, file, buffers):
             return write_itself(proc, file, buffers, offset)
+    if file.is_pipe and wanted and file.status() & Open.O_NONBLOCK:
+        from emuvm.kernel.sys.pipewrite import write_now
+
+        return write_now(proc, file, buffers, wanted)
     usable = usable_bytes(proc, buffers, READ)
     if usable < wanted:
-        if file.is_pipe and not file.status() & Open.O_NONBLOCK:
+        if file.is_pipe:
             # What does not fill a page of the pipe because of the bad one is not queued, but was looked at.
-            _gather(proc, buffers, usable)
-            usable = usable // _PIPE_PAGE * _PIPE_PAGE
+            gather(proc, buffers, usable)
+            usable = usable // PIPE_PAGE * PIPE_PAGE
         elif not usable:
             write_nothing(file, wanted, offset)
         if not usable and not file.is_pipe:
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
-    if file.is_pipe and (usable > _PIPE_PAGE or usable < wanted) and file.status() & Open.O_NONBLOCK:
-        return _write_what_fits(proc, file, buffers, usable, wanted)
     if wanted and not usable:
         raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
-    data = _gather(proc, buffers, usable) if usable else b""
+    data = gather(proc, buffers, usable) if usable else b""
     if usable < wanted and file.is_regular and not flags:
         done = file.write(data) if offset is None else file.pwrite(data, offset)
         write_nothing(file, wanted - done, None if offset is None else offset + done)
@@ -257,7 +259,7 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         return hostfd.pwritev(file.host_fd, data, -1 if offset is None else offset, flags)
     if offset is not None:
         return file.pwrite(data, offset)
-    return _send(proc, file, data)
+    return send(proc, file, data)
 
 
 def _regions(proc: Process, buffers: Buffers) -> list[Vma]:
@@ -269,7 +271,7 @@ def _regions(proc: Process, buffers: Buffers) -> list[Vma]:
     return found
 
 
-def _send(proc: Process, file: OpenFile, data: bytes, wanted: int = 0) -> int:
+def send(proc: Process, file: OpenFile, data: bytes, wanted: int = 0) -> int:
     """Write at the file's own place. SIGPIPE where nobody reads. `wanted`: to a pipe, with so many bytes of which the rest is missing."""
     try:
         if wanted > len(data):
@@ -283,52 +285,13 @@ def _send(proc: Process, file: OpenFile, data: bytes, wanted: int = 0) -> int:
         raise
 
 
-def _write_what_fits(proc: Process, file: OpenFile, buffers: Buffers, count: int, wanted: int) -> int:
-    """To a pipe that may take less than all, from buffers of which `count` of `wanted` bytes can be read.
-
-    Memory that the kernel did not get to is as absent afterwards as it was before.
-    """
-    memory, page = proc.mem.memory, proc.space.page_size
-    ranges = [(at & -page, at + length + (-(at + length) % page)) for at, length in _first(buffers, count) if length]
-    before = [memory.residency(start, end) for start, end in ranges]
-    data = _gather(proc, buffers, count) if count else b""
-    looked_at = 0
-    try:
-        done = looked_at = _send(proc, file, data, wanted)
-        if done < wanted and hostfd.wait([(file.host_fd, Poll.POLLOUT)], 0):
-            looked_at += _PIPE_PAGE  # there was room: missing memory ended it
-    except GuestError as error:
-        looked_at = _PIPE_PAGE if error.errno == Errno.EFAULT else 0
-        raise
-    finally:
-        touched = _first(buffers, min(looked_at, count))
-        reached = {at // page for base, length in touched for at in range(base & -page, base + length, page) if length}
-        for (start, _), bits in zip(ranges, before, strict=True):
-            for number, was in enumerate(bits, start // page):
-                if not was & Residency.PRESENT and number not in reached:
-                    _absent_again(proc, number * page)
-    return done
-
-
-def _absent_again(proc: Process, page: int) -> None:
-    """A page that only emuvm has read, and that was nowhere before."""
-    vma = proc.space.query(page)
-    if vma is None:
-        return
-    if not vma.flags & VmFlag.MAYSHARE:
-        if anonymous(vma):
-            proc.mem.memory.discard(page, proc.space.page_size)
-    elif type(vma.backing) is File and getattr(vma.backing.file, "in_memory", False):
-        proc.mem.memory.punch(page, proc.space.page_size)
-
-
 def write_nothing(file: OpenFile, wanted: int, offset: int | None) -> None:
     """A write whose buffer is missing may leave something behind in the file all the same."""
     if file.is_regular and file.host_fd >= 0:
         hostfd.write_from_nowhere(file.host_fd, wanted, offset)
 
 
-def _first(buffers: Buffers, count: int) -> Buffers:
+def first(buffers: Buffers, count: int) -> Buffers:
     """The buffers cut to `count` bytes."""
     cut = []
     for address, length in buffers:
@@ -353,7 +316,7 @@ def _write_in_parts(proc: Process, file: OpenFile, data: bytes) -> int:
     while True:
         try:
             _ready(proc, file, Poll.POLLOUT)
-            count = file.write(data[done : done + _PIPE_PAGE])
+            count = file.write(data[done : done + PIPE_PAGE])
         except (Interrupted, GuestError) as error:
             if not done:
                 raise

@@ -12,11 +12,13 @@ from emuvm.abi.controls import Membarrier as M
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, convert_open, open_for
 from emuvm.abi.structs import iovec_size, unpack_iovec
+from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.usermem import IOV_MAX, READ, WRITE
+from emuvm.mm.types import VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -68,7 +70,8 @@ def _transfer(proc: Process, pid: int, local: tuple[int, int], remote: tuple[int
             break
         _pin(proc, address, min(length, _BATCH), access)
         wanted = min(length, total - done)
-        moved = _move(proc, near, done, address, wanted, access)
+        old = _kept(proc, near, address, wanted) if access == READ else {}
+        moved = _move(proc, near, done, address, wanted, access, old)
         done += moved
         if moved < wanted:
             if not done:
@@ -82,12 +85,34 @@ def _own(proc: Process, pid: int) -> None:
         raise GuestError(Errno.EPERM if pid > 0 and proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
 
 
-def _forwards(proc: Process, source: int, target: int, count: int) -> None:
-    """Copy the lowest byte first, so that a target that begins inside the source reads what was just written."""
-    memory = proc.mem.memory
-    step = target - source if source < target < source + count else count
-    for place in range(0, count, step):
-        memory.write(target + place, memory.read(source + place, min(step, count - place)))
+def _forwards(proc: Process, source: int, target: int, count: int, old: dict[int, bytes]) -> None:
+    """Copy the lowest byte first, so that a target that begins inside the source reads what was just written; but pages in `old`
+    have these bytes.
+    """
+    memory, page = proc.mem.memory, proc.space.page_size
+    ahead = target - source if source < target < source + count else count
+    place = 0
+    while place < count:
+        at = source + place
+        step = min(ahead, count - place, page - at % page if old else count)
+        kept = old.get(at & -page)
+        memory.write(target + place, memory.read(at, step) if kept is None else kept[at % page : at % page + step])
+        place += step
+
+
+def _kept(proc: Process, near: list[tuple[int, int]], address: int, length: int) -> dict[int, bytes]:
+    """Pages to be read from that are to be written to as well, and are no copies of the process's own yet: what is pinned is the page
+    of zeros or of the file, and writing makes another one."""
+    page, memory = proc.space.page_size, proc.mem.memory
+    length = proc.mem.pinnable(address, length, READ)
+    kept = {}
+    for base, size in near:
+        low, high = max(base, address) & -page, min(base + size, address + length)
+        for place in range(low, high, page):
+            vma = proc.space.query(place)
+            if vma is not None and not vma.flags & VmFlag.MAYSHARE and not memory.residency(place, place + page)[0] & Residency.PRIVATE:
+                kept[place] = memory.read(place, page)
+    return kept
 
 
 def _pin(proc: Process, address: int, length: int, access: int) -> None:
@@ -98,7 +123,9 @@ def _pin(proc: Process, address: int, length: int, access: int) -> None:
         proc.mem.memory.populate(address & -page, address + usable + (-(address + usable) % page), write=access == WRITE)
 
 
-def _move(proc: Process, near: list[tuple[int, int]], skip: int, address: int, length: int, access: int) -> int:
+def _move(
+    proc: Process, near: list[tuple[int, int]], skip: int, address: int, length: int, access: int, old: dict[int, bytes]
+) -> int:
     """Move up to `length` bytes between `address` and the local buffers, behind their first `skip` bytes; the count."""
     usable = proc.mem.pinnable(address, length, access)
     done = 0
@@ -112,7 +139,7 @@ def _move(proc: Process, near: list[tuple[int, int]], skip: int, address: int, l
         if count:
             source, target = (address + done, base) if access == READ else (base, address + done)
             # Pinned pages are read and written whatever user copies may: nothing that `pinnable` refuses comes here.
-            _forwards(proc, source, target, count)
+            _forwards(proc, source, target, count, old)
         done += count
         if count < step or done == usable:
             break
