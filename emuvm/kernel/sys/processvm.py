@@ -107,8 +107,8 @@ def _kept(proc: Process, near: list[tuple[int, int]], address: int, length: int)
     length = proc.mem.pinnable(address, length, READ)
     kept = {}
     for base, size in near:
-        low, high = max(base, address) & -page, min(base + size, address + length)
-        for place in range(low, high, page):
+        low, high = max(base, address), min(base + size, address + length)
+        for place in range(low & -page, high, page) if low < high else ():
             vma = proc.space.query(place)
             if vma is not None and not vma.flags & VmFlag.MAYSHARE and not memory.residency(place, place + page)[0] & Residency.PRIVATE:
                 kept[place] = memory.read(place, page)
