@@ -25,11 +25,11 @@ from emuvm.errors import EngineError
 
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch
-    from emuvm.engine.unicorn_stops import BlockStops
     from emuvm.engine.unicorn_fpu import Fpu
     from emuvm.engine.unicorn_inflight import InFlight
     from emuvm.engine.unicorn_paged import PagedMemory
     from emuvm.engine.unicorn_regions import RegionsMemory
+    from emuvm.engine.unicorn_stops import BlockStops
     from emuvm.mm.space import AddressSpace
 
 _WORD = (1 << 64) - 1
