@@ -74,5 +74,9 @@ class EngineError(EmuvmError):
     """The CPU engine refused an operation."""
 
 
+class Pause(EmuvmError):
+    """Whoever watches a system call raises it to have the process stand still before the call, which is made when it goes on."""
+
+
 class EmulatorBug(EmuvmError):
     """emuvm contradicted itself. The run stops and says so; a guest program cannot cause it."""

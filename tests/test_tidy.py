@@ -19,6 +19,7 @@ RANKS = {
     "emuvm.engine": 3,
     "emuvm.kernel": 4,
     "emuvm.kernel.sys": 5,
+    "emuvm.fuzz": 6,
     "emuvm.tools": 6,
     "emuvm.attach": 7,
     "emuvm.cli": 7,

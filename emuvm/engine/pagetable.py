@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, host_map, host_unmap
 from emuvm.errors import EngineError
@@ -104,6 +105,13 @@ class PageTable:
         """Entries of the log that `take_written` has returned."""
         self._untold = bytearray()
         """Entries that left the log before `take_written` came."""
+        self.drained = False
+        """Somebody calls `drain`: entries that leave the log are kept for it."""
+        self._undrained: list[int] = []
+        self.forgotten: list[tuple[int, int, bool]] = []
+        """While `drained`: (start, end, did others come) of contents that went otherwise than by a write. Whoever drains empties it."""
+        self.keeper: Any = None
+        """The checkpoints of this memory (engine.checkpoint), while there are any."""
 
     def reserve(self, window: int) -> None:
         """Have a table for a window. EngineError when the host refuses or there are too many."""
@@ -265,6 +273,7 @@ class PageTable:
     def clear(self, start: int, end: int) -> bool:
         """Forget the pages. Was any of them present?"""
         found = False
+        self.forget(start, end)
         for page, pointer, count in self._runs(start, end):
             found = found or ctypes.string_at(pointer, count).count(0) != count
             ctypes.memset(pointer, 0, count)
@@ -286,9 +295,17 @@ class PageTable:
                 offset = at - goal >> PAGE_BITS
                 part = bits[offset : offset + size]
                 ctypes.memmove(target, part, size)
-                self._dirty.update(at + (n << PAGE_BITS) for n, bit in enumerate(part) if bit & DIRTY)
+                for n, bit in enumerate(part):
+                    if bit & DIRTY:
+                        self.note(at + (n << PAGE_BITS))
         self.clear(start, end)
+        self.forget(to, to + end - start, filled=True)
         return found
+
+    def forget(self, start: int, end: int, filled: bool = False) -> None:
+        """The contents of [start, end) went otherwise than by a write; `filled`: others came."""
+        if self.drained:
+            self.forgotten.append((start, end, filled))
 
     def take_dirty(self) -> set[int]:
         """Addresses of the pages written since the last call (some may be unmapped by now). The TLB must be flushed after it."""
@@ -299,6 +316,40 @@ class PageTable:
                 cell = ctypes.c_uint8.from_address(pointer)
                 cell.value &= ~DIRTY & 0xFF
         return dirty
+
+    def drain(self) -> list[int]:
+        """The pages noted since the last call. `take_written` does not tell them any more, `take_dirty` does."""
+        self.drained = True
+        count = self.state.dirty_count
+        pages = self._entries[:count]
+        if pages:
+            self._dirty.update(pages)
+            self.state.dirty_count = 0
+        self._told = 0
+        if self._untold:
+            self._untold = bytearray()
+        if self._undrained:
+            pages = [*self._undrained, *pages]
+            self._undrained = []
+        return pages
+
+    def dirty(self) -> set[int]:
+        """What `take_dirty` would tell."""
+        self._spill(everything=True)
+        return set(self._dirty)
+
+    def undirty(self, pages: Iterable[int]) -> None:
+        """Have the next write of these pages noted. The TLB must be flushed after it."""
+        for page in pages:
+            table, number = self._bytes.get(page >> WINDOW_BITS), (page & WINDOW - 1) >> PAGE_BITS
+            if table is not None:
+                table[number] &= ~DIRTY & 0xFF
+
+    def has_content(self, page: int) -> None:
+        """The page in a reserved window has content, but was not written: it counts as present, and its next write is noted."""
+        self._leaves.add(page >> _LEAF_BITS)
+        table, number = self._bytes[page >> WINDOW_BITS], (page & WINDOW - 1) >> PAGE_BITS
+        table[number] = table[number] & ~DIRTY & 0xFF | PRESENT
 
     def granted(self) -> Iterator[tuple[int, int]]:
         """(page, rights) of every page that has rights. Slow: for verification."""
@@ -325,6 +376,8 @@ class PageTable:
         count = self.state.dirty_count
         if count and (everything or count > self._room // 2):
             self._dirty.update(self._entries[:count])
+            if self.drained:
+                self._undrained += self._entries[:count]
             if count > self._told:
                 self._untold += ctypes.string_at(self._log + 8 * self._told, 8 * (count - self._told))
             self.state.dirty_count = self._told = 0

@@ -393,6 +393,15 @@ class UnicornEngine:
         """Every register, of the FPU and the vector units too, as in a new engine. Memory stays."""
         self.uc.context_restore(self._fresh)
 
+    def save(self) -> Any:
+        """The state of the CPU, for `restore`; memory is not part of it."""
+        return self.uc.context_save(), self._trapped, self._until
+
+    def restore(self, saved: Any) -> None:
+        """The CPU as it was when `saved` was made by this engine."""
+        context, self._trapped, self._until = saved
+        self._raw.restore(context.context)
+
     def _registers(self, name: str) -> Registers:
         found = self._numbers.get(name)
         if found is None:

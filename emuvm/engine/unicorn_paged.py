@@ -47,8 +47,7 @@ CHUNK = 64 * PAGE
 """What one question fills in, aligned."""
 _EAGER_WINDOWS = 4
 _WRITTEN = bytes((Residency.PRESENT | Residency.PRIVATE | Residency.MAPPED,))
-_MANY_STALE = 512 * PAGE
-_NEEDED = {16: 1, 17: 2, 18: 4}
+_MANY_STALE, _NEEDED = 512 * PAGE, {16: 1, 17: 2, 18: 4}
 _REMOVE_CACHE = UC_CTL_TB_REMOVE_CACHE | 2 << 26 | UC_CTL_IO_WRITE << 30
 _FLUSH_CODE = UC_CTL_TB_FLUSH | UC_CTL_IO_WRITE << 30
 _FLUSH_TLB = UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30
@@ -121,7 +120,7 @@ class PagedMemory:
         self.host.write(address, data)
         first, last = address & -PAGE, end + (-end % PAGE)
         if self.table.written(first, last):
-            self._drop_code([(first, last)])
+            self.drop_code([(first, last)])
 
     def discard(self, address: int, length: int) -> None:
         """MADV_DONTNEED, as engine.base.Memory says. Whole pages."""
@@ -148,6 +147,7 @@ class PagedMemory:
                 raise EngineError(f"{vma} does not map an object that could lose pages")
         for low, high, _ in pieces:
             self.attempt(self.host.punch, low, high)
+        self.table.forget(start, end)
         for low, high in self._extents.of_same_bytes(start, end):
             # Translated code of the lost pages, wherever they are seen.
             self.withdraw(low, high)
@@ -239,7 +239,7 @@ class PagedMemory:
     # -- for the CPU driver -------------------------------------------------------------------------------------------
 
     def before_run(self) -> None:
-        """Call before each emu_start: does what had to wait for the engine to stand still."""
+        """To be called before each emu_start: what had to wait for the engine to stand still."""
         if self._extents and not self._faulted:
             self._notice_shrunk_files()
         self._faulted = False
@@ -265,7 +265,7 @@ class PagedMemory:
 
     def take_dirty(self) -> set[int]:
         """Addresses of the pages written, by guest or host, since the last call."""
-        self._disturb()
+        self.disturb()
         return self.table.take_dirty()
 
     def attempt(self, call: Callable[..., T], *args: Any) -> T:
@@ -342,9 +342,9 @@ class PagedMemory:
         written = self.modifies is not None and not rights & 2 and fresh_when_read(vma)
         less, code = self.table.protect(vma.start, vma.end, rights, only_written=written)
         if less:
-            self._disturb()
+            self.disturb()
         if code:
-            self._drop_code(code)
+            self.drop_code(code)
 
     def _move(self, start: int, end: int, to: int) -> None:
         pieces = self._extents.cut(start, end) if self._extents else []
@@ -378,7 +378,7 @@ class PagedMemory:
     def _fill(self, _uch: Any, address: int, access: int, entry: Any, _data: Any) -> bool:
         try:
             if self.table.count_fill(wait=access == WRITE):  # who is stopped in an access executes it twice: x86-64's loads may be
-                self._disturb(stop=access == FETCH or self.modifies is not None)
+                self.disturb(stop=access == FETCH or self.modifies is not None)
             if self._dropping:
                 rights = 5
             else:
@@ -443,15 +443,15 @@ class PagedMemory:
         """Grant nothing there; ask again at the next access."""
         found, code = self.table.withdraw(start, end)
         if found:
-            self._disturb()
+            self.disturb()
         if code:
-            self._drop_code(code)
+            self.drop_code(code)
 
-    def _drop_code(self, ranges: list[tuple[int, int]]) -> None:
+    def drop_code(self, ranges: list[tuple[int, int]]) -> None:
         self._stale += ranges
-        self._disturb()
+        self.disturb()
 
-    def _disturb(self, stop: bool = True) -> None:
+    def disturb(self, stop: bool = True) -> None:
         """The TLB is out of date. A run in progress is interrupted; its driver goes on after `before_run`."""
         self._flush = True
         if self.running and stop:

@@ -91,6 +91,10 @@ class Raw:
         """uc_emu_stop. No effect when nothing runs."""
         _lib.uc_emu_stop(self.handle)
 
+    def restore(self, context: Any) -> None:
+        """uc_context_restore of a saved context."""
+        self._check(_lib.uc_context_restore(self.handle, context))
+
     @staticmethod
     def _check(error: int) -> None:
         if error:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.numbers import table
-from emuvm.errors import EmulatorBug, GuestError
+from emuvm.errors import EmulatorBug, GuestError, Pause
 from emuvm.kernel import registry
-from emuvm.kernel.signal_restart import Interrupted
+from emuvm.kernel.signal_restart import Interrupted, rewind
 from emuvm.kernel.usermem import Deferred
 
 if TYPE_CHECKING:
@@ -107,6 +107,9 @@ class Dispatcher:
             proc.in_call = False
             proc.deliver(interrupted)
             return
+        except Pause:
+            rewind(proc)
+            raise
         except (EmulatorBug, TimeLimit, KeyboardInterrupt, MemoryError):
             raise
         except Exception as error:

@@ -55,6 +55,8 @@ class OpenFile:
         self.path = path
         self.users = 0
         """Descriptors that refer to it."""
+        self.holders = 0
+        """Snapshots that may bring it back: it is not closed with its last descriptor."""
 
     @property
     def name(self) -> bytes:
@@ -155,6 +157,11 @@ class MappedFile:
     _fd = -1
     inode: Any = None
     """Equal for all objects that map the same memfd."""
+
+    @property
+    def restorable(self) -> bool:
+        """Is it memory that nobody but the guest sees?"""
+        return self.inode is not None
 
     def __init__(self, fd: int, path: bytes) -> None:
         self._fd = fd
@@ -416,8 +423,33 @@ class FileTable:
     @staticmethod
     def _release(file: OpenFile) -> None:
         file.users -= 1
-        if not file.users:
+        if not file.users and not file.holders:
             file.close()
+
+    # -- snapshots --------------------------------------------------------------------------------------------------------
+
+    def hold(self) -> set[OpenFile]:
+        """What is open now, which from now on is not closed with its last descriptor."""
+        held = set(self._files.values())
+        for file in held:
+            file.holders += 1
+        return held
+
+    def let_go(self, held: set[OpenFile]) -> None:
+        """The end of `hold`."""
+        for file in held:
+            file.holders -= 1
+            if not file.users and not file.holders:
+                file.close()
+
+    def close_others(self, held: set[OpenFile]) -> None:
+        """Close what was opened since `hold`. The table itself is put back by whoever knows what was in it."""
+        if held.issuperset(self._files.values()):
+            return
+        for file in set(self._files.values()) - held:
+            file.users = 0
+            if not file.holders:
+                file.close()
 
     def cloexec(self, fd: int) -> bool:
         self.get(fd)

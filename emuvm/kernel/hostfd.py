@@ -195,14 +195,6 @@ def memfd_create(name: bytes, flags: int) -> int:
     return os.memfd_create(os.fsdecode(name), flags)
 
 
-def seal(fd: int, seals: int) -> None:
-    """F_ADD_SEALS, as far as the host takes them: it is only asked to help."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-    except OSError:
-        pass
-
-
 @host_call
 def eventfd(initial: int, flags: int) -> int:
     return os.eventfd(initial, flags | os.EFD_CLOEXEC)

@@ -2,7 +2,7 @@
 
 Owns: what seals forbid of an open memfd, and how they are added. Must not know guest memory; who maps a file is told by the
 caller. The file itself is a memfd of the host; the seals are kept here, because what emuvm maps on the host is not what the
-guest has mapped. Only F_SEAL_EXEC is the host's too, so that it guards the mode bits. Sources: mm/memfd.c, mm/shmem.c.
+guest has mapped, and because the host's cannot be taken back when a process goes back to what it was. Sources: mm/memfd.c, mm/shmem.c.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
 
-_X_BITS = 0o111
+X_BITS = 0o111
 _IMPLIED = Seal.F_SEAL_SHRINK | Seal.F_SEAL_GROW | Seal.F_SEAL_WRITE | Seal.F_SEAL_FUTURE_WRITE
 _NO_WRITE = Seal.F_SEAL_WRITE | Seal.F_SEAL_FUTURE_WRITE
 _PAGE = 4096
@@ -103,12 +103,10 @@ class MemFile(HostOpenFile):
         present = self.inode.seals
         if present & Seal.F_SEAL_SEAL:
             raise GuestError(Errno.EPERM, "sealed against seals")
-        if seals & Seal.F_SEAL_EXEC and self.stat().mode & _X_BITS:
+        if seals & Seal.F_SEAL_EXEC and self.stat().mode & X_BITS:
             seals |= _IMPLIED
         if seals & Seal.F_SEAL_WRITE and not present & Seal.F_SEAL_WRITE and mapped_writable:
             raise GuestError(Errno.EBUSY, "mapped shared and writable")
-        if seals & Seal.F_SEAL_EXEC:
-            hostfd.seal(self.host_fd, Seal.F_SEAL_EXEC)
         self.inode.seals = present | seals
 
 
@@ -118,7 +116,6 @@ def create(name: bytes, flags: int) -> MemFile:
     seals = 0 if flags & Fd.MFD_ALLOW_SEALING else Seal.F_SEAL_SEAL
     if flags & Fd.MFD_NOEXEC_SEAL:
         hostfd.change_mode(fd, 0o666)
-        hostfd.seal(fd, Seal.F_SEAL_EXEC)
         seals = Seal.F_SEAL_EXEC
     kind = HugeFile if flags & Fd.MFD_HUGETLB else MemFile
     return kind(fd, Open.O_RDWR | Open.O_LARGEFILE, b"/memfd:" + name + b" (deleted)", Sealed(seals))

@@ -17,6 +17,7 @@ class SharedMemory(MappedFile):
     """
 
     close_hook = False
+    restorable = True
 
     def __init__(self, size: int, path: bytes = b"/dev/zero (deleted)") -> None:
         super().__init__(hostfd.memory_file(size), path)

@@ -29,8 +29,8 @@ from emuvm.abi.signals import (
 )
 from emuvm.errors import GuestError
 from emuvm.kernel.siginfo import SignalInfo
-from emuvm.kernel.signal_frames import BadFrame, Frames, call_size, frames
-from emuvm.kernel.signal_restart import Interrupted, Restart
+from emuvm.kernel.signal_frames import BadFrame, Frames, frames
+from emuvm.kernel.signal_restart import Interrupted, Restart, rewind
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -135,22 +135,17 @@ class Delivery:
 
     def _result_for_handler(self, call: Interrupted, action: Sigaction) -> None:
         if call.kind is Restart.ALWAYS or (call.kind is Restart.UNLESS_TOLD and action.flags & SA_RESTART):
-            self._rewind()
+            rewind(self.proc)
         else:
             self.proc.engine.set_result(-Errno.EINTR)
 
     def _again(self, call: Interrupted) -> None:
         """No handler ran: the call goes on, one that waits for a time with what is left of it."""
         proc = self.proc
-        self._rewind()
+        rewind(self.proc)
         if call.kind is Restart.REST:
             proc.restart_block = call.again
             proc.engine.set(proc.arch.syscall_number, numbers(proc.arch.name)["restart_syscall"])
-
-    def _rewind(self) -> None:
-        """Registers still are as at the call, so going back to its instruction is all."""
-        engine = self.proc.engine
-        engine.set("pc", engine.get("pc") - call_size(self.proc.arch))
 
     # -- coming back ------------------------------------------------------------------------------------------------------
 

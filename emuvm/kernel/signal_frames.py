@@ -20,7 +20,6 @@ from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.signals import minimum_stack
 
 if TYPE_CHECKING:
-    from emuvm.abi.arch import Arch
     from emuvm.kernel.process import Process
 
 _WORD = (1 << 64) - 1
@@ -226,8 +225,3 @@ _KINDS: dict[str, type[Frames]] = {"x86_64": X86Frames, "arm64": Arm64Frames}
 def frames(proc: Process) -> Frames:
     """The frames of a process."""
     return _KINDS[proc.arch.name](proc)
-
-
-def call_size(arch: Arch) -> int:
-    """Bytes in the instruction that makes a system call: going back by as much makes the call again."""
-    return 2 if arch.name == "x86_64" else 4

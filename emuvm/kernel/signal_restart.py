@@ -1,12 +1,16 @@
-"""How a signal ends a call that waits, as an exception.
+"""How a signal ends a call that waits, as an exception; and having a call made again.
 
-Owns: `Restart` and `Interrupted`. Must not know who waits.
+Owns: `Restart`, `Interrupted`, `rewind`. Must not know who waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emuvm.kernel.process import Process
 
 
 class Restart(Enum):
@@ -28,3 +32,9 @@ class Interrupted(Exception):
         super().__init__(kind.value)
         self.kind = kind
         self.again = again
+
+
+def rewind(proc: Process) -> None:
+    """Have the call that was just stopped at made again: registers still are as at the call, so going back to its instruction is all."""
+    engine = proc.engine
+    engine.set("pc", engine.get("pc") - (2 if proc.arch.name == "x86_64" else 4))

@@ -57,6 +57,7 @@ class Attachment:
     """What stands in the regions of one shmat: they are its fragments, and do not become one again."""
 
     close_hook = True
+    restorable = True
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment

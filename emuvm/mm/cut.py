@@ -10,7 +10,7 @@ from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
 from emuvm.mm.arguments import WORD
-from emuvm.mm.types import Anon, File, Vma
+from emuvm.mm.types import Anon, File, Kind, Update, Vma
 
 
 class Behaviour(NamedTuple):
@@ -125,3 +125,24 @@ def shifted(vma: Vma, shift: int) -> Vma:
     """The region elsewhere, with what of its mapping still fits into 64 bits."""
     base, top = max(vma.base + shift, 0), min(vma.base + vma.length + shift, WORD)
     return Vma(vma.start + shift, vma.end + shift, vma.prot, vma.flags, vma.backing, base, top - base)
+
+
+def alike(one: Vma, other: Vma) -> bool:
+    """Are two regions with one range the same but for their rights?"""
+    return one.flags == other.flags and bool(one.backing == other.backing)
+
+
+def way_back(now: list[Vma], then: list[Vma], same: Callable[[Vma, Vma], bool], context: Any) -> tuple[list[Update], list[Vma]]:
+    """(the updates that make regions `then` of `now`, unmaps first; what is unmapped). What is the `same` stays, but for its rights."""
+    gone: list[Vma] = []
+    others: list[Update] = []
+    for old, new in pieces(now, then):
+        if old is not None and new is not None and same(old, new):
+            if old.prot != new.prot:
+                others.append(Update(Kind.PROTECT, old.start, old.end, old, new, context))
+            continue
+        if old is not None:
+            gone.append(old)
+        if new is not None:
+            others.append(Update(Kind.MAP, new.start, new.end, None, new, context))
+    return [Update(Kind.UNMAP, old.start, old.end, old, None, context) for old in gone] + others, gone

@@ -25,7 +25,7 @@ from emuvm.mm.layout import GUARD_PAGES, Layout, next_region, place, start_gap
 from emuvm.mm.limits import INFINITY, Limits
 from emuvm.mm.pages import NoPages, Pages
 from emuvm.mm.rules import KERNEL, LOCKS, Kernel
-from emuvm.mm.space import AddressSpace
+from emuvm.mm.space import AddressSpace, Snapshot
 from emuvm.mm.totals import Totals
 from emuvm.mm.types import RIGHTS, Anon, File, Vma, VmFlag
 
@@ -141,6 +141,12 @@ class LinuxMm:
                 start, end = vma.start, vma.end
                 if not rules.anon_of(vma):
                     self.areas.written(vma)
+
+    def restore(self, snap: Snapshot) -> None:
+        """The regions of a snapshot of the space. What they hold is the engine's business: areas that differ only in who wrote first,
+        in their names or in flags that say nothing of contents stay.
+        """
+        self.space.restore(snap, rules.same_memory)
 
     # -- mmap -----------------------------------------------------------------------------------------------------------
 

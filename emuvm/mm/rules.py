@@ -53,6 +53,16 @@ def offset_of(vma: Vma) -> int:
     return backing.offset if type(backing) is Anon or type(backing) is File else vma.start
 
 
+def same_memory(one: Vma, other: Vma) -> bool:
+    """Do two areas with one range show the same memory, whatever else they are? Private anonymous memory is known by its place."""
+    if (one.flags ^ other.flags) & (VmFlag.SHARED | VmFlag.MAYSHARE):
+        return False
+    mine, theirs = one.backing, other.backing
+    if type(mine) is File and type(theirs) is File:
+        return bool(mine.file == theirs.file and mine.offset == theirs.offset)
+    return type(mine) is not File and type(theirs) is not File
+
+
 def with_anon(vma: Vma, anon: int) -> Vma:
     """The area with an anon_vma."""
     backing = vma.backing

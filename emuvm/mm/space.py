@@ -20,7 +20,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from emuvm.errors import BadArgument, EmulatorBug, Hole, NoSpace, Occupied, ReentryError
 from emuvm.mm import maps, vmamap
 from emuvm.mm.arguments import WORD, bounds, filtered, integer, word
-from emuvm.mm.cut import behaviour, clip, first_hole, join, merge, pieces, shifted
+from emuvm.mm.cut import alike, behaviour, clip, first_hole, join, merge, shifted, way_back
 from emuvm.mm.delivery import Call, Subscriber, Subscribers, deliver, finish
 from emuvm.mm.gapsearch import highest_gap, lowest_gap
 from emuvm.mm.types import Callback, Kind, Update, Vma
@@ -309,30 +309,22 @@ class AddressSpace:
         """The regions as they are now. Costs nothing."""
         return Snapshot(self, self._root)
 
+    def is_at(self, snap: Snapshot) -> bool:
+        """Has nothing changed since `snap` was taken or restored? False may be wrong."""
+        return snap._root is self._root
+
     @_changing
-    def restore(self, snap: Snapshot) -> None:
+    def restore(self, snap: Snapshot, same: Callable[[Vma, Vma], bool] = alike) -> None:
         """Make the regions what they were when `snap` was taken, by updates for what differs: first unmaps, then the rest.
 
-        Costs what changed since. A region that was replaced by an equal one is not touched. Backings that compare equal
-        are the same; objects that want their regions kept across a restore must define __eq__.
+        Costs what changed since. A region that was replaced by one that is the `same` is not touched, but for its rights. By default
+        those are with equal flags and backings; objects that want their regions kept across a restore must define __eq__.
         """
         if not isinstance(snap, Snapshot) or snap._space is not self:
             raise BadArgument("snap", "is not a snapshot of this space")
         now, then = vmamap.difference(self._root, snap._root)
-        if not now and not then:
-            return
-        unmaps: list[Update] = []
-        others: list[Update] = []
-        for old, new in pieces(now, then):
-            if old is not None and new is not None and old.flags == new.flags and old.backing == new.backing:
-                if old.prot != new.prot:
-                    others.append(Update(Kind.PROTECT, old.start, old.end, old, new, self.context))
-                continue
-            if old is not None:
-                unmaps.append(Update(Kind.UNMAP, old.start, old.end, old, None, self.context))
-            if new is not None:
-                others.append(Update(Kind.MAP, new.start, new.end, None, new, self.context))
-        self._commit(snap._root, unmaps + others, [u.old for u in unmaps if u.old is not None])
+        updates, gone = way_back(now, then, same, self.context)
+        self._commit(snap._root, updates, gone)
 
     @_changing
     def rewrite(self, edits: list[tuple[int, int, list[Vma]]], updates: list[Update]) -> None:
@@ -369,6 +361,13 @@ class AddressSpace:
             self._subscribers = tuple(s for s in self._subscribers if s is not mine)
 
         return unsubscribe
+
+    def listeners(self, only: Subscribers | None = None) -> Subscribers:
+        """Who is subscribed. `only`: from now on these."""
+        if only is not None:
+            self._enter()
+            self._subscribers = only
+        return self._subscribers
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

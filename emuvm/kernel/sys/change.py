@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from emuvm.abi.controls import Clock
+from emuvm.abi.controls import Clock, Seal
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import At, Mode
 from emuvm.abi.structs import timespec_size, unpack_timespec
 from emuvm.errors import GuestError
-from emuvm.kernel import hostfs, procfs
+from emuvm.kernel import hostfd, hostfs, procfs
+from emuvm.kernel.memfd import X_BITS, MemFile
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.fs import inner, resolve
 from emuvm.kernel.sys.io import too_big
@@ -207,14 +208,24 @@ def _change_open(proc: Process, fd: int, change: Callable[[int], None]) -> int:
     return 0
 
 
+def _set_mode(proc: Process, fd: int, mode: int) -> None:
+    """chmod of a file of the host, or of a memfd, whose seals forbid more than the host's file does (mm/shmem.c:shmem_setattr)."""
+    for _, file in proc.files.items():
+        if isinstance(file, MemFile) and file.inode.seals & Seal.F_SEAL_EXEC:
+            mine, changed = file.stat(), hostfd.stat(fd)
+            if (mine.dev, mine.ino) == (changed.dev, changed.ino) and (mine.mode ^ mode) & X_BITS:
+                raise GuestError(Errno.EPERM, "the memfd is sealed")
+    hostfs.change_mode(fd, mode)
+
+
 @syscall("chmod", "path mode")
 def chmod(proc: Process, path: bytes, mode: int) -> int:
-    return _change(proc, At.AT_FDCWD, path, True, lambda fd: hostfs.change_mode(fd, mode & 0o7777))
+    return _change(proc, At.AT_FDCWD, path, True, lambda fd: _set_mode(proc, fd, mode & 0o7777))
 
 
 @syscall("fchmodat", "fd path mode")
 def fchmodat(proc: Process, dirfd: int, path: bytes, mode: int) -> int:
-    return _change(proc, dirfd, path, True, lambda fd: hostfs.change_mode(fd, mode & 0o7777))
+    return _change(proc, dirfd, path, True, lambda fd: _set_mode(proc, fd, mode & 0o7777))
 
 
 @syscall("fchmodat2", "fd path mode uint")
@@ -223,12 +234,12 @@ def fchmodat2(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> 
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
     if not path and flags & At.AT_EMPTY_PATH:
         return fchmod(proc, dirfd, mode)
-    return _change(proc, dirfd, path, not flags & At.AT_SYMLINK_NOFOLLOW, lambda fd: hostfs.change_mode(fd, mode & 0o7777))
+    return _change(proc, dirfd, path, not flags & At.AT_SYMLINK_NOFOLLOW, lambda fd: _set_mode(proc, fd, mode & 0o7777))
 
 
 @syscall("fchmod", "fd mode")
 def fchmod(proc: Process, fd: int, mode: int) -> int:
-    return _change_open(proc, fd, lambda host: hostfs.change_mode(host, mode & 0o7777))
+    return _change_open(proc, fd, lambda host: _set_mode(proc, host, mode & 0o7777))
 
 
 @syscall("chown", "path uint uint")

@@ -43,7 +43,10 @@ def _in_order(proc: Process, file: OpenFile, address: int, length: int, place: i
     """How many of `length` bytes between memory and position `place` may be moved at once. The kernel copies the lowest byte first: a
     target that begins inside the source gets what was just stored there."""
     vma = proc.space.query(address)
-    if vma is None or not _is_of(vma, file):
+    if vma is None:
+        return length
+    length = min(length, vma.end - address)
+    if not _is_of(vma, file):
         return length
     mapped = vma.backing.offset + address - vma.start
     ahead: int = mapped - place if reading else place - mapped
