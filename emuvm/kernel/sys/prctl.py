@@ -171,8 +171,10 @@ def _set_speculation(proc: Process, which: int, value: int, *rest: int) -> int:
     _check(not any(rest))
     state = _speculation(proc, which)
     _check(which != 2, "flushing caches is not offered", Errno.EPERM)
+    # Whether a feature can be set comes first for store bypass only (arch/x86/kernel/cpu/bugs.c:ssb_prctl_set, ib_prctl_set).
+    _check(which != 0 or bool(state & _SPEC_PRCTL), "not for the program to set", Errno.ENXIO)
     _check(value in _SPEC_VALUES and (which == 0 or value != 16), f"value {value}", Errno.ERANGE)
-    _check(bool(state & _SPEC_PRCTL), "not for the program to set", Errno.ENXIO if which == 0 else Errno.EPERM)
+    _check(bool(state & _SPEC_PRCTL), "not for the program to set", Errno.EPERM)
     _check(not state & 8 or value == 8, "disabled for ever", Errno.EPERM)
     proc.controls[f"speculation{which}"] = value | _SPEC_PRCTL
     return 0
