@@ -210,11 +210,19 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
     def again(vma: Vma, start: int, size: int, offset: int) -> None:
         if offset + size >= 1 << 63:
             raise GuestError(Errno.EOVERFLOW, "no file is so long")
-        may = vma.flags >> 4 & 7
+
+        def open_backing() -> Backed:
+            may, inode = vma.flags >> 4 & 7, getattr(vma.backing.file, "inode", None)
+            if inode is not None and inode.write_sealed:
+                if vma.prot & 2:
+                    raise GuestError(Errno.EPERM, "sealed against writing")
+                may &= ~2
+            return Backed(File(vma.backing.file, offset), may)
+
         proc.mm.mmap(
             MapRequest(
                 start, size, vma.prot, shared=True, fixed=True, locked=bool(vma.flags & VmFlag.LOCKED), offset=offset, has_file=True,
-                populate=not flags & bits.MAP_NONBLOCK, open_backing=lambda: Backed(File(vma.backing.file, offset), may),
+                populate=not flags & bits.MAP_NONBLOCK, open_backing=open_backing,
             )  # fmt: skip
         )
 
