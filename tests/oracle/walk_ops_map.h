@@ -182,7 +182,7 @@ static void op_map_huge(void)
         locks_to_come = 0;
         return;
     }
-    word size = (word)1 << (40 + pick(8)), flags = chance(2) ? NORESERVE : 0;
+    word size = (word)1 << (40 + pick(style.portable ? 7 : 8)), flags = chance(2) ? NORESERVE : 0; /* arm64 has 48 bits */
     int rights = some_rights();
     say_range("mmap huge", 0, size);
     say_char(' ');
