@@ -122,10 +122,16 @@ class Checkpoint:
         self._keeper.collect()
         if self.pending or self.lost:
             self._changed()
-        for target, content in self._plan:
-            target[:] = content
+        self._copy()
         if self._presence is not None:
             self._put_back_presence(self._presence)
+
+    def _copy(self) -> None:
+        for target, content in self._plan:
+            target[:] = content
+        for other in self._keeper.checkpoints:
+            if other is not self:
+                other.pending |= self._planned - other._planned
 
     def _put_back_presence(self, then: dict[Range, list[Run]]) -> None:
         memory = self._memory
@@ -178,7 +184,7 @@ class Checkpoint:
             if other is not self:
                 other.pending.update(again, absent)
         if len(planned) > max(_FEW, _TIMES * self._usual):
-            self._run_plan_once(keeper)
+            self._start_again(keeper)
 
     def _without_content(self, start: int, end: int) -> list[int]:
         """Private pages of a range that have content now and had none."""
@@ -191,9 +197,8 @@ class Checkpoint:
             if page not in image
         ]
 
-    def _run_plan_once(self, keeper: Keeper) -> None:
-        for target, content in self._plan:
-            target[:] = content
+    def _start_again(self, keeper: Keeper) -> None:
+        self._copy()
         keeper.relax()
         self.pending.clear()  # they are as they should be; for the others they are not
         self._watching = True

@@ -6,8 +6,8 @@ update callbacks), contents (`engine.checkpoint`), registers (`UnicornEngine.sav
 
     regions -> shared objects -> contents -> descriptors -> the kernel's objects -> registers
 
-What is outside the process does not go back: files of the host and their contents, what lies in pipes, the time, what was written to
-terminals. Descriptors do, with their offsets.
+What is outside the process does not go back: files of the host and their contents, what lies in pipes, the time. Descriptors do, with
+their offsets; but a file that is open for writing only keeps its place, for what was written to it stays.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Snapshot:
         self._listeners = proc.space.listeners()
         self._objects = Objects(proc)
         self._held = proc.files.hold()
-        self._offsets = [(file, file.seek(0, 1)) for file in self._held if isinstance(file, HostOpenFile) and file.is_regular]
+        readable = [file for file in self._held if isinstance(file, HostOpenFile) and file.is_regular and file.readable()]
+        self._offsets = [(file, file.seek(0, 1)) for file in readable]
         self._state = State(proc, proc.mm, proc.files, proc.fs, proc.signals)
         self._guards: tuple[list[int], list[int]] = proc.mm.guards.state()
         self._contents = Checkpoint(engine.memory, presence=presence)
