@@ -18,6 +18,7 @@ from emuvm.kernel.files import OpenFile
 from emuvm.kernel.process import Process
 from emuvm.kernel.request import Request
 from emuvm.kernel.running import started
+from tests.benchmarks.snapshot import build, pause_at
 from tests.native.guests import missing
 from tests.oracle.walks import Unavailable, program
 
@@ -202,3 +203,27 @@ def test_the_regions_engine_has_none(tmp_path: Path) -> None:
     with walk("fixed", 1, tmp_path, "regions") as (proc, _, _stops):
         with pytest.raises(EmuvmError, match="paged"):
             Snapshot.take(proc)
+
+
+@pytest.mark.parametrize(("layout", "runs"), [(0, 20_000), (5, 2_000)])
+def test_the_process_does_not_grow(layout: int, runs: int, tmp_path: Path) -> None:
+    """16 pages written and so many changes of the layout, again and again."""
+    try:
+        guest = build(tmp_path)
+    except FileNotFoundError:
+        missing("gcc")
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    with started(Request(str(guest), ("4", "16", str(layout)))) as proc:
+        pause_at(proc, "sched_yield")
+        with Snapshot.take(proc) as snapshot:
+            before = 0
+            for run in range(runs):
+                assert proc.run().code == 0
+                snapshot.restore()
+                if run == 200:
+                    before = resident()
+            assert resident() <= before + (1 << 20)
+            assert snapshot.differences() == []
