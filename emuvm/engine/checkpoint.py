@@ -65,6 +65,12 @@ class Keeper:
             for checkpoint in self.checkpoints:
                 checkpoint.lost += lost
 
+    def leave(self) -> None:
+        """When there are no checkpoints any more nobody collects."""
+        if not self.checkpoints:
+            self.table.keeper = None
+            self.table.stop_draining()
+
     def relax(self) -> None:
         """Have the next write of every page logged."""
         self.table.undirty(self.sticky)
@@ -88,8 +94,14 @@ class Checkpoint:
         self._memory = memory
         keeper.collect()
         keeper.relax()
-        self.image = _contents(memory, keeper.checkpoints[-1] if keeper.checkpoints else None)
-        """Page address -> its bytes, for pages with content of their own."""
+        try:
+            self.image = _contents(memory, keeper.checkpoints[-1] if keeper.checkpoints else None)
+            """Page address -> its bytes, for pages with content of their own."""
+            self._presence = _presence(memory) if presence else None
+            """Which pages of anonymous memory are there, area by area."""
+        except BaseException:
+            keeper.leave()
+            raise
         self._index = sorted(self.image)
         self.pending: set[int] = set()
         """Pages written since the last restore, as far as collected."""
@@ -103,8 +115,6 @@ class Checkpoint:
         """How many pages one run wrote, when that was last seen."""
         self._watching = True
         """All writes since the last restore were logged."""
-        self._presence = _presence(memory) if presence else None
-        """Which pages of anonymous memory are there, area by area."""
         keeper.checkpoints.append(self)
 
     def unsure(self) -> bool:
@@ -236,9 +246,7 @@ class Checkpoint:
         if self in keeper.checkpoints:
             keeper.checkpoints.remove(self)
             self.image, self._index, self._plan = {}, [], []
-            if not keeper.checkpoints:
-                keeper.table.keeper = None
-                keeper.table.drained = False
+            keeper.leave()
 
 
 def runs(pages: Iterable[int]) -> list[Range]:

@@ -333,6 +333,11 @@ class PageTable:
             self._undrained = []
         return pages
 
+    def stop_draining(self) -> None:
+        """Nobody calls `drain` any more."""
+        self.drained = False
+        self._undrained, self.forgotten = [], []
+
     def dirty(self) -> set[int]:
         """What `take_dirty` would tell."""
         self._spill(everything=True)

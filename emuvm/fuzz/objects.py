@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emuvm.engine.hostmem import data_ranges
 from emuvm.kernel import hostfd
 from emuvm.kernel.memfd import MemFile
-from emuvm.mm.types import File
+from emuvm.mm.types import File, Vma
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 PAGE, PUNCH = 4096, 3
 """Bytes of a page; FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE."""
 
+
 class Objects:
     """The objects that the process maps or has open now."""
 
     def __init__(self, proc: Process) -> None:
         fds: dict[Any, int] = {}
-        for vma in proc.space:
-            if type(vma.backing) is File and getattr(vma.backing.file, "restorable", False):
-                fds.setdefault(_identity(vma.backing.file.fileno()), vma.backing.file.fileno())
+        for vma in _showing(proc):
+            fds.setdefault(_identity(vma.backing.file.fileno()), vma.backing.file.fileno())
         for _, file in proc.files.items():
             if isinstance(file, MemFile):
                 fds.setdefault(_identity(file.host_fd), file.host_fd)
@@ -51,13 +51,12 @@ class Objects:
                 stamp = _stamp(fd)
             again.append((fd, size, stamp, pieces))
         self._kept = again
-        if not touched:
-            return []
-        return [
-            (vma.start, vma.end)
-            for vma in self._proc.space
-            if type(vma.backing) is File and getattr(vma.backing.file, "restorable", False)
-        ]
+        return [(vma.start, vma.end) for vma in _showing(self._proc)] if touched else []
+
+
+def _showing(proc: Process) -> list[Vma]:
+    """The regions that map such an object."""
+    return [vma for vma in proc.space if type(vma.backing) is File and getattr(vma.backing.file, "restorable", False)]
 
 
 def _put(fd: int, size: int, pieces: list[tuple[int, bytes]]) -> None:

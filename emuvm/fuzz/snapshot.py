@@ -44,13 +44,13 @@ class Snapshot:
         self._space = proc.space.snapshot()
         self._listeners = proc.space.listeners()
         self._objects = Objects(proc)
-        self._held = proc.files.hold()
-        readable = [file for file in self._held if isinstance(file, HostOpenFile) and file.is_regular and file.readable()]
+        readable = [file for _, file in proc.files.items() if isinstance(file, HostOpenFile) and file.is_regular and file.readable()]
         self._offsets = [(file, file.seek(0, 1)) for file in readable]
         self._state = State(proc, proc.mm, proc.files, proc.fs, proc.signals)
         self._guards: tuple[list[int], list[int]] = proc.mm.guards.state()
-        self._contents = Checkpoint(engine.memory, presence=presence)
         self._registers = engine.save()
+        self._contents = Checkpoint(engine.memory, presence=presence)
+        self._held = proc.files.hold()  # last: what fails before leaves nothing behind
 
     @classmethod
     def take(cls, proc: Process, *, presence: bool = False) -> Snapshot:

@@ -68,6 +68,24 @@ def test_a_set_that_moves_on_is_forgotten(make: Make) -> None:
     assert most <= 300 and len(checkpoint._planned) <= 300
 
 
+def test_a_checkpoint_that_cannot_be_made_leaves_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make()
+    filled(engine)
+    memory = paged(engine)
+
+    def refuse(address: int, length: int) -> bytes:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory.host, "read", refuse)
+        with pytest.raises(MemoryError):
+            Checkpoint(memory)
+    assert memory.table.keeper is None and not memory.table.drained
+    store(engine, DATA + 9)
+    assert DATA in memory.take_dirty()
+    memory.verify()
+
+
 def test_pages_without_content_are_absent_again(make: Make) -> None:
     engine = make()
     filled(engine)
