@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from emuvm.abi.flags import Open
+from emuvm.abi.numbers import numbers
 from emuvm.errors import EmuvmError, Pause
 from emuvm.fuzz.snapshot import Snapshot
 from emuvm.kernel.dispatch import Bound
@@ -227,3 +228,63 @@ def test_the_process_does_not_grow(layout: int, runs: int, tmp_path: Path) -> No
                     before = resident()
             assert resident() <= before + (1 << 20)
             assert snapshot.differences() == []
+
+
+def test_a_pause_changes_nothing(tmp_path: Path) -> None:
+    """The call at which a process stands still is made when it goes on."""
+    with walk("fixed", 2, tmp_path) as (_, output, stops):
+        assert not stops.run_to(-1)
+        straight = output.taken()
+    with walk("fixed", 2, tmp_path) as (_, output, stops):
+        while stops.run_to(97):
+            pass
+        assert output.taken() == straight
+
+
+def call(proc: Process, name: str, *args: int) -> int:
+    """Make a system call for a process that stands still; its result."""
+    proc.dispatcher.call(numbers(proc.arch.name)[name], (*args, *[0] * (6 - len(args))))
+    return proc.engine.get(proc.arch.syscall_result)
+
+
+def test_what_a_run_did_to_the_kernel_is_gone(tmp_path: Path) -> None:
+    """Signals that wait, guard pages, what has come to be, who listens."""
+    with walk("fixed", 1, tmp_path) as (proc, _, stops):
+        assert stops.run_to(300)
+        at = call(proc, "mmap", 0, 8 * 4096, 3, 0x22, (1 << 64) - 1, 0)
+        assert call(proc, "madvise", at, 4096, 102) == 0
+        proc.signals.set_mask(1 << 9)
+        with Snapshot.take(proc) as snapshot:
+            heard: list[object] = []
+            proc.space.subscribe(heard.append)
+            assert call(proc, "tgkill", proc.pid, proc.tid, 10) == 0
+            assert proc.signals.pending
+            assert call(proc, "madvise", at, 4096, 103) == 0
+            assert call(proc, "madvise", at + 4096, 4096, 102) == 0
+            proc.engine.memory.populate(at, at + 4096, write=True)
+            assert call(proc, "shmget", 0, 4096, 0o1600) < 1 << 31
+            assert proc.ipc is not None
+            snapshot.restore()
+            assert not proc.signals.pending and proc.ipc is None
+            assert proc.mm.guards.within(at, at + 8 * 4096) == [(at, at + 4096)]
+            proc.engine.memory.verify()
+            assert snapshot.differences() == []
+            heard.clear()
+            call(proc, "munmap", at + 4096, 4096)
+            assert not heard
+
+
+def test_private_pages_of_a_file_that_was_cut_come_back(tmp_path: Path) -> None:
+    with walk("fixed", 1, tmp_path) as (proc, _, stops):
+        assert stops.run_to(300)
+        name = proc.stack_info.sp & -4096
+        fd = call(proc, "memfd_create", name, 0)
+        assert fd < 100 and call(proc, "ftruncate", fd, 4 * 4096) == 0
+        at = call(proc, "mmap", 0, 4 * 4096, 3, 2, fd, 0)
+        proc.mem.write(at + 4096, b"private")
+        with Snapshot.take(proc) as snapshot:
+            assert call(proc, "ftruncate", fd, 0) == 0
+            assert call(proc, "ftruncate", fd, 4 * 4096) == 0
+            assert proc.mem.read(at + 4096, 7) == bytes(7)
+            snapshot.restore()
+            assert proc.mem.read(at + 4096, 7) == b"private"
