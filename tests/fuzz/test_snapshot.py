@@ -261,7 +261,7 @@ def test_what_a_run_did_to_the_kernel_is_gone(tmp_path: Path) -> None:
             assert proc.signals.pending
             assert call(proc, "madvise", at, 4096, 103) == 0
             assert call(proc, "madvise", at + 4096, 4096, 102) == 0
-            proc.engine.memory.populate(at, at + 4096, write=True)
+            proc.engine.memory.populate(at, at + 4096, write=False)
             assert call(proc, "shmget", 0, 4096, 0o1600) < 1 << 31
             assert proc.ipc is not None
             snapshot.restore()
