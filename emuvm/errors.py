@@ -75,7 +75,15 @@ class EngineError(EmuvmError):
 
 
 class Pause(EmuvmError):
-    """Whoever watches a system call raises it to have the process stand still before the call, which is made when it goes on."""
+    """The process stands still, and may go on. Whoever watches a system call raises it: then the call is made when it goes on."""
+
+
+class OutOfBudget(Pause):
+    """The process has executed as many blocks as it was allowed to."""
+
+
+class Stuck(Pause):
+    """The process waits for something that can never come: nothing outside it changes."""
 
 
 class EmulatorBug(EmuvmError):

@@ -69,7 +69,17 @@ class LimitStop(NamedTuple):
     """`Engine.stop()` was called (from another thread, a timer, or a hook)."""
 
 
-Stop = SyscallStop | FaultStop | TrapStop | LimitStop
+class BudgetStop(NamedTuple):
+    """The budget of blocks is spent (`Engine.begin`)."""
+
+
+class BreakStop(NamedTuple):
+    """pc is where `Engine.break_at` said."""
+
+    pc: int
+
+
+Stop = SyscallStop | FaultStop | TrapStop | LimitStop | BudgetStop | BreakStop
 
 FastCall = Callable[[int, tuple[int, ...]], "int | None"]
 """(number, args) -> the raw result register value, or None: stop the run and deliver a SyscallStop.

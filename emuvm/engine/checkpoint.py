@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _FEW = 64
 """So many sticky pages are never too many."""
+_MANY = 4096
+"""Most pages without content that are remembered."""
+_ZERO = bytes(PAGE)
 _TIMES = 4
 """How much larger than the set of one run the sticky set may become."""
 _EXEC = 4
@@ -109,6 +112,11 @@ class Checkpoint:
         self._plan: list[tuple[memoryview, bytes]] = []
         """Where to copy what at every restore."""
         self._planned: set[int] = set()
+        self._zeros: set[int] = set()
+        """Pages of anonymous memory without content that runs write again and again: zeros are copied to them instead of their being
+        thrown away, which would cost fifty times as much."""
+        self._written_once: set[int] = set()
+        """Those that were thrown away and may come to be such."""
         self._loose = 0
         """How many pages of the plan were added one by one."""
         self._usual = 0
@@ -166,7 +174,7 @@ class Checkpoint:
             if page in planned:
                 continue
             if page not in image:
-                absent.append(page)
+                (fresh if self._presence is None and self._comes_again(page) else absent).append(page)
             elif _executable(memory, page):
                 again.append(page)
             else:
@@ -174,6 +182,9 @@ class Checkpoint:
         for start, end, filled in lost:
             if filled:
                 absent += self._without_content(start, end)
+            for page in self._zeros:
+                if start <= page < end:
+                    memory.table.has_content(page)
             for page in self._index[bisect_left(self._index, start) : bisect_left(self._index, end)]:
                 if page in planned:
                     memory.table.has_content(page)
@@ -196,6 +207,18 @@ class Checkpoint:
         if len(planned) > max(_FEW, _TIMES * self._usual):
             self._start_again(keeper)
 
+    def _comes_again(self, page: int) -> bool:
+        """A page without content was written: not for the first time, and may zeros be copied to it?"""
+        if page not in self._written_once:
+            if len(self._written_once) < _MANY:
+                self._written_once.add(page)
+            return False
+        vma = self._memory.space.query(page)
+        if vma is None or host_file(vma) is not None or is_shared(vma) or _executable(self._memory, page):
+            return False
+        self._zeros.add(page)
+        return True
+
     def _without_content(self, start: int, end: int) -> list[int]:
         """Private pages of a range that have content now and had none."""
         memory, image = self._memory, self.image
@@ -204,7 +227,7 @@ class Checkpoint:
             for low, high, bits in memory.resident(start, end, cached=False)
             if bits & Residency.PRIVATE
             for page in range(low, high, PAGE)
-            if page not in image
+            if page not in image and page not in self._zeros
         ]
 
     def _start_again(self, keeper: Keeper) -> None:
@@ -224,13 +247,14 @@ class Checkpoint:
 
     def _piece(self, start: int, end: int) -> tuple[memoryview, bytes]:
         image = self.image
-        content = image[start] if end - start == PAGE else b"".join(image[page] for page in range(start, end, PAGE))
+        content = b"".join([image.get(page, _ZERO) for page in range(start, end, PAGE)])
         return _view(self._memory.host.pointer(start), end - start), content
 
     def forget_plan(self) -> None:
         """Writes are noticed again: what was copied back at every restore is to be looked at once more."""
         self.pending |= self._planned
         self._plan, self._planned, self._loose = [], set(), 0
+        self._zeros, self._written_once = set(), set()
 
     def differences(self) -> Iterable[int]:
         """Pages whose contents differ from the checkpoint's. Reads everything: for verification."""

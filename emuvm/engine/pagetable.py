@@ -15,11 +15,11 @@ A right that is not there means "ask", not "no". Tables are sparse: host memory 
 from __future__ import annotations
 
 import ctypes
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, host_map, host_unmap
+from emuvm.engine.native_code import native
 from emuvm.errors import EngineError
 
 R, W, X, DIRTY, PRESENT, CODE = 1, 2, 4, 8, 16, 32
@@ -58,31 +58,10 @@ class FillState(ctypes.Structure):
     ]
 
 
-def native_callbacks() -> tuple[int, int]:
-    """Addresses of the native fill and block callbacks; zeros when the C module is not there, does not fit, or was built from another
-    fill.c.
-
-    In a development tree a stale module stays behind after fill.c changes, and would call wild addresses.
-    """
-    try:
-        from emuvm.engine.native import _fill
-    except ImportError:
-        return 0, 0
-    fill, size, *more = _fill.addresses()
-    if size != ctypes.sizeof(FillState) or len(more) != 2:
-        return 0, 0
-    source, block = more
-    try:
-        with open(f"{_fill.__file__.rpartition('/')[0]}/fill.c", "rb") as file:
-            stale = source != zlib.crc32(file.read())
-    except OSError:
-        stale = False  # installed without the source: nothing could have changed
-    return (0, 0) if stale else (fill, block)
-
-
 def native_fill() -> int:
-    """The first of `native_callbacks`."""
-    return native_callbacks()[0]
+    """The address of the native fill callback; 0: there is none."""
+    code = native()
+    return code.fill if code is not None and code.fill_state == ctypes.sizeof(FillState) else 0
 
 
 class PageTable:

@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from unicorn.unicorn_const import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK, UC_HOOK_INSN, UC_HOOK_INTR
 
-from emuvm.engine.base import Access, FastCall, FaultStop, LimitStop, Memory, Stop, SyscallStop, Trap, TrapStop
-from emuvm.engine.unicorn_raw import INSN, INTR, Raw, Registers, explain
+from emuvm.engine.base import Access, BreakStop, BudgetStop, FastCall, FaultStop, LimitStop, Memory, Stop, SyscallStop, Trap, TrapStop
+from emuvm.engine.native_code import native
+from emuvm.engine.unicorn_raw import FLUSH_CODE, INSN, INTR, Raw, Registers, explain
 from emuvm.engine.unicorn_regs import MACHINES
 from emuvm.errors import EngineError
 
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch
+    from emuvm.engine.unicorn_blocks import Blocks
+    from emuvm.engine.unicorn_counters import Counters
     from emuvm.engine.unicorn_fpu import Fpu
     from emuvm.engine.unicorn_inflight import InFlight
     from emuvm.engine.unicorn_paged import PagedMemory
     from emuvm.engine.unicorn_regions import RegionsMemory
-    from emuvm.engine.unicorn_stops import BlockStops
     from emuvm.mm.space import AddressSpace
 
 _WORD = (1 << 64) - 1
@@ -83,7 +85,9 @@ class UnicornEngine:
         self._stop = False
         self._native = native
         self._expecting = False
-        self._stops: BlockStops | None = None
+        self._blocks: Blocks | None = None
+        self._counters: Counters | None = None
+        self._break: int | None = None
         self._closed = False
         self._until = 0
         self._lock = allocate_lock()
@@ -114,11 +118,13 @@ class UnicornEngine:
             while True:
                 if self._stop:
                     self._stop = False
-                    if self._stops is not None:
-                        self._stops.want(False)
+                    if self._blocks is not None:
+                        self._blocks.want(False)
                     return LimitStop()
                 if self._expecting:
-                    self._prepare_to_stop()
+                    self._expecting = False
+                    self._blocks = self.blocks()
+                    self._blocks.want(self._stop)
                 stop = self._run_once()
                 if stop is not None:
                     return stop
@@ -134,8 +140,11 @@ class UnicornEngine:
             self._forget_trap(self._trapped)
         if paged is not None:
             paged.running = True
+        pc = self._pc.read()[0]
+        if self._blocks is not None:
+            self._blocks.resume(pc)
         try:
-            error = self._raw.start(self._pc.read()[0], self._until)
+            error = self._raw.start(pc, self._until)
         finally:
             if paged is not None:
                 paged.running = False
@@ -164,6 +173,12 @@ class UnicornEngine:
         if self._event is not None:
             return self._event
         if error == UC_ERR_OK:
+            if self._blocks is not None and self._blocks.state.spent:
+                self._blocks.state.spent = 0
+                return BudgetStop()
+            if self._counters is not None and self._counters.due:
+                self._counters.step()
+                return None
             return None if self._stop or (paged is not None and paged.disturbed) else self._stopped_by_itself()
         if error == UC_ERR_INSN_INVALID:
             return TrapStop(Trap.ILLEGAL, self._machine.illegal)
@@ -240,6 +255,9 @@ class UnicornEngine:
     def _stopped_by_itself(self) -> Stop | None:
         """The engine ended without a reason of ours: address 0, `hlt`, or an interruption that only wanted `before_run`."""
         pc = self._pc.read()[0]
+        if pc == self._break:
+            self.break_at(None)
+            return BreakStop(pc)
         if pc == self._until:
             vma = self.space.query(pc)
             if vma is None or not self.arch.rights[vma.prot & 7] & 4:
@@ -252,26 +270,45 @@ class UnicornEngine:
 
     def expect_stops(self) -> None:
         """From now on a stop that comes from another thread takes effect between two instructions, so that the guest may go on (without
-        the C module: nearly always, see `unicorn_stops`)."""
-        if self._native and self._stops is None:
+        the C module: nearly always, see `unicorn_blocks`)."""
+        if self._native and self._blocks is None and native() is not None:
             self._expecting = True
             if self._runner:
                 self._raw.stop()
 
-    def _prepare_to_stop(self) -> None:
-        from emuvm.engine.pagetable import native_callbacks
-        from emuvm.engine.unicorn_stops import BlockStops
+    def blocks(self) -> Blocks:
+        """The callback at the beginning of each block: counts, edges, budget. From now on it is called; the engine stands still."""
+        if self._blocks is None:
+            from emuvm.engine.unicorn_blocks import Blocks
 
-        self._expecting = False
-        if callback := native_callbacks()[1]:
-            self._stops = BlockStops(self._raw, callback)
-            self._stops.want(self._stop)
+            self._blocks = Blocks(self._raw, use_native=self._native)
+        return self._blocks
+
+    def trace_blocks(self, callback: Callable[[int, int], object]) -> Callable[[], None]:
+        """See `unicorn_blocks.trace`."""
+        from emuvm.engine.unicorn_blocks import trace
+
+        return trace(self._raw, callback)
+
+    def replace_counters(self, ticks: Callable[[], int], random: Callable[[int], bytes]) -> None:
+        """Have the time stamp and random instructions in today's code answered by these (`unicorn_counters`). The engine stands still."""
+        from emuvm.engine.unicorn_counters import Counters
+
+        counters = self._counters = Counters(self, self._raw, ticks, random)
+        for vma in self.space:
+            if vma.prot & 4:
+                counters.find(vma.start, self.memory.read(vma.start, vma.size))
+        self._raw.control(FLUSH_CODE)
+
+    def break_at(self, address: int | None) -> None:
+        """Have `run` return a BreakStop, once, when pc comes to be `address` (not 0); None: no more."""
+        self._break, self._until = address, address or 0
 
     def stop(self) -> None:
         """Make the current (or next) run return LimitStop soon. Safe from other threads and signal handlers."""
         self._stop = True
-        if self._stops is not None:
-            self._stops.want(True)
+        if self._blocks is not None:
+            self._blocks.want(True)
             return
         self._raw_stop()
         if self._runner:
@@ -312,7 +349,7 @@ class UnicornEngine:
                 else:
                     back_result.write(pc + 2, flags, result & word)
             except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
-                self._fail(error)
+                self.fail(error)
 
         return hook
 
@@ -331,7 +368,7 @@ class UnicornEngine:
                 self._trapped = number
             self._raw.stop()
         except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
-            self._fail(error)
+            self.fail(error)
 
     def _forget_trap(self, number: int) -> None:
         self._trapped = None
@@ -342,7 +379,7 @@ class UnicornEngine:
                 self._in_flight = InFlight(self.uc, self._fresh)
             self._in_flight.forget(number)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """An exception in a hook: kept, the first one wins."""
         self._error = self._error or error
         self._raw.stop()
@@ -400,6 +437,7 @@ class UnicornEngine:
     def restore(self, saved: Any) -> None:
         """The CPU as it was when `saved` was made by this engine."""
         context, self._trapped, self._until = saved
+        self._break = self._until or None
         self._raw.restore(context.context)
 
     def _registers(self, name: str) -> Registers:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from unicorn.unicorn_const import (
     UC_CTL_IO_WRITE,
-    UC_CTL_TB_FLUSH,
     UC_CTL_TB_REMOVE_CACHE,
     UC_CTL_TLB_FLUSH,
     UC_HOOK_TLB_FILL,
@@ -30,7 +29,7 @@ from emuvm.engine.base import FaultStop, Residency, fresh_when_read, host_file, 
 from emuvm.engine.filepages import Extent, FilePages
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
 from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, native_fill
-from emuvm.engine.unicorn_raw import FILL, Raw
+from emuvm.engine.unicorn_raw import FILL, FLUSH_CODE, Raw
 from emuvm.engine.unicorn_refusals import Refusals
 from emuvm.errors import EmulatorBug, EngineError
 from emuvm.mm.delivery import undoes
@@ -49,7 +48,6 @@ _EAGER_WINDOWS = 4
 _WRITTEN = bytes((Residency.PRESENT | Residency.PRIVATE | Residency.MAPPED,))
 _MANY_STALE, _NEEDED = 512 * PAGE, {16: 1, 17: 2, 18: 4}
 _REMOVE_CACHE = UC_CTL_TB_REMOVE_CACHE | 2 << 26 | UC_CTL_IO_WRITE << 30
-_FLUSH_CODE = UC_CTL_TB_FLUSH | UC_CTL_IO_WRITE << 30
 _FLUSH_TLB = UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30
 
 
@@ -462,7 +460,7 @@ class PagedMemory:
         self._dropping = True
         try:
             if sum(high - low for low, high in self._stale) > _MANY_STALE:
-                self.attempt(self._raw.control, _FLUSH_CODE)
+                self.attempt(self._raw.control, FLUSH_CODE)
             else:
                 for low, high in self._stale:
                     self.attempt(self._raw.control, _REMOVE_CACHE, ctypes.c_uint64(low), ctypes.c_uint64(high))

@@ -10,12 +10,17 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Any
 
+from unicorn.unicorn_const import UC_CTL_IO_WRITE, UC_CTL_TB_FLUSH
 from unicorn.unicorn_py3.unicorn import uclib
 
 from emuvm.errors import EngineError
 
 if TYPE_CHECKING:
     from unicorn.unicorn_py3.unicorn import Uc
+
+
+FLUSH_CODE = UC_CTL_TB_FLUSH | UC_CTL_IO_WRITE << 30
+"""The request of `Raw.control` that drops all translated code."""
 
 
 class TlbEntry(ctypes.Structure):
@@ -28,6 +33,7 @@ _pointer = ctypes.c_void_p
 FILL = ctypes.CFUNCTYPE(ctypes.c_bool, _pointer, ctypes.c_uint64, ctypes.c_int, ctypes.POINTER(TlbEntry), _pointer)
 INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, _pointer, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, _pointer)
 INTR = ctypes.CFUNCTYPE(None, _pointer, ctypes.c_uint32, _pointer)
+BLOCK = ctypes.CFUNCTYPE(None, _pointer, ctypes.c_uint64, ctypes.c_uint32, _pointer)
 INSN = ctypes.CFUNCTYPE(None, _pointer, _pointer)
 
 # A second handle on the library: prototypes set here do not disturb the binding's.
@@ -55,17 +61,18 @@ class Raw:
         self.handle = ctypes.c_void_p(uc._uch.value)
         self._kept: list[Any] = []
 
-    def hook(self, kind: int, callback: Any, data: int = 0, *, instruction: int | None = None) -> int:
-        """Add a hook over all addresses; its handle. `callback`: one of the types above, or the address of a native function."""
+    def hook(self, kind: int, callback: Any, data: int = 0, *, instruction: int | None = None, begin: int = 1, end: int = 0) -> int:
+        """Add a hook for addresses from `begin` to `end` (both included; 1 and 0: for all); its handle. `callback`: one of the types
+        above, or the address of a native function."""
         if not isinstance(callback, int):
             self._kept.append(callback)
         number = ctypes.c_size_t()
         extra = () if instruction is None else (ctypes.c_int(instruction),)
         pointer = ctypes.c_void_p(callback) if isinstance(callback, int) else ctypes.cast(callback, ctypes.c_void_p)
-        everywhere = (ctypes.c_uint64(1), ctypes.c_uint64(0))
+        where = (ctypes.c_uint64(begin), ctypes.c_uint64(end))
         self._check(
             _lib.uc_hook_add(
-                self.handle, ctypes.byref(number), ctypes.c_int(kind), pointer, ctypes.c_void_p(data), *everywhere, *extra
+                self.handle, ctypes.byref(number), ctypes.c_int(kind), pointer, ctypes.c_void_p(data), *where, *extra
             )
         )
         return number.value

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any
 
-_OURS = ("emuvm.kernel", "emuvm.mm")
+_OURS = ("emuvm.kernel", "emuvm.mm", "emuvm.fuzz.sim")
 _OPAQUE = frozenset(
     (
         "emuvm.mm.space.AddressSpace",
@@ -24,6 +24,7 @@ _OPAQUE = frozenset(
         "emuvm.kernel.host_signals.Bell",
         "emuvm.kernel.waiting.Wake",
         "emuvm.kernel.hostfs.Root",
+        "emuvm.fuzz.simhost.SimHost",
         "emuvm.kernel.usermem.UserMemory",
         "emuvm.kernel.shmem.SharedMemory",
         "emuvm.kernel.files.MappedFile",

@@ -48,6 +48,26 @@ class NotOpened(LoadError):
     """The path leads to no file that may be opened; `errno` says why."""
 
 
+class Host:
+    """What a process finds around it: this is the host that emuvm runs on."""
+
+    def files(self) -> FileTable:
+        """The descriptors it starts with."""
+        return FileTable()
+
+    def filesystem(self, options: Options, reporter: Reporter) -> Filesystem:
+        """What its paths lead to."""
+        return Filesystem(options.root, options.writable, options.allow_all, reporter)
+
+    def system(self) -> HostSystem:
+        """Identity, clocks, sizes."""
+        return HostSystem()
+
+    def reporter(self, write: Callable[[str], object] | None) -> Reporter:
+        """Who takes the notices."""
+        return Reporter(write)
+
+
 def architecture(image: Image) -> Arch:
     """The architecture of an image, if programs for it can be run; LoadError."""
     arch = BY_NAME.get(image.arch)
@@ -85,16 +105,19 @@ def boot(
     options: Options = Options(),  # noqa: B008 - immutable
     write: Callable[[str], object] | None = None,
     begin: Callable[[Process], object] | None = None,
+    *,
+    host: Host = Host(),  # noqa: B008 - immutable
+    native: bool = True,
 ) -> Process:
     """A process that is about to run `program`, a guest path. Close it when done. `write` takes the notices. `begin` is
-    called with the process while its address space is still empty: the moment to subscribe.
+    called with the process while its address space is still empty: the moment to subscribe. `native`: use the C module.
 
     NotOpened: no such program. LoadError: none that can be run (errno as execve). GuestError: E2BIG.
     """
-    reporter = Reporter(write)
-    fs = Filesystem(options.root, options.writable, options.allow_all, reporter)
+    reporter = host.reporter(write)
+    fs = host.filesystem(options, reporter)
     path = program.encode(errors="surrogateescape")
-    files, engine = FileTable(), None
+    files, engine = host.files(), None
     try:
         try:
             source, exe = fs.open_program(path)
@@ -103,8 +126,8 @@ def boot(
         image = load(source, name=program)
         arch = architecture(image)
         space = AddressSpace(0, arch.task_size, arch.page_size)
-        engine = UnicornEngine(arch, space, adapter=options.adapter)
-        system = HostSystem()
+        engine = UnicornEngine(arch, space, adapter=options.adapter, native=native)
+        system = host.system()
         mm = LinuxMm(space, arch, _limits(system, options), kernel=_kernel(system, options.kernel))
         mm.raw_io = bool(system.capabilities >> _CAP_SYS_RAWIO & 1)
         mm.lowest = system.lowest_address()

@@ -41,7 +41,9 @@ class Dispatcher:
         self._fast: dict[int, Bound | None] = {}
         self._slow: dict[int, Bound] = {}
         self._last: tuple[int, tuple[int, ...]] = (-1, ())
-        self._watchers: list[Watcher] = []
+        self._watchers: list[tuple[Watcher, frozenset[str] | None]] = []
+        self.log: list[tuple[int, tuple[int, ...], int | None]] | None = None
+        """While it is a list, every call goes there when it is over: number, raw arguments, result; None: it did not return."""
         self.unknown: dict[str, int] = {}
         """Calls answered with ENOSYS for want of a handler, by name, with how often."""
 
@@ -59,18 +61,32 @@ class Dispatcher:
             result = -error.errno
         except Deferred:
             return None
+        if self.log is not None:
+            self.log.append((number, args, result))
         return result if result >= 0 else result & self._word
 
-    def watch(self, watcher: Watcher) -> None:
-        """Have every call, known or not, made through what `watcher` makes of it, and none inside the engine's hook."""
-        self._watchers.append(watcher)
+    def watch(self, watcher: Watcher, names: frozenset[str] | None = None) -> None:
+        """Have every call of these names, None: every call, known or not, made through what `watcher` makes of it, and none of them
+        inside the engine's hook."""
+        self._watchers.append((watcher, names))
         self._fast.clear()
         self._slow.clear()
 
+    def unwatch(self, watcher: Watcher) -> None:
+        """The end of `watch`."""
+        self._watchers = [entry for entry in self._watchers if entry[0] is not watcher]
+        self._fast.clear()
+        self._slow.clear()
+
+    def name(self, number: int) -> str:
+        """What the call is called, 'number 1234' if it has no name."""
+        return self._names.get(number, f"number {number}")
+
     def _bind_fast(self, number: int) -> Bound | None:
-        if self._proc.arch.error_flag or self._watchers:
+        name = self.name(number)
+        if self._proc.arch.error_flag or any(names is None or name in names for _, names in self._watchers):
             return None
-        spec = registry.find(self._names.get(number, ""))
+        spec = registry.find(name)
         if spec is None or not spec.pure:
             return None
         bound = registry.bind(spec, self._proc, self._proc.arch.bits, self._proc.mem)
@@ -116,6 +132,8 @@ class Dispatcher:
             raise EmulatorBug(f"{self.describe_last()} failed: {error!r}\n{proc.maps()}") from error
         finally:
             proc.in_call = False
+        if self.log is not None:
+            self.log.append((number, args, result if proc.ended is None and not proc.replaced else None))
         if proc.replaced:
             proc.replaced = False
         elif proc.ended is None:
@@ -124,7 +142,7 @@ class Dispatcher:
             proc.deliver()
 
     def _bind(self, number: int) -> Bound:
-        name = self._names.get(number, f"number {number}")
+        name = self.name(number)
         spec = registry.find(name)
         if spec is None:
             return self._watched(name, lambda args: self._missing(name))
@@ -133,8 +151,9 @@ class Dispatcher:
         return bound
 
     def _watched(self, name: str, bound: Bound) -> Bound:
-        for watcher in self._watchers:
-            bound = watcher(name, bound)
+        for watcher, names in self._watchers:
+            if names is None or name in names:
+                bound = watcher(name, bound)
         return bound
 
     def _missing(self, name: str) -> int:
@@ -152,7 +171,7 @@ class Dispatcher:
         number, args = self._last
         if number < 0:
             return "no system call yet"
-        name = self._names.get(number, f"number {number}")
+        name = self.name(number)
         spec = registry.find(name)
         shown = args if spec is None else args[: len(spec.kinds)]
         return f"{name}({', '.join(f'{a:#x}' for a in shown)})"

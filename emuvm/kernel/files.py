@@ -7,7 +7,7 @@ GuestError. Sources: fs/file.c, fs/read_write.c, fs/pipe.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -334,22 +334,27 @@ class HostOpenFile(OpenFile):
 
 
 class FileTable:
-    """The descriptors of a process. 0, 1 and 2 are the host's standard streams, as far as they are open."""
+    """The descriptors of a process. `streams`: what it starts with from 0 on; None: the host's standard streams, as far as they are
+    open, and the host's limits."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: Sequence[OpenFile] | None = None) -> None:
         self._files: dict[int, OpenFile] = {}
         self._cloexec: set[int] = set()
         self._full_below = 0
         """No number below it is free."""
         self._highest = -1
         """The highest number ever in use."""
-        self.limit = hostfd.open_limit()
+        self.limit = 1024
         """RLIMIT_NOFILE, soft."""
-        self.size_limit = hostfd.size_limit()
+        self.size_limit: int | None = None
         """RLIMIT_FSIZE, soft; None: unlimited."""
-        for number, fd in hostfd.standard_streams():
-            flags = convert_open(hostfd.control(fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)
-            self._put(number, HostOpenFile(fd, flags, b""))
+        for number, file in enumerate(streams or ()):
+            self._put(number, file)
+        if streams is None:
+            self.limit, self.size_limit = hostfd.open_limit(), hostfd.size_limit()
+            for number, fd in hostfd.standard_streams():
+                flags = convert_open(hostfd.control(fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)
+                self._put(number, HostOpenFile(fd, flags, b""))
 
     def get(self, fd: int) -> OpenFile:
         """Whatever is open as `fd`, O_PATH included. EBADF."""

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterable
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+from emuvm.kernel import hostfd
 from emuvm.kernel.credentials import Credentials, Ids
+
+if TYPE_CHECKING:
+    from emuvm.kernel.timers import Bell
 
 _CLOCKS = frozenset((0, 1, 2, 3, 4, 5, 6, 7, 11))
 """Linux clock numbers that a host clock stands for; the alarm clocks and dynamic ones are not offered."""
@@ -109,6 +115,24 @@ class HostSystem:
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def wait(self, wanted: Iterable[tuple[int, int]], seconds: float | None) -> dict[int, int]:
+        """Wait for descriptors, (fd, poll events), at most `seconds`: {fd: events} of those that are ready."""
+        return hostfd.wait(wanted, seconds)
+
+    def readable(self, fd: int, seconds: float) -> bool:
+        """Sleep, at most until a descriptor (-1: none) can be read: can it?"""
+        return hostfd.readable(fd, seconds)
+
+    def bell(self, ring: Callable[[], None]) -> Bell:
+        """What calls `ring` when a monotonic time comes."""
+        from emuvm.kernel.host_signals import Bell
+
+        return Bell(ring)
+
+    def blocks_spent(self) -> bool:
+        """The engine has executed the blocks it was given. True: go on."""
+        return False
 
     def stop(self, number: int) -> None:
         """Stop emuvm's own process as this signal would, until somebody continues it."""

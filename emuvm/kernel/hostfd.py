@@ -93,6 +93,12 @@ def duplicate(fd: int) -> int:
 
 
 @host_call
+def open_device(path: bytes, access: int) -> int:
+    """A device of the host; `access` is one of O_RDONLY, O_WRONLY, O_RDWR."""
+    return os.open(path, access | os.O_CLOEXEC)
+
+
+@host_call
 def pipe(flags: int) -> tuple[int, int]:
     """(read end, write end), close-on-exec on the host in any case."""
     return os.pipe2(flags | os.O_CLOEXEC)

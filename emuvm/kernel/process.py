@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from emuvm.abi.arch import Arch
 from emuvm.abi.signals import Signal
 from emuvm.abi.tuples import NamedTuple
-from emuvm.engine.base import Engine, FaultStop, LimitStop, SyscallStop, TrapStop
-from emuvm.errors import EmulatorBug, EmuvmError
+from emuvm.engine.base import BreakStop, BudgetStop, Engine, FaultStop, LimitStop, SyscallStop, TrapStop
+from emuvm.errors import EmulatorBug, EmuvmError, OutOfBudget, Pause
 from emuvm.kernel import fault
 from emuvm.kernel.dispatch import Dispatcher, TimeLimit
 from emuvm.kernel.host_system import HostSystem
@@ -107,6 +107,8 @@ class Process:
         self.reporter = reporter if reporter is not None else Reporter()
         self.signals = Signals()
         self.ended: ExitStatus | None = None
+        self.fault: FaultStop | TrapStop | None = None
+        """The last one of the CPU."""
         self.deadline: float | None = None
         """Host monotonic time at which waiting calls stop waiting."""
         self.in_call = False
@@ -152,7 +154,8 @@ class Process:
     # -- life -------------------------------------------------------------------------------------------------------------
 
     def run(self) -> ExitStatus:
-        """Run until the process ends. EmulatorBug when emuvm itself fails: it carries the call and the map."""
+        """Run until the process ends. EmulatorBug when emuvm itself fails: it carries the call and the map. Pause: it stands still,
+        for whoever asked for that."""
         engine, dispatch = self.engine, self.dispatcher.call
         while self.ended is None:
             try:
@@ -167,14 +170,25 @@ class Process:
                 except TimeLimit:
                     self.time_limit()
             elif isinstance(stop, FaultStop):
+                self.fault = stop
                 fault.memory(self, stop)
             elif isinstance(stop, TrapStop):
+                self.fault = stop
                 fault.trap(self, stop)
             elif isinstance(stop, LimitStop) and not self.signals.due and self._is_over():
                 self.time_limit()
+            elif isinstance(stop, BudgetStop):
+                self.out_of_budget()
+            elif isinstance(stop, BreakStop):
+                raise Pause(f"at {stop.pc:#x}")
             if self.signals.due and self.ended is None:
                 self.deliver()
         return self.ended
+
+    def out_of_budget(self) -> None:
+        """The engine's budget of blocks is spent: OutOfBudget, unless it was set to look at the timers."""
+        if not self.system.blocks_spent():
+            raise OutOfBudget("the budget of blocks is spent")
 
     def _is_over(self) -> bool:
         """Did somebody stop the engine for good, and not only for a signal that another stop has brought already?"""

@@ -141,6 +141,12 @@ def _converter(kind: str, bits: int, strings: Strings) -> Callable[[int], Any] |
     return None if bits == 64 else _low32
 
 
+def convert(kind: str, value: int, bits: int, strings: Strings) -> Any:
+    """A raw register value as an argument of that kind; GuestError as the call would fail."""
+    converter = _converter(kind, bits, strings)
+    return value if converter is None else converter(value)
+
+
 def bind(spec: Spec, proc: Any, bits: int, strings: Strings) -> Callable[[tuple[int, ...]], int]:
     """A function of the raw argument registers that converts them and calls the handler."""
     handler, count = spec.handler, len(spec.kinds)

@@ -63,12 +63,12 @@ def wait(proc: Process, wanted: Mapping[int, int], until: int | None) -> dict[in
         if proc.deadline is not None:
             left = min(left, max(0.0, proc.deadline - now / _SECOND))
         if signals.due and proc.delivery.ready():
-            return (hostfd.wait(wanted.items(), 0) if wanted else {}) or None
+            return (proc.system.wait(wanted.items(), 0) if wanted else {}) or None
         if wanted:
-            found = hostfd.wait(fds.items(), left)
+            found = proc.system.wait(fds.items(), left)
             woken = bool(found.pop(waker, 0))
         else:
-            found, woken = {}, hostfd.readable(waker, left)
+            found, woken = {}, proc.system.readable(waker, left)
         if woken and wake is not None:
             wake.clear()
         if found or (until is not None and monotonic() >= until):

@@ -12,6 +12,7 @@ import pytest
 
 from emuvm.engine import pagetable
 from emuvm.engine.hostmem import WINDOW, HostMemory
+from emuvm.engine.native_code import native
 from emuvm.engine.pagetable import CODE, DIRTY, FETCH, PAGE, READ, WRITE, FillState, PageTable, R, W, X, native_fill
 
 
@@ -49,22 +50,26 @@ def test_native_and_python_fill_agree_on_every_byte() -> None:
     python.close()
 
 
-def test_a_module_built_from_another_source_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_module_built_from_another_source_is_not_used(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     size, source = ctypes.sizeof(FillState), tmp_path / "fill.c"
     source.write_bytes(b"new")
 
     def built(*answer: int) -> int:
-        module = SimpleNamespace(__file__=str(tmp_path / "_fill.so"), addresses=lambda: answer)
+        module = SimpleNamespace(__file__=str(tmp_path / "_fill.so"), addresses=lambda: answer, merge=lambda a, b: 0)
         monkeypatch.setitem(sys.modules, "emuvm.engine.native._fill", module)
         monkeypatch.setattr("emuvm.engine.native._fill", module, raising=False)
+        native.cache_clear()
         return native_fill()
 
-    assert built(4096, size, zlib.crc32(b"new"), 8192) == 4096
-    assert built(4096, size, zlib.crc32(b"old"), 8192) == 0
+    request.addfinalizer(native.cache_clear)
+    assert built(4096, size, zlib.crc32(b"new"), 8192, 72) == 4096
+    assert built(4096, size, zlib.crc32(b"old"), 8192, 72) == 0
     assert built(4096, size) == built(4096, size, zlib.crc32(b"new")) == 0, "one that has less to offer"
-    assert built(4096, size + 8, zlib.crc32(b"new"), 8192) == 0
+    assert built(4096, size + 8, zlib.crc32(b"new"), 8192, 72) == 0
     source.unlink()
-    assert built(4096, size, zlib.crc32(b"old"), 8192) == 4096, "an installed one has no source beside it"
+    assert built(4096, size, zlib.crc32(b"old"), 8192, 72) == 4096, "an installed one has no source beside it"
 
 
 def test_rules() -> None:

@@ -1,8 +1,8 @@
-/* The TLB fill callback: one look at a page byte instead of a call into Python. And a callback at the beginning of each block of
- * code, which stops the engine there if somebody wants it.
+/* The TLB fill callback: one look at a page byte instead of a call into Python. A callback at the beginning of each block of code,
+ * which counts edges, counts blocks down, and stops the engine there if somebody wants it. And the comparison of edge counters.
  *
  * Owns nothing: all state are a struct fill_state (emuvm/engine/pagetable.py must agree with it) and a struct block_state
- * (emuvm/engine/unicorn_stops.py), which Python lays out.
+ * (emuvm/engine/unicorn_blocks.py), which Python lays out. Every function has a twin in Python, named at its head.
  * Returning false from fill means "ask": Unicorn then calls the next fill hook, which is Python's.
  * Unicorn's headers are not needed; the callbacks' ABI is declared here (unicorn.h: uc_cb_tlbevent_t, uc_tlb_entry, uc_cb_hookcode_t).
  */
@@ -92,30 +92,94 @@ static bool fill(void *uc, uint64_t address, int access, struct tlb_entry *entry
     return true;
 }
 
+enum { MAP_SIZE = 1 << 16 };
+
 struct block_state {
     volatile uint64_t wanted; /* by any thread: stop at the next block */
     int (*stop)(void *uc);    /* uc_emu_stop */
+    uint64_t left;            /* blocks that may still begin */
+    uint64_t spent;           /* the engine was stopped because `left` was 0 */
+    uint8_t *map;             /* MAP_SIZE counters of edges, or NULL */
+    uint64_t previous;        /* half the place of the block before */
+    uint64_t address, size;   /* of the last block that began */
+    uint64_t again;           /* what begins now is the rest of that block: not counted */
 };
 
+/* Twin: unicorn_blocks.Blocks._block. A block that is stopped before it begins has not begun. */
 static void block(void *uc, uint64_t address, uint32_t size, void *data)
 {
     struct block_state *state = data;
-    (void)address;
-    (void)size;
-    if (state->wanted)
+    if (state->wanted) {
         state->stop(uc);
+        return;
+    }
+    if (state->again) {
+        state->again = 0;
+        return;
+    }
+    if (state->left == 0) {
+        state->spent = 1;
+        state->stop(uc);
+        return;
+    }
+    state->left--;
+    state->address = address;
+    state->size = size;
+    if (state->map != NULL) {
+        uint64_t place = address * 0x9E3779B97F4A7C15ULL >> 48;
+        uint8_t *counter = state->map + (place ^ state->previous);
+        uint8_t count = (uint8_t)(*counter + 1);
+        *counter = count ? count : 1; /* never back to 0 */
+        state->previous = place >> 1;
+    }
+}
+
+static uint8_t bucket(uint8_t count)
+{
+    return count < 3 ? count : count == 3 ? 4 : count < 8 ? 8 : count < 16 ? 16 : count < 32 ? 32 : count < 128 ? 64 : 128;
+}
+
+/* merge(map, seen): add the buckets of a map of counters to those seen so far; 0 nothing new, 1 a new bucket, 2 a new edge.
+ * Twin: emuvm/fuzz/coverage.py, Seen._merge. */
+static PyObject *merge(PyObject *self, PyObject *args)
+{
+    unsigned long long map_at, seen_at;
+    long found = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "KK", &map_at, &seen_at))
+        return NULL;
+    const uint64_t *words = (const uint64_t *)(uintptr_t)map_at;
+    const uint8_t *map = (const uint8_t *)(uintptr_t)map_at;
+    uint8_t *seen = (uint8_t *)(uintptr_t)seen_at;
+    for (size_t word = 0; word < MAP_SIZE / 8; word++) {
+        if (words[word] == 0)
+            continue;
+        for (size_t i = word * 8; i < word * 8 + 8; i++) {
+            uint8_t bits = bucket(map[i]);
+            if (bits & ~seen[i]) {
+                if (seen[i] == 0)
+                    found = 2;
+                else if (found == 0)
+                    found = 1;
+                seen[i] |= bits;
+            }
+        }
+    }
+    return PyLong_FromLong(found);
 }
 
 static PyObject *addresses(PyObject *self, PyObject *ignored)
 {
     (void)self;
     (void)ignored;
-    return Py_BuildValue("(KnIK)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE,
-                         (unsigned long long)(uintptr_t)&block);
+    return Py_BuildValue("(KnIKn)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE,
+                         (unsigned long long)(uintptr_t)&block, (Py_ssize_t)sizeof(struct block_state));
 }
 
 static PyMethodDef methods[] = {
-    {"addresses", addresses, METH_NOARGS, "(address of the fill callback, size of its state in bytes, CRC-32 of the source, address of the block callback)"},
+    {"addresses", addresses, METH_NOARGS, 
+     "(address of the fill callback, size of its state in bytes, CRC-32 of the source, address of the block callback, size of its state)"},
+    {"merge", merge, METH_VARARGS, "(address of a map of edge counters, address of what was seen) -> 0 nothing new, 1 a new bucket, 2 a new edge"},
     {NULL, NULL, 0, NULL},
 };
 

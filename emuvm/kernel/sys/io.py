@@ -147,7 +147,7 @@ def _read_pipe(proc: Process, file: OpenFile, buffers: Buffers, wanted: int) -> 
         proc.mem.access_ok(address, length)
     if not file.status() & Open.O_NONBLOCK:
         _ready(proc, file, Poll.POLLIN)
-        hostfd.wait([(file.host_fd, Poll.POLLIN)], None)
+        proc.system.wait([(file.host_fd, Poll.POLLIN)], None)
     present = hostfd.available(file.host_fd)
     if not present:
         return len(file.read(1))  # the end, or EAGAIN: no buffer is needed for either

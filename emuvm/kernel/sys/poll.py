@@ -14,7 +14,6 @@ from emuvm.abi.flags import Poll, poll_for
 from emuvm.abi.sigframes import sigset_size, unpack_sigset
 from emuvm.abi.structs import POLLFD_SIZE, pack_pollfd, pack_timespec, timespec_size, unpack_pollfds, unpack_timespec
 from emuvm.errors import GuestError
-from emuvm.kernel import hostfd
 from emuvm.kernel.dispatch import TimeLimit
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.signal_restart import Interrupted, Restart
@@ -82,7 +81,7 @@ def _wait(proc: Process, hosts: dict[int, int], until: int | None) -> dict[int, 
         left = max(0.0, proc.deadline - proc.system.monotonic())
         if seconds is None or left < seconds:
             seconds, over = left, True
-    found = hostfd.wait(hosts.items(), seconds)
+    found = proc.system.wait(hosts.items(), seconds)
     if over and not found:
         raise TimeLimit
     return found

@@ -44,7 +44,7 @@ def _shortened(
         return count
     if reader.is_pipe:
         if not (flags & Fd.SPLICE_F_NONBLOCK or reader.status() & Open.O_NONBLOCK):
-            hostfd.wait([(reader.host_fd, Poll.POLLIN)], None)
+            proc.system.wait([(reader.host_fd, Poll.POLLIN)], None)
         present = hostfd.available(reader.host_fd)
     else:
         present = max(0, reader.stat().size - (reader.seek(0, 1) if start is None else start))

@@ -134,10 +134,10 @@ def clock_nanosleep(proc: Process, clock: int, flags: int, request: int, remaini
 
 def _timers(proc: Process) -> Timers:
     if proc.timers is None:
-        from emuvm.kernel.host_signals import Bell
         from emuvm.kernel.timers import Timers
 
-        made: Timers = Timers(proc.kill, proc.system.clock, lambda: proc.system.cpu_times()[0], Bell(lambda: proc.post(_look)))
+        bell = proc.system.bell(lambda: proc.post(_look))
+        made: Timers = Timers(proc.kill, proc.system.clock, lambda: proc.system.cpu_times()[0], bell)
 
         def _look() -> None:
             made.check()

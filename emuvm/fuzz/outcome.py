@@ -1,0 +1,66 @@
+"""What one run of a target came to.
+
+Owns: the values a harness gives back. Must not know how a run is made.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from emuvm.abi.tuples import NamedTuple
+
+
+class Kind(Enum):
+    """How a run ended."""
+
+    EXIT = "exit"
+    """By exit, whatever the code."""
+    CRASH = "crash"
+    """By a signal."""
+    HANG = "hang"
+    """Its budget of blocks was spent, or it waited for something that can never come."""
+
+
+class Fault(NamedTuple):
+    """The cause of a signal that the CPU raised. `address` is None for traps that have none (SIGFPE of a division has its pc)."""
+
+    address: int | None
+    access: str
+    """'read', 'write', 'exec', or '' for a trap and for signals the program sent itself."""
+    code: str
+    """As siginfo names it: 'SEGV_MAPERR', 'SEGV_ACCERR', 'BUS_ADRERR', 'FPE_INTDIV', 'SI_TKILL', ..."""
+
+
+class Call(NamedTuple):
+    """A system call: raw argument registers; `result` as the register has it, sign-extended, None when it did not return."""
+
+    name: str
+    args: tuple[int, ...]
+    result: int | None
+
+
+class Outcome(NamedTuple):
+    """One run. Equal outcomes mean equal runs as far as anybody can tell from outside."""
+
+    kind: Kind
+    code: int
+    """The exit code after EXIT."""
+    signal: int
+    """The number after CRASH."""
+    fault: Fault | None
+    pc: int
+    """Where it ended."""
+    frames: tuple[int, ...]
+    """Likely return addresses, innermost first, after a crash or hang: candidates on the stack that stand behind a call."""
+    stack_hash: int
+    """64 bits over pc and `frames`; 0 after EXIT. Equal for the same bug in most cases."""
+    blocks: int
+    """Basic blocks executed since the snapshot."""
+    calls: tuple[Call, ...]
+    """System calls since the snapshot, in order."""
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def crashed(self) -> bool:
+        return self.kind is Kind.CRASH
