@@ -18,6 +18,8 @@ USAGE = """\
 usage: emuvm run [options] [--] PROGRAM [ARG...]    run a static Linux program
        emuvm maps [options] [--] PROGRAM            print the mappings it would start with
        emuvm info FILE                              print what the loader sees in a file
+       emuvm fuzz -i SEEDS -o OUT [options] -- PROGRAM [ARG...]    find inputs that crash it or hang it
+       emuvm replay | triage | cov | cmin | tmin ...    look into what was found; each tells its options with --help
        emuvm --version | --help
 
 options of run (before PROGRAM; everything after it is the program's):
@@ -50,6 +52,11 @@ _FLAGS = frozenset(("--allow-all", "--maps"))
 _OPTIONAL = frozenset(("--strace",))
 """The value is optional, and comes behind an equals sign."""
 
+_FUZZING = {
+    **dict.fromkeys(("fuzz", "cmin", "tmin"), "emuvm.fuzz.afl.commands"),
+    **dict.fromkeys(("replay", "triage", "cov"), "emuvm.fuzz.report.commands"),
+}
+"""Which module has the `main(command, words)` of a command."""
 _HELP = ("--help", "-h")
 
 
@@ -185,6 +192,8 @@ def main(words: list[str] | None = None) -> int:
         if command in (*_HELP, "help"):
             sys.stdout.write(USAGE)
             return 0 if words else WRONG_USAGE
+        if command in _FUZZING:
+            return _fuzzing(command, words[1:])
         if command == "--version":
             from emuvm import version
 
@@ -201,6 +210,21 @@ def main(words: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 141
+
+
+def _fuzzing(command: str, words: list[str]) -> int:
+    """The commands around the fuzzer, which parse their own options."""
+    from importlib import import_module
+
+    from emuvm.errors import EmuvmError
+
+    try:
+        return int(import_module(_FUZZING[command]).main(command, words))
+    except (EmuvmError, OSError) as error:
+        say(f"{command}: {error}")
+        return WRONG_USAGE
+    except SystemExit as ended:  # argparse has said why
+        return ended.code if isinstance(ended.code, int) else WRONG_USAGE
 
 
 def _info(words: list[str]) -> int:

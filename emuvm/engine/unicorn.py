@@ -101,7 +101,7 @@ class UnicornEngine:
             self._call = Registers(raw, [machine.number(n) for n in (*names, "rip", "eflags")])
             self._return = Registers(raw, [machine.number(n) for n in ("rcx", "r11")])
             self._return_result = Registers(raw, [machine.number(n) for n in ("rcx", "r11", "rax")])
-            raw.hook(UC_HOOK_INSN, INSN(self._syscall_x86_64()), instruction=UC_X86_INS_SYSCALL)
+            raw.hook(UC_HOOK_INSN, INSN(self._syscall_x86_64()), 0, UC_X86_INS_SYSCALL)
         else:
             self._call = Registers(raw, [machine.number(n) for n in names])
 
@@ -287,6 +287,12 @@ class UnicornEngine:
     def trace_blocks(self, callback: Callable[[int, int], object]) -> Callable[[], None]:
         """See `unicorn_blocks.trace`."""
         from emuvm.engine.unicorn_blocks import trace
+
+        return trace(self._raw, callback)
+
+    def trace_compares(self, callback: Callable[[int, int, int, int], object]) -> Callable[[], None]:
+        """See `unicorn_compares.trace`."""
+        from emuvm.engine.unicorn_compares import trace
 
         return trace(self._raw, callback)
 

@@ -66,10 +66,10 @@ class Blocks:
         state.left, state.spent, state.previous, state.address, state.size, state.again = budget, 0, 0, 0, 0, 0
 
     def resume(self, pc: int) -> None:
-        """The engine is about to go on at pc: in the middle of the last block, perhaps."""
+        """The engine is about to go on at pc: in the last block, perhaps, or at its very beginning, behind the callback."""
         state = self.state
         begin: int = state.address
-        state.again = begin < pc < begin + state.size
+        state.again = begin <= pc < begin + state.size
 
     def detach(self) -> None:
         """No more calls."""
@@ -82,10 +82,12 @@ class Blocks:
 
         def block(_uch: Any, address: int, size: int, _data: Any) -> None:
             if state.wanted:
+                state.size = 0  # this block comes again, and is none that began
                 stop()
             elif state.again:
                 state.again = 0
             elif not state.left:
+                state.size = 0
                 state.spent = 1
                 stop()
             else:

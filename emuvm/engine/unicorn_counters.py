@@ -2,7 +2,8 @@
 
 Owns: finding them in memory, and what they do to registers. Must not know what time it is.
 
-Unicorn has no hook for them, and lets them see the host's counters. A hook on code at their addresses stops the engine, which costs some microseconds, only there.
+Unicorn has no hook for them, and lets them see the host's counters. A hook on code at their addresses stops the engine there, which
+costs some microseconds each time.
 Code that comes into being later (a JIT's) is not found.
 
     x86-64   rdtsc 0F 31    rdtscp 0F 01 F9    rdrand 0F C7 /6    rdseed 0F C7 /7, the last two behind 66 and REX prefixes

@@ -61,19 +61,17 @@ class Raw:
         self.handle = ctypes.c_void_p(uc._uch.value)
         self._kept: list[Any] = []
 
-    def hook(self, kind: int, callback: Any, data: int = 0, *, instruction: int | None = None, begin: int = 1, end: int = 0) -> int:
+    def hook(self, kind: int, callback: Any, data: int = 0, *extra: int, begin: int = 1, end: int = 0) -> int:
         """Add a hook for addresses from `begin` to `end` (both included; 1 and 0: for all); its handle. `callback`: one of the types
-        above, or the address of a native function."""
+        above, or the address of a native function. `extra`: the int arguments that this kind of hook has."""
         if not isinstance(callback, int):
             self._kept.append(callback)
         number = ctypes.c_size_t()
-        extra = () if instruction is None else (ctypes.c_int(instruction),)
         pointer = ctypes.c_void_p(callback) if isinstance(callback, int) else ctypes.cast(callback, ctypes.c_void_p)
         where = (ctypes.c_uint64(begin), ctypes.c_uint64(end))
+        more = [ctypes.c_int(value) for value in extra]
         self._check(
-            _lib.uc_hook_add(
-                self.handle, ctypes.byref(number), ctypes.c_int(kind), pointer, ctypes.c_void_p(data), *where, *extra
-            )
+            _lib.uc_hook_add(self.handle, ctypes.byref(number), ctypes.c_int(kind), pointer, ctypes.c_void_p(data), *where, *more)
         )
         return number.value
 

@@ -23,6 +23,7 @@ from emuvm.fuzz.coverage import Map
 from emuvm.fuzz.hooks import Hooks
 from emuvm.fuzz.inputs import PLACES, Place
 from emuvm.fuzz.outcome import Call, Fault, Kind, Outcome
+from emuvm.fuzz.results import Results, split
 from emuvm.fuzz.simhost import SimHost
 from emuvm.fuzz.snapshot import Snapshot
 from emuvm.kernel.boot import Options, boot
@@ -55,6 +56,7 @@ class Harness:
     seed      of clocks, random bytes
     budget    basic blocks that a run may execute before it counts as hung
     max_len   inputs are cut to so many bytes
+    results   inputs may carry a schedule of what system calls return (fuzz.results)
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Harness:
         max_len: int = 1 << 20,
         memory: int | None = None,
         first: bytes = b"",
+        results: bool = False,
         native: bool = True,
     ) -> None:
         self.budget = budget
@@ -106,6 +109,7 @@ class Harness:
             self._blocks = self._system.engine = self._engine.blocks()
             self._log: list[tuple[int, tuple[int, ...], int | None]] = []
             self.hooks = Hooks(self.proc)
+            self._results = Results(self.proc) if results else None
             self._begin(at if at is not None else self._place.begin, first)
         except BaseException:
             self.close()
@@ -148,7 +152,7 @@ class Harness:
                 proc.dispatcher.unwatch(watch)
         ended = proc.ended
         assert ended is not None
-        how = f"died by signal {ended.signal}" if ended.signal else f"ended with exit code {ended.code}"
+        how = f"died by signal {int(ended.signal)}" if ended.signal else f"ended with exit code {ended.code}"
         said = bytes(self._host.stderr.data[-200:]).decode(errors="backslashreplace")
         raise HarnessError(f"the program {how} before it came to {_shown(at)}{f': {said}' if said else ''}")
 
@@ -195,6 +199,9 @@ class Harness:
         proc, log = self.proc, self._log
         log.clear()
         self.runs += 1
+        if self._results is not None:
+            data, schedule = split(data)
+            self._results.begin(schedule)
         self._place.put(proc, data[: self.max_len])
         self.counters.clear()
         system = self._system
@@ -214,7 +221,7 @@ class Harness:
         if not stuck and ended is not None and not ended.signal:
             return Outcome(Kind.EXIT, ended.code, 0, None, pc, (), 0, blocks, calls, out, err)
         trace = frames(proc)
-        kind, signal = (Kind.HANG, 0) if stuck or ended is None else (Kind.CRASH, ended.signal)
+        kind, signal = (Kind.HANG, 0) if stuck or ended is None else (Kind.CRASH, int(ended.signal))
         fault = None if stuck else self._fault(host.death)
         return Outcome(kind, 0, signal, fault, pc, trace, stack_hash(pc, trace), blocks, calls, out, err)
 

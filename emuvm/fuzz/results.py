@@ -25,21 +25,23 @@ if TYPE_CHECKING:
 
 MARK = b"\n#results "
 _MOVES = {
-    "read": 2, "pread64": 2, "write": 2, "pwrite64": 2, "getrandom": 1, "sendfile": 3, "copy_file_range": 4, "splice": 4, "tee": 2, "getdents64": 2,
+    "read": 2, "pread64": 2, "write": 2, "pwrite64": 2, "getrandom": 1, "sendfile": 3, "copy_file_range": 4, "splice": 4, "tee": 2,
+    "getdents64": 2,
 }  # fmt: skip
 """Which argument is the number of bytes, for calls that may move fewer."""
-_FILE = "EIO ENOSPC"
 _ERRORS = {
-    "read": "EINTR EAGAIN EIO", "pread64": "EINTR EIO", "readv": "EINTR EAGAIN EIO", "preadv": "EIO", "write": "EINTR EAGAIN ENOSPC EIO EPIPE",
-    "pwrite64": "ENOSPC EIO", "writev": "EINTR EAGAIN ENOSPC EIO", "pwritev": "ENOSPC EIO", "open": "ENOENT EACCES EMFILE EINTR",
-    "openat": "ENOENT EACCES EMFILE EINTR", "close": "EINTR EIO", "lseek": "ESPIPE", "stat": "ENOENT EACCES", "fstat": "EIO EOVERFLOW",
-    "newfstatat": "ENOENT EIO", "statx": "ENOENT EIO", "access": "ENOENT EACCES", "mmap": "ENOMEM", "mremap": "ENOMEM", "mprotect": "ENOMEM",
-    "munmap": "ENOMEM", "brk": "ENOMEM", "madvise": "ENOMEM EAGAIN", "mlock": "ENOMEM EAGAIN", "ioctl": "ENOTTY EIO", "fcntl": "EAGAIN EINTR",
-    "getrandom": "EAGAIN EINTR ENOSYS", "ftruncate": _FILE, "truncate": _FILE, "fsync": _FILE, "fdatasync": _FILE, "fallocate": _FILE,
-    "pipe": "EMFILE ENFILE", "pipe2": "EMFILE ENFILE", "dup": "EMFILE", "dup2": "EMFILE", "dup3": "EMFILE", "memfd_create": "EMFILE ENOMEM",
-    "eventfd2": "EMFILE", "poll": "EINTR", "ppoll": "EINTR", "select": "EINTR", "pselect6": "EINTR", "nanosleep": "EINTR", "clock_nanosleep": "EINTR",
-    "mkdir": "ENOSPC EACCES", "mkdirat": "ENOSPC EACCES", "unlink": "EACCES EBUSY", "unlinkat": "EACCES EBUSY", "rename": _FILE, "renameat": _FILE,
-    "renameat2": _FILE, "getcwd": "ENOENT", "readlink": "ENOENT EACCES", "readlinkat": "ENOENT EACCES", "sendfile": "EAGAIN EIO", "shmget": "ENOMEM ENOSPC",
+    "read": "EINTR EAGAIN EIO", "pread64": "EINTR EIO", "readv": "EINTR EAGAIN EIO", "preadv": "EIO",
+    "write": "EINTR EAGAIN ENOSPC EIO EPIPE", "pwrite64": "ENOSPC EIO", "writev": "EINTR EAGAIN ENOSPC EIO", "pwritev": "ENOSPC EIO",
+    "open": "ENOENT EACCES EMFILE EINTR", "openat": "ENOENT EACCES EMFILE EINTR", "close": "EINTR EIO", "lseek": "ESPIPE",
+    "stat": "ENOENT EACCES", "fstat": "EIO EOVERFLOW", "newfstatat": "ENOENT EIO", "statx": "ENOENT EIO", "access": "ENOENT EACCES",
+    "mmap": "ENOMEM", "mremap": "ENOMEM", "mprotect": "ENOMEM", "munmap": "ENOMEM", "brk": "ENOMEM", "madvise": "ENOMEM EAGAIN",
+    "mlock": "ENOMEM EAGAIN", "ioctl": "ENOTTY EIO", "fcntl": "EAGAIN EINTR", "getrandom": "EAGAIN EINTR ENOSYS",
+    "ftruncate": "EIO ENOSPC", "truncate": "EIO ENOSPC", "fsync": "EIO ENOSPC", "fdatasync": "EIO ENOSPC", "fallocate": "EIO ENOSPC",
+    "pipe": "EMFILE ENFILE", "pipe2": "EMFILE ENFILE", "dup": "EMFILE", "dup2": "EMFILE", "dup3": "EMFILE",
+    "memfd_create": "EMFILE ENOMEM", "eventfd2": "EMFILE", "poll": "EINTR", "ppoll": "EINTR", "select": "EINTR", "pselect6": "EINTR",
+    "nanosleep": "EINTR", "clock_nanosleep": "EINTR", "mkdir": "ENOSPC EACCES", "mkdirat": "ENOSPC EACCES", "unlink": "EACCES EBUSY",
+    "unlinkat": "EACCES EBUSY", "rename": "EIO ENOSPC", "renameat": "EIO ENOSPC", "renameat2": "EIO ENOSPC", "getcwd": "ENOENT",
+    "readlink": "ENOENT EACCES", "readlinkat": "ENOENT EACCES", "sendfile": "EAGAIN EIO", "shmget": "ENOMEM ENOSPC",
     "shmat": "ENOMEM EMFILE", "timer_create": "EAGAIN", "setitimer": "EINVAL", "prlimit64": "EPERM", "getdents64": "EIO",
 }  # fmt: skip
 """What real systems answer with, now and then."""
@@ -85,12 +87,18 @@ class Schedule(NamedTuple):
             name, nth, short, error = match.groups()
             if name != "*" and name not in NAMES:
                 raise ScheduleError(f"{name}: results of this call cannot be chosen")
-            if error is not None and error not in Errno.__members__:
-                raise ScheduleError(f"{error}: no such error")
+            errno = 0 if error is None else _errno(error)
             if short is not None and name != "*" and name not in _MOVES:
                 raise ScheduleError(f"{name} does not move bytes")
-            found.append(Entry(name, int(nth), 0 if error is None else int(Errno[error]), int(short or 0)))
+            found.append(Entry(name, int(nth), errno, int(short or 0)))
         return cls(tuple(found))
+
+
+def _errno(name: str) -> int:
+    found = getattr(Errno, name, None)
+    if not isinstance(found, Errno):
+        raise ScheduleError(f"{name}: no such error")
+    return int(found)
 
 
 def split(data: bytes) -> tuple[bytes, Schedule]:
@@ -163,5 +171,5 @@ def mutate(schedule: Schedule, made: Iterable[str], rng: random.Random) -> Sched
 def _entry(name: str, nth: int, of_all: int, rng: random.Random) -> Entry:
     if name in _MOVES and (name not in _ERRORS or rng.random() < 0.5):
         return Entry(name, nth, 0, rng.choice((0, 1, 1, 2, 3, 7, rng.randrange(1, 4097))))
-    errno = int(Errno[rng.choice(_ERRORS[name].split())])
+    errno = _errno(rng.choice(_ERRORS[name].split()))
     return Entry("*", of_all, errno) if rng.random() < 0.1 else Entry(name, nth, errno)

@@ -61,6 +61,7 @@ class InputFile(_Positioned):
         super().__init__(Open.O_RDONLY | Open.O_LARGEFILE, path, 2)
         self.data = b""
         self._mapped: MappedFile | None = None
+        self.at_hand = True
 
     def size(self) -> int:
         return len(self.data)
@@ -75,7 +76,7 @@ class InputFile(_Positioned):
 
     def forget(self) -> None:
         """The bytes have changed: mappings made from now on show them."""
-        self._mapped = None
+        self._mapped, self.at_hand = None, True
 
     def mappable(self) -> MappedFile:
         if self._mapped is None:
@@ -83,6 +84,7 @@ class InputFile(_Positioned):
             if self.data:
                 hostfd.pwrite(fd, self.data, 0)
             self._mapped = MappedFile(fd, self.path)
+            self.at_hand = False
         return self._mapped
 
 

@@ -33,6 +33,8 @@ class OpenFile:
     is_regular = False
     prompt = False
     """Reading, writing and closing never wait, and need no registers."""
+    at_hand = False
+    """Its bytes are emuvm's, and nothing maps it: reading them asks and changes nobody."""
     discards = False
     """Writing takes everything without looking at it."""
     is_full = False

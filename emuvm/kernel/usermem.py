@@ -170,6 +170,15 @@ class UserMemory:
                 raise GuestError(Errno.EFAULT, f"{addr + count:#x}")
         self.memory.write(addr, data)
 
+    def stored(self, addr: int, data: bytes) -> bool:
+        """As `write`, but whether all of the bytes could be stored."""
+        try:
+            self.access_ok(addr, len(data))
+            self.write(addr, data)
+        except GuestError:
+            return False
+        return True
+
     def _put(self, addr: int, data: bytes) -> None:
         """All of the bytes, or EFAULT and none (put_user)."""
         vma = self.space.query(addr)

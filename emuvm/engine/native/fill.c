@@ -110,6 +110,7 @@ static void block(void *uc, uint64_t address, uint32_t size, void *data)
 {
     struct block_state *state = data;
     if (state->wanted) {
+        state->size = 0; /* this block comes again, and is none that began */
         state->stop(uc);
         return;
     }
@@ -118,6 +119,7 @@ static void block(void *uc, uint64_t address, uint32_t size, void *data)
         return;
     }
     if (state->left == 0) {
+        state->size = 0;
         state->spent = 1;
         state->stop(uc);
         return;

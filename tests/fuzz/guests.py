@@ -1,0 +1,38 @@
+"""C programs as guests of the fuzzer's tests."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPILERS = {"x86_64": "gcc", "arm64": "aarch64-linux-gnu-gcc"}
+
+
+@functools.cache
+def _folder() -> str:
+    return tempfile.mkdtemp(prefix="emuvm-guests-")
+
+
+@functools.cache
+def _build(source: str, arch: str, options: tuple[str, ...]) -> Path:
+    name = Path(_folder(), f"{abs(hash((source, arch, options))):x}")
+    static = () if "-static-pie" in options else ("-static",)
+    command = [COMPILERS[arch], "-O1", *static, *options, "-x", "c", "-", "-o", str(name)]
+    subprocess.run(command, input=source.encode(), check=True, timeout=60)
+    return name
+
+
+def build(source: str, arch: str = "x86_64", *options: str) -> Path:
+    """A static program; the test is skipped where there is no compiler, which CI has."""
+    if shutil.which(COMPILERS[arch]) is None:
+        if os.environ.get("EMUVM_CI"):
+            pytest.fail(f"{COMPILERS[arch]} is not installed")
+        pytest.skip(f"{COMPILERS[arch]} is not installed")
+    return _build(source, arch, options)
