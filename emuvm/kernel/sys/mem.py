@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from emuvm.abi.controls import Prctl
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, mcl_for, prot_for
+from emuvm.abi.ipc import Ipc
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.usermem import Deferred
@@ -198,6 +199,18 @@ def _legacy(bits: type[Map]) -> int:
     )  # fmt: skip
 
 
+def _gone_by_then(proc: Process, vma: Vma, start: int, end: int) -> GuestError | None:
+    """A removed System V segment goes with its last region, before it could be mapped again (ipc/shm.c:shm_mmap)."""
+    segment = getattr(vma.backing.file, "segment", None)
+    if segment is None or not segment.mode & Ipc.SHM_DEST:
+        return None
+    for region in proc.space:
+        if type(region.backing) is File and getattr(region.backing.file, "segment", None) is segment:
+            if region.start < start or region.end > end:
+                return None
+    return GuestError(Errno.EINVAL, "the segment is gone")
+
+
 @syscall("remap_file_pages", "ptr size ulong ulong ulong")
 @enomem
 def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int, flags: int) -> int:
@@ -222,7 +235,7 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
         proc.mm.mmap(
             MapRequest(
                 start, size, vma.prot, shared=True, fixed=True, locked=bool(vma.flags & VmFlag.LOCKED), offset=offset, has_file=True,
-                populate=not flags & bits.MAP_NONBLOCK, open_backing=open_backing,
+                populate=not flags & bits.MAP_NONBLOCK, open_backing=open_backing, late=_gone_by_then(proc, vma, start, start + size),
             )  # fmt: skip
         )
 
