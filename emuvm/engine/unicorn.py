@@ -13,7 +13,7 @@ mov to control registers) are not refused. Nothing of the host is within their r
 from __future__ import annotations
 
 from _thread import allocate_lock, get_ident, start_new_thread
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from unicorn.unicorn_const import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK, UC_HOOK_INSN, UC_HOOK_INTR
@@ -295,6 +295,12 @@ class UnicornEngine:
         from emuvm.engine.unicorn_compares import trace
 
         return trace(self._raw, callback)
+
+    def trace_code(self, addresses: Iterable[int], callback: Callable[[int], object]) -> Callable[[], None]:
+        """Call `callback(address)` whenever one of the addresses is about to be executed. What detaches it again. Exceptions are lost."""
+        from emuvm.engine.unicorn_blocks import trace_code
+
+        return trace_code(self._raw, addresses, callback)
 
     def replace_counters(self, ticks: Callable[[], int], random: Callable[[int], bytes]) -> None:
         """Have the time stamp and random instructions in today's code answered by these (`unicorn_counters`). The engine stands still."""

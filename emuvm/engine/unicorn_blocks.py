@@ -17,10 +17,10 @@ rest, which is not counted. So the count and the edges of a run do not depend on
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from unicorn.unicorn_const import UC_HOOK_BLOCK
+from unicorn.unicorn_const import UC_HOOK_BLOCK, UC_HOOK_CODE
 
 from emuvm.engine.native_code import native
 from emuvm.engine.unicorn_raw import BLOCK, FLUSH_CODE, Raw, stop_function
@@ -113,6 +113,20 @@ def trace(raw: Raw, callback: Callable[[int, int], object]) -> Callable[[], None
 
     def detach() -> None:
         raw.unhook(handle)
+        raw.control(FLUSH_CODE)
+
+    return detach
+
+
+def trace_code(raw: Raw, addresses: Iterable[int], callback: Callable[[int], object]) -> Callable[[], None]:
+    """Call `callback(address)` whenever one of the addresses is about to be executed. As `trace` otherwise."""
+    called = BLOCK(lambda _uch, address, size, _data: void(callback(address)))
+    handles = [raw.hook(UC_HOOK_CODE, called, begin=address, end=address) for address in addresses]
+    raw.control(FLUSH_CODE)
+
+    def detach() -> None:
+        for handle in handles:
+            raw.unhook(handle)
         raw.control(FLUSH_CODE)
 
     return detach

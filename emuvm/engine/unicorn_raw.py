@@ -59,13 +59,12 @@ class Raw:
 
     def __init__(self, uc: Uc) -> None:
         self.handle = ctypes.c_void_p(uc._uch.value)
-        self._kept: list[Any] = []
+        self._kept: dict[int, Any] = {}
+        """Callbacks that are Python's, by the hook that calls them."""
 
     def hook(self, kind: int, callback: Any, data: int = 0, *extra: int, begin: int = 1, end: int = 0) -> int:
         """Add a hook for addresses from `begin` to `end` (both included; 1 and 0: for all); its handle. `callback`: one of the types
         above, or the address of a native function. `extra`: the int arguments that this kind of hook has."""
-        if not isinstance(callback, int):
-            self._kept.append(callback)
         number = ctypes.c_size_t()
         pointer = ctypes.c_void_p(callback) if isinstance(callback, int) else ctypes.cast(callback, ctypes.c_void_p)
         where = (ctypes.c_uint64(begin), ctypes.c_uint64(end))
@@ -73,11 +72,14 @@ class Raw:
         self._check(
             _lib.uc_hook_add(self.handle, ctypes.byref(number), ctypes.c_int(kind), pointer, ctypes.c_void_p(data), *where, *more)
         )
+        if not isinstance(callback, int):
+            self._kept[number.value] = callback
         return number.value
 
     def unhook(self, handle: int) -> None:
         """Remove a hook."""
         self._check(_lib.uc_hook_del(self.handle, ctypes.c_size_t(handle)))
+        self._kept.pop(handle, None)
 
     def control(self, code: int, *args: Any) -> None:
         """uc_ctl with an encoded request."""

@@ -31,6 +31,8 @@ from emuvm.kernel.siginfo import SignalInfo
 from emuvm_loaders import LoadError
 
 if TYPE_CHECKING:
+    from emuvm.fuzz.afl.compare import Pair, Texts
+    from emuvm.fuzz.comparing import Comparing
     from emuvm.kernel.process import Process
 
 Input = Literal["stdin", "@@", "argv", "mmap"] | Callable[["Process", bytes], None]
@@ -85,6 +87,7 @@ class Harness:
         """Edge counters of the last run: 65536, writable."""
         self.runs = 0
         self._coverage = coverage
+        self._comparing: Comparing | None = None
         self._snapshot: Snapshot | None = None
         self._host = SimHost(program, files or {}, seed, root)
         try:
@@ -104,9 +107,9 @@ class Harness:
             raise
         try:
             assert isinstance(self.proc.engine, UnicornEngine)
-            self._engine: UnicornEngine = self.proc.engine
+            self.engine: UnicornEngine = self.proc.engine
             self._system = self._host.sim
-            self._blocks = self._system.engine = self._engine.blocks()
+            self._blocks = self._system.engine = self.engine.blocks()
             self._log: list[tuple[int, tuple[int, ...], int | None]] = []
             self.hooks = Hooks(self.proc)
             self._results = Results(self.proc) if results else None
@@ -119,7 +122,7 @@ class Harness:
 
     def _begin(self, at: str | int, first: bytes) -> None:
         self.proc.listen()
-        self._engine.replace_counters(self._system.ticks, self._system.random)
+        self.engine.replace_counters(self._system.ticks, self._system.random)
         self._system.begin(_SETUP)
         self._place.prepare(self.proc, first)
         self._go_to(at)
@@ -139,7 +142,7 @@ class Harness:
             watch = self._place.watcher(proc)
             proc.dispatcher.watch(watch, self._place.reading)
         else:
-            self._engine.break_at(self.address(at))
+            self.engine.break_at(self.address(at))
         try:
             proc.run()
         except (OutOfBudget, Stuck) as error:
@@ -147,7 +150,7 @@ class Harness:
         except Pause:
             return
         finally:
-            self._engine.break_at(None)
+            self.engine.break_at(None)
             if watch is not None:
                 proc.dispatcher.unwatch(watch)
         ended = proc.ended
@@ -216,7 +219,7 @@ class Harness:
         host, name = self._host, proc.dispatcher.name
         calls = tuple([Call(name(number), args, result) for number, args, result in log])
         out, err = bytes(host.stdout.data), bytes(host.stderr.data)
-        pc = self._engine.get("pc")
+        pc = self.engine.get("pc")
         ended = proc.ended
         if not stuck and ended is not None and not ended.signal:
             return Outcome(Kind.EXIT, ended.code, 0, None, pc, (), 0, blocks, calls, out, err)
@@ -224,6 +227,14 @@ class Harness:
         kind, signal = (Kind.HANG, 0) if stuck or ended is None else (Kind.CRASH, int(ended.signal))
         fault = None if stuck else self._fault(host.death)
         return Outcome(kind, 0, signal, fault, pc, trace, stack_hash(pc, trace), blocks, calls, out, err)
+
+    def compare(self, data: bytes) -> list[Pair | Texts]:
+        """The operands of the comparisons that a run with this input makes; such a run takes some hundred times as long."""
+        if self._comparing is None:
+            from emuvm.fuzz.comparing import Comparing
+
+            self._comparing = Comparing(self)
+        return self._comparing.run(data)
 
     def _fault(self, info: SignalInfo | None) -> Fault | None:
         if info is None:
