@@ -81,15 +81,12 @@ class Blocks:
         state, stop = self.state, self._raw.stop
 
         def block(_uch: Any, address: int, size: int, _data: Any) -> None:
-            if state.wanted:
+            if state.wanted or (not state.left and not state.again):
+                state.spent = not state.wanted
                 state.size = 0  # this block comes again, and is none that began
                 stop()
             elif state.again:
                 state.again = 0
-            elif not state.left:
-                state.size = 0
-                state.spent = 1
-                stop()
             else:
                 state.left -= 1
                 state.address, state.size = address, size

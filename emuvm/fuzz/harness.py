@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Literal
 
 from emuvm.abi.signals import code_name
 from emuvm.engine.base import FaultStop
+from emuvm.engine.native_code import native as native_code
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import EmuvmError, GuestError, OutOfBudget, Pause, Stuck
 from emuvm.fuzz.backtrace import frames, stack_hash
 from emuvm.fuzz.coverage import Map
 from emuvm.fuzz.hooks import Hooks
+from emuvm.fuzz.host_watchdog import Watchdog
 from emuvm.fuzz.inputs import PLACES, Place
 from emuvm.fuzz.outcome import Call, Fault, Kind, Outcome
 from emuvm.fuzz.results import Results, split
@@ -56,7 +58,8 @@ class Harness:
               address. It is reached with `first`, an input of the set-up
     files     more files of the guest: path -> bytes. `root`: a directory of this host as its /, read-only, instead of files in memory
     seed      of clocks, random bytes
-    budget    basic blocks that a run may execute before it counts as hung
+    budget    basic blocks that a run may execute before it counts as hung; a second for each 10 million of them, but at least one, where
+              neither the C module nor `coverage` is there: then blocks are not counted
     max_len   inputs are cut to so many bytes
     results   inputs may carry a schedule of what system calls return (fuzz.results)
     """
@@ -87,6 +90,7 @@ class Harness:
         """Edge counters of the last run: 65536, writable."""
         self.runs = 0
         self._coverage = coverage
+        self._watchdog: Watchdog | None = None
         self._comparing: Comparing | None = None
         self._snapshot: Snapshot | None = None
         self._host = SimHost(program, files or {}, seed, root)
@@ -109,7 +113,10 @@ class Harness:
             assert isinstance(self.proc.engine, UnicornEngine)
             self.engine: UnicornEngine = self.proc.engine
             self._system = self._host.sim
-            self._blocks = self._system.engine = self.engine.blocks()
+            if coverage or (native and native_code() is not None):
+                self._blocks = self._system.engine = self.engine.blocks()
+            else:
+                self._watchdog = Watchdog(max(1.0, budget / 10_000_000), self._overdue)
             self._log: list[tuple[int, tuple[int, ...], int | None]] = []
             self.hooks = Hooks(self.proc)
             self._results = Results(self.proc) if results else None
@@ -210,11 +217,16 @@ class Harness:
         system = self._system
         before = system.blocks()
         system.begin(self.budget)
+        if self._watchdog is not None:
+            self._watchdog.begin()
         try:
             proc.run()
-            stuck = False
+            stuck = system.overdue
         except (OutOfBudget, Stuck):
             stuck = True
+        if self._watchdog is not None:
+            self._watchdog.end()
+            system.overdue = False
         blocks = system.blocks() - before
         host, name = self._host, proc.dispatcher.name
         calls = tuple([Call(name(number), args, result) for number, args, result in log])
@@ -227,6 +239,10 @@ class Harness:
         kind, signal = (Kind.HANG, 0) if stuck or ended is None else (Kind.CRASH, int(ended.signal))
         fault = None if stuck else self._fault(host.death)
         return Outcome(kind, 0, signal, fault, pc, trace, stack_hash(pc, trace), blocks, calls, out, err)
+
+    def _overdue(self) -> None:
+        self._system.overdue = True
+        self.engine.stop()
 
     def compare(self, data: bytes) -> list[Pair | Texts]:
         """The operands of the comparisons that a run with this input makes; such a run takes some hundred times as long."""
@@ -265,6 +281,8 @@ class Harness:
         if self._snapshot is not None:
             self._snapshot.close()
             self._snapshot = None
+        if self._watchdog is not None:
+            self._watchdog.close()
         self._place.close()
         self.proc.close()
         self._host.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
@@ -166,6 +166,19 @@ def mutate(schedule: Schedule, made: Iterable[str], rng: random.Random) -> Sched
         at = rng.randrange(len(calls))
         entries.append(_entry(calls[at], calls[: at + 1].count(calls[at]), at + 1, rng))
     return Schedule(tuple(entries))
+
+
+def each(made: Iterable[str]) -> Iterator[Entry]:
+    """Every single thing that may go wrong with these calls, in order: each error of each, and counts of 0 and 1 byte."""
+    counts: dict[str, int] = {}
+    for name in made:
+        if name in NAMES:
+            nth = counts[name] = counts.get(name, 0) + 1
+            for errno in _ERRORS.get(name, "").split():
+                yield Entry(name, nth, _errno(errno))
+            if name in _MOVES:
+                yield Entry(name, nth, 0, 0)
+                yield Entry(name, nth, 0, 1)
 
 
 def _entry(name: str, nth: int, of_all: int, rng: random.Random) -> Entry:

@@ -24,6 +24,9 @@ _CLOCKS = frozenset((0, 1, 2, 3, 4, 5, 6, 7, 11))
 class HostSystem:
     """What emuvm's own process sees; the guest is told it runs as that process."""
 
+    overdue = False
+    """Somebody stopped the engine for good."""
+
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.ppid = os.getppid()

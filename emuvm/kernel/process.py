@@ -192,7 +192,7 @@ class Process:
 
     def _is_over(self) -> bool:
         """Did somebody stop the engine for good, and not only for a signal that another stop has brought already?"""
-        return self.wake is None or (self.deadline is not None and self.system.monotonic() >= self.deadline - _SLACK)
+        return self.system.overdue or self.wake is None or (self.deadline is not None and self.system.monotonic() >= self.deadline - _SLACK)
 
     def exit(self, code: int) -> None:
         """End with an exit code, of which the low 8 bits count."""

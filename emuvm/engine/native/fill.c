@@ -105,25 +105,27 @@ struct block_state {
     uint64_t again;           /* what begins now is the rest of that block: not counted */
 };
 
-/* Twin: unicorn_blocks.Blocks._block. A block that is stopped before it begins has not begun. */
+/* Is the block not to be counted? One that is stopped before it begins comes again, and has not begun. */
+static bool held(void *uc, struct block_state *state)
+{
+    if (!state->wanted && state->again) {
+        state->again = 0;
+        return true;
+    }
+    if (!state->wanted && state->left != 0)
+        return false;
+    state->spent = !state->wanted;
+    state->size = 0;
+    state->stop(uc);
+    return true;
+}
+
+/* Twin: unicorn_blocks.Blocks._block. */
 static void block(void *uc, uint64_t address, uint32_t size, void *data)
 {
     struct block_state *state = data;
-    if (state->wanted) {
-        state->size = 0; /* this block comes again, and is none that began */
-        state->stop(uc);
+    if (__builtin_expect((state->wanted | state->again) != 0 || state->left == 0, 0) && held(uc, state))
         return;
-    }
-    if (state->again) {
-        state->again = 0;
-        return;
-    }
-    if (state->left == 0) {
-        state->size = 0;
-        state->spent = 1;
-        state->stop(uc);
-        return;
-    }
     state->left--;
     state->address = address;
     state->size = size;
@@ -131,7 +133,7 @@ static void block(void *uc, uint64_t address, uint32_t size, void *data)
         uint64_t place = address * 0x9E3779B97F4A7C15ULL >> 48;
         uint8_t *counter = state->map + (place ^ state->previous);
         uint8_t count = (uint8_t)(*counter + 1);
-        *counter = count ? count : 1; /* never back to 0 */
+        *counter = count + !count; /* never back to 0 */
         state->previous = place >> 1;
     }
 }
