@@ -134,6 +134,7 @@ class Checkpoint:
         """The contents of [start, end) may have changed without anybody's telling; translated code there goes."""
         self.lost.append((start, end, True))
         self._memory.withdraw(start, end)
+        self._memory.catch_up(start, end)  # a file that was shorter for a while has lost its pages there
 
     def restore(self) -> None:
         """Put all contents back."""

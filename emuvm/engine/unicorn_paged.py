@@ -64,15 +64,12 @@ class PagedMemory:
     def __init__(self, uc: Uc, space: AddressSpace, rights: tuple[int, ...], *, native: bool = True) -> None:
         if space.page_size != PAGE:
             raise EngineError(f"the paged adapter has pages of {PAGE} bytes, the space of {space.page_size}")
-        self.uc = uc
-        self.space = space
-        self.rights = rights
+        self.uc, self.space, self.rights = uc, space, rights
         self.host = HostMemory()
         self.table = PageTable()
         self.running = False  # set by the CPU driver around emu_start
         self.hook_error: BaseException | None = None  # the first one inside one of the adapter's hooks
-        self.again = False
-        """The last run only found out how to tell a fault: the instruction is to be executed again."""
+        self.again = False  # the last run only found out how to tell a fault: the instruction is to be executed again
         self.protects_in_hooks = True
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self.modifies: Callable[[], bool] | None = None  # does this instruction read memory and write it back? None: none does
@@ -488,9 +485,14 @@ class PagedMemory:
             raise EngineError(f"{address:#x}-{end:#x} is outside the space")
         for low, high in self.space.gaps(address, length):
             raise EngineError(f"nothing is mapped at {low:#x}-{high:#x}")
-        for region in self.space.regions(address, length) if self._extents else ():
+        if self._extents:
+            self.catch_up(address, end)
+
+    def catch_up(self, start: int, end: int) -> None:
+        """Install the pages that files have gained in this range, instead of when they are touched."""
+        for region in self.space.regions(start, end - start):
             if host_file(region) is not None:
-                self._present(region, address, end)
+                self._present(region, start, end)
 
     def _present(self, region: Vma, address: int, end: int) -> None:
         """Pages of a file that has grown since come into being, as far as they lie in [address, end)."""
