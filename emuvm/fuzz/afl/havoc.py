@@ -35,7 +35,8 @@ class Havoc:
         words: list[Change] = [self._value8, self._value16, self._value32, self._add8, self._add16, self._add32]
         small: list[Change] = [self._flip, self._byte, self._byte, *words, self._number]
         # Blocks come more often than each small change: they are what makes and breaks structure.
-        blocks: list[Change] = [self._delete] * 3 + [self._clone] * 2 + [self._insert, self._overwrite, self._fill, self._swap]
+        blocks: list[Change] = [self._delete, self._delete, self._delete, self._clone, self._clone, self._insert]
+        blocks += [self._overwrite, self._fill, self._swap]
         self._plain: list[Change] = small + blocks
         self._with_partner: list[Change] = [*self._plain, self._take_over, self._take_in]
 
