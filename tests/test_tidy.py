@@ -19,12 +19,12 @@ RANKS = {
     "emuvm.engine": 3,
     "emuvm.kernel": 4,
     "emuvm.kernel.sys": 5,
-    "emuvm.fuzz": 6,
     "emuvm.tools": 6,
+    "emuvm.fuzz": 7,
     "emuvm.attach": 7,
-    "emuvm.cli": 7,
-    "emuvm.testing": 7,
-    "emuvm": 8,
+    "emuvm.cli": 8,
+    "emuvm.testing": 8,
+    "emuvm": 9,
 }
 HOST_MODULES = {"os", "time", "random", "fcntl"}
 ALLOWED = {

@@ -62,6 +62,8 @@ class Harness:
               neither the C module nor `coverage` is there: then blocks are not counted
     max_len   inputs are cut to so many bytes
     results   inputs may carry a schedule of what system calls return (fuzz.results)
+    paranoid  after so many runs each time, everything is compared with the beginning: `checks`, `unstable`
+    begin     called with the process while its address space is still empty: the moment to subscribe
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class Harness:
         memory: int | None = None,
         first: bytes = b"",
         results: bool = False,
+        paranoid: int = 0,
+        begin: Callable[[Process], object] | None = None,
         native: bool = True,
     ) -> None:
         self.budget = budget
@@ -89,6 +93,10 @@ class Harness:
         self.map = self.counters.view
         """Edge counters of the last run: 65536, writable."""
         self.runs = 0
+        self.checks = 0
+        self.unstable: list[tuple[int, list[str]]] = []
+        """(runs until then, what differed) of the paranoid checks that found something."""
+        self._paranoid = paranoid
         self._coverage = coverage
         self._watchdog: Watchdog | None = None
         self._comparing: Comparing | None = None
@@ -101,7 +109,7 @@ class Harness:
             envp = [f"{key}={value}".encode(errors="surrogateescape") for key, value in (env or {}).items()]
             options = Options(root=root or "/", memory=(1 << 64) - 1 if memory is None else memory)
             try:
-                self.proc: Process = boot(name, argv, envp, options, host=self._host, native=native)
+                self.proc: Process = boot(name, argv, envp, options, begin=begin, host=self._host, native=native)
             except LoadError as error:
                 raise HarnessError(f"{program}: {error.reason}") from None
             except GuestError as error:
@@ -206,6 +214,8 @@ class Harness:
     def run(self, data: bytes) -> Outcome:
         """One run from the beginning. The process stays as it ended until the next one."""
         self.reset()
+        if self._paranoid and self.runs and self.runs % self._paranoid == 0:
+            self._check()
         proc, log = self.proc, self._log
         log.clear()
         self.runs += 1
@@ -269,6 +279,17 @@ class Harness:
     ) -> None:
         """See `fuzz.hooks.Hooks.add`."""
         self.hooks.add(name, enter=enter, replace=replace, exit=exit)
+
+    def _check(self) -> None:
+        self.checks += 1
+        found = self.differences()
+        if found:
+            self.unstable.append((self.runs, found))
+
+    @property
+    def stability(self) -> float:
+        """The share of paranoid checks that found nothing, 1 before the first."""
+        return 1 - len(self.unstable) / self.checks if self.checks else 1.0
 
     def differences(self) -> list[str]:
         """What is not as at the beginning, in words, after a `reset`; slow. Empty: nothing."""

@@ -54,8 +54,8 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def add_options(parser: argparse.ArgumentParser, *, budget: bool = True) -> None:
-    """Options of the target, and `command` for TARGET and its arguments. `budget`: -t, too."""
+def add_options(parser: argparse.ArgumentParser, *, budget: bool = True, command: bool = True) -> None:
+    """Options of the target. `budget`: -t, too. `command`: TARGET and its arguments, too; else the caller puts them there."""
     group = parser.add_argument_group("the target")
     add = group.add_argument
     add("--input-mode", choices=PLACES, help="how the input is given (default: @@ if that is among the arguments, else stdin)")
@@ -66,10 +66,12 @@ def add_options(parser: argparse.ArgumentParser, *, budget: bool = True) -> None
     add("--guest-seed", type=int, default=0, metavar="N", help="seed of its clocks and random bytes")
     add("--mem", type=size, metavar="LIMIT", help="most private writable memory, e.g. 512M")
     add("--max-len", type=size, default=1 << 20, metavar="N", help="inputs are cut to so many bytes (default: 1M)")
+    add("--paranoid", type=count, default=0, metavar="N", help="compare everything with the beginning after every N runs")
     if budget:
         add("-t", dest="budget", type=count, default=BUDGET, metavar="BLOCKS", help="basic blocks after which a run counts as hung")
-    words = "-- TARGET [ARG...]"
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar=words, help="a static program; @@ is the path of the input")
+    if command:
+        words = "-- TARGET [ARG...]"
+        parser.add_argument("command", nargs=argparse.REMAINDER, metavar=words, help="a static program; @@ is the path of the input")
 
 
 def open_target(options: argparse.Namespace, **more: Any) -> Harness:
@@ -89,6 +91,8 @@ def open_target(options: argparse.Namespace, **more: Any) -> Harness:
         "seed": options.guest_seed,
         "memory": options.mem,
         "max_len": options.max_len,
+        "paranoid": options.paranoid,
+        "results": getattr(options, "results", False),
     }
     budget = getattr(options, "budget", None)
     if isinstance(budget, int):

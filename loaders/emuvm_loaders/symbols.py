@@ -17,6 +17,8 @@ from emuvm_loaders.image import EIO, LoadError
 _TABLES = (".symtab", ".dynsym")
 _KINDS = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE", "STT_GNU_IFUNC", "STT_LOOS")
 _MOST = 4_000_000
+_NEAR = 4096
+"""So far behind a symbol without a size its name is still used."""
 
 
 class Symbol(NamedTuple):
@@ -59,7 +61,7 @@ class Symbols:
             return None
         found = self._places[index]
         offset = address - found.address
-        return (found.name, offset) if offset < found.size or not found.size else None
+        return (found.name, offset) if offset < (found.size or _NEAR) else None
 
 
 def symbols(source: str | Path | bytes | bytearray | memoryview) -> Symbols:
