@@ -26,11 +26,10 @@ MAX_LEN = 1 << 20
 def opened(options: argparse.Namespace) -> Iterator[Target]:
     """The target of a command line. EmuvmError: it cannot be run.
 
-    --results and --sequences come in here and in `mutator_of`: as another Target, whose inputs have another form, and another Mutator.
+    --sequences comes in here and in `mutator_of`: as another Target, whose inputs have another form, and another Mutator.
     """
-    for name in ("results", "sequences"):
-        if getattr(options, name, False):
-            raise Usage(f"emuvm fuzz: --{name} is not there yet")
+    if getattr(options, "sequences", False):
+        raise Usage("emuvm fuzz: --sequences is not there yet")
     with open_target(options) as target:
         yield target
 
@@ -39,7 +38,13 @@ def mutator_of(options: argparse.Namespace, target: Target) -> Mutator:
     """What makes inputs for a target. EmuvmError: a dictionary cannot be read."""
     from emuvm.fuzz.afl.standard import Standard
 
-    return Standard(Random(seed_of(options)), target, dictionaries=options.dictionaries, longest=longest(options))
+    generator = Random(seed_of(options))
+    made = Standard(generator, target, dictionaries=options.dictionaries, longest=longest(options))
+    if not options.results:
+        return made
+    from emuvm.fuzz.afl.with_results import WithResults
+
+    return WithResults(made, target, generator)
 
 
 def longest(options: argparse.Namespace) -> int:
