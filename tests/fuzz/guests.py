@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import shutil
@@ -17,7 +18,9 @@ COMPILERS = {"x86_64": "gcc", "arm64": "aarch64-linux-gnu-gcc"}
 
 @functools.cache
 def _folder() -> str:
-    return tempfile.mkdtemp(prefix="emuvm-guests-")
+    folder = tempfile.mkdtemp(prefix="emuvm-guests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @functools.cache
