@@ -11,10 +11,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emuvm_loaders.image import EIO, LoadError
+from emuvm_loaders.image import LoadError
+from emuvm_loaders.source import Source
+from emuvm_loaders.symbols import BROKEN, read_all
 
-_BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, AssertionError)
-"""What pyelftools falls over when tables make no sense."""
 _MOST = 5_000_000
 
 
@@ -56,22 +56,20 @@ class Lines:
             index += 1
 
 
-def lines(source: str | Path | bytes) -> Lines:
+def lines(source: str | Path | bytes | bytearray | memoryview | Source) -> Lines:
     """The line tables of an ELF file; empty without debug information. Units that make no sense are left out. LoadError: no ELF file."""
     from elftools.common.exceptions import DWARFError, ELFError
     from elftools.elf.elffile import ELFFile
 
-    broken = (DWARFError, ELFError, *_BROKEN)
+    broken = (DWARFError, ELFError, *BROKEN)
     rows: list[Row] = []
+    data = read_all(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
         file = ELFFile(BytesIO(data))
         if not file.has_dwarf_info():
             return Lines([])
         dwarf = file.get_dwarf_info()
-    except OSError as error:
-        raise LoadError(f"cannot be read: {error.strerror or error}", error.errno or EIO) from None
-    except (*broken, MemoryError) as error:
+    except broken as error:
         raise LoadError(f"its debug information cannot be read: {error}") from None
     try:
         for unit in dwarf.iter_CUs():

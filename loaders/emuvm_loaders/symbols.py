@@ -6,6 +6,8 @@ independent image adds its bias.
 
 from __future__ import annotations
 
+import re
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from io import BytesIO
@@ -13,10 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emuvm_loaders.image import EIO, LoadError
+from emuvm_loaders.source import Source
 
 _TABLES = (".symtab", ".dynsym")
 _KINDS = ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE", "STT_GNU_IFUNC", "STT_LOOS")
 _MOST = 4_000_000
+BROKEN = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError, MemoryError, zlib.error)
+"""What pyelftools falls over when tables make no sense, beside its own errors."""
+_MAPPING = re.compile(r"\$[adtx](\..*)?")
+"""Of arm64 and arm: they tell code from data, and name nothing."""
 _NEAR = 4096
 """So far behind a symbol without a size its name is still used."""
 
@@ -64,15 +71,29 @@ class Symbols:
         return (found.name, offset) if offset < (found.size or _NEAR) else None
 
 
-def symbols(source: str | Path | bytes | bytearray | memoryview) -> Symbols:
+def read_all(source: str | Path | bytes | bytearray | memoryview | Source) -> bytes:
+    """The whole file. LoadError: it cannot be read."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source)
+    try:
+        if isinstance(source, (str, Path)):
+            return Path(source).read_bytes()
+        return source.read_at(0, source.size())
+    except OSError as error:
+        raise LoadError(f"cannot be read: {error.strerror or error}", error.errno or EIO) from None
+    except ValueError as error:  # a path with a zero byte
+        raise LoadError(f"not a path: {error}") from None
+
+
+def symbols(source: str | Path | bytes | bytearray | memoryview | Source) -> Symbols:
     """The symbols of an ELF file; none of a stripped one. LoadError: it cannot be read, or its tables make no sense."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
 
     found: list[Symbol] = []
+    data = read_all(source)
     try:
-        data = bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else Path(source).read_bytes()
         file = ELFFile(BytesIO(data))
         for name in _TABLES:
             table = file.get_section_by_name(name)
@@ -82,13 +103,13 @@ def symbols(source: str | Path | bytes | bytearray | memoryview) -> Symbols:
                 raise LoadError(f"the symbol table {name} is longer than the file")
             for entry in table.iter_symbols():
                 kind = entry["st_info"]["type"]
-                # $x and the like mark code and data of arm64; they name nothing.
-                if entry["st_shndx"] != "SHN_UNDEF" and kind in _KINDS and entry.name and entry.name[0] != "$":
+                # An absolute symbol is a number, not a place: small ones would give names to null pointers.
+                if entry["st_shndx"] in ("SHN_UNDEF", "SHN_ABS") or kind not in _KINDS:
+                    continue
+                if entry.name and not _MAPPING.fullmatch(entry.name):
                     found.append(Symbol(entry["st_value"], entry["st_size"], entry.name, kind == "STT_FUNC"))
-    except OSError as error:
-        raise LoadError(f"cannot be read: {error.strerror or error}", error.errno or EIO) from None
     except LoadError:
         raise
-    except (ELFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, MemoryError, UnicodeError) as error:
+    except (ELFError, *BROKEN) as error:
         raise LoadError(f"its symbol tables cannot be read: {error}") from None
     return Symbols(found)

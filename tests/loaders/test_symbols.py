@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 import subprocess
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from emuvm_loaders import LoadError
+from emuvm_loaders import BytesSource, FileSource, LoadError
 from emuvm_loaders.lines import Row, lines
 from emuvm_loaders.symbols import Symbol, Symbols, symbols
 from tests.fuzz.guests import build
@@ -83,3 +84,58 @@ def test_damaged_files() -> None:
                 read(bytes(damaged[: rng.choice((len(damaged), rng.randrange(len(damaged))))]))
             except LoadError:
                 continue
+
+
+def test_sources_of_all_kinds() -> None:
+    program = build(SOURCE, "x86_64", *OPTIONS, "-g")
+    data = program.read_bytes()
+    expected, rows = symbols(program).address("main"), list(lines(program))
+    assert expected and rows
+    for source in (str(program), data, bytearray(data), memoryview(data), BytesSource(data), FileSource(program)):
+        assert symbols(source).address("main") == expected and list(lines(source)) == rows
+    for read in (symbols, lines):
+        with pytest.raises(LoadError, match="not a path"):
+            read("zero\0byte")
+
+
+def test_symbols_that_name_no_place() -> None:
+    """Numbers (absolute symbols) would give names to null pointers; only mapping symbols are left out among those with a dollar."""
+    text = 'int main(void) { return 0; }\n__asm__(".globl small\\nsmall = 8\\n.globl $x\\n$x: nop\\n.globl $xyz\\n$xyz: nop\\n");\n'
+    found = symbols(build(text))
+    assert found.address("small") is None and found.name_at(8) is None
+    assert found.address("$xyz") and found.address("$x") is None
+
+
+@pytest.mark.parametrize("version", ["4", "5"])
+def test_files_are_those_of_addr2line(version: str) -> None:
+    program = build(SOURCE, "x86_64", f"-gdwarf-{version}")
+    known = lines(program)
+    places = [place for row in known for place in (row.start, row.end - 1)]
+    told = subprocess.run(["addr2line", "-e", program], input="\n".join(map(hex, places)), capture_output=True, text=True, check=True)
+    expected = [line.partition(" (discriminator")[0] for line in told.stdout.splitlines()]
+    assert [":".join(map(str, known.at(place) or ())) for place in places] == expected and len(places) > 4
+
+
+@pytest.mark.parametrize("option", ["-gdwarf-4", "-gdwarf-5", "-gz"])
+def test_damaged_tables(option: str) -> None:
+    """Damage where it matters: in the tables themselves, compressed ones too, and in the headers of sections."""
+    from elftools.elf.elffile import ELFFile
+
+    data = build(SOURCE, "x86_64", "-g", option, "-nostdlib", "-Wl,-emain").read_bytes()
+    file = ELFFile(BytesIO(data))
+    parts = [part for part in file.iter_sections() if part.name.startswith((".debug", ".symtab", ".strtab"))]
+    spans = [(part["sh_offset"], part["sh_size"]) for part in parts]
+    spans += [(file["e_shoff"], 64 * file["e_shnum"]), (0, 64)]
+    rng = random.Random(5)
+    read_well = 0
+    for _ in range(400):
+        damaged = bytearray(data)
+        for _ in range(rng.randrange(1, 6)):
+            start, length = rng.choice(spans)
+            damaged[start + rng.randrange(length)] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
+        for read in (symbols, lines):
+            try:
+                read_well += len(list(read(damaged))) > 0
+            except LoadError:
+                continue
+    assert read_well > 100, "the damage is not everywhere"

@@ -17,15 +17,19 @@ from emuvm.errors import EmuvmError
 from emuvm.fuzz.harness import Harness
 from emuvm.fuzz.outcome import Kind
 from emuvm.fuzz.report.cover import Cover
-from emuvm.fuzz.report.describe import hexdump, report, summary
+from emuvm.fuzz.report.describe import hexdump, report
+from emuvm.fuzz.report.host_plain import run_plainly
 from emuvm.fuzz.report.page import coverage_page, triage_page
 from emuvm.fuzz.report.triage import Group, table, triage
 from emuvm.fuzz.results import split
-from emuvm.fuzz.target import add_options, open_target
+from emuvm.fuzz.target import add_options, count, open_target
 from emuvm.kernel.request import Request
+from emuvm_loaders import LoadError, printable
 
-DONE, DIFFERENT, WRONG = 0, 1, 2
-_SIGNAL = re.compile(r"sig:(\d+)")
+DONE, DIFFERENT, WRONG, UNREAD = 0, 1, 2, 141
+"""UNREAD: nobody reads our output any more, as after SIGPIPE."""
+_SIGNAL = re.compile(r"sig[:_](\d{1,3})(?!\d)", re.ASCII)
+"""In a file name; AFL++ writes _ for : where file systems want it."""
 _FOLDERS = ("queue", "crashes", "hangs")
 
 
@@ -44,12 +48,28 @@ def main(command: str, words: list[str]) -> int:
     """`command`: 'replay', 'triage' or 'cov'. The exit code: 0; 1, for replay: it did not come out as it should; 2: it cannot be done."""
     try:
         return {"replay": _replay, "triage": _triage, "cov": _cov}[command](words)
+    except BrokenPipeError:
+        return UNREAD
     except EmuvmError as error:
-        print(f"emuvm: {command}: {error}", file=sys.stderr)
-        return WRONG
+        return _wrong(command, str(error) or type(error).__name__)
+    except LoadError as error:
+        return _wrong(command, f"the target: {error.reason}")
     except OSError as error:
-        print(f"emuvm: {command}: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-        return WRONG
+        return _wrong(command, f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror or str(error))
+    except SystemExit as ended:  # argparse, after --help
+        return int(ended.code or 0)
+
+
+def _wrong(command: str, text: str) -> int:
+    print(f"emuvm: {command}: {printable(text)}", file=sys.stderr)
+    return WRONG
+
+
+def _say(*lines: str) -> None:
+    """Lines on stdout. File names and symbols may hold anything: what a terminal would not show as text is escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    for line in lines:
+        print(printable(line).encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _parser(command: str, text: str) -> Parser:
@@ -77,7 +97,7 @@ def _guess_target(options: argparse.Namespace, path: Path) -> None:
     for folder in (path if path.is_dir() else path.parent, *path.absolute().parents):
         for place in (folder / "cmdline", *sorted(folder.glob("*/cmdline"))):
             if place.is_file():
-                options.command = place.read_text(errors="surrogateescape").splitlines()
+                options.command = [word for word in place.read_text(errors="surrogateescape").split("\n") if word]
                 return
         if folder == path.absolute().parents[min(2, len(path.absolute().parents) - 1)]:
             break
@@ -94,31 +114,48 @@ def _replay(words: list[str]) -> int:
     add("--strace", nargs="?", const="", default=None, metavar="FILTER", help="show the system calls")
     add("--trace-vma", default=None, metavar="FILE", help="every change of the address space as lines of JSON; - is stderr")
     add("--engine", choices=("paged", "regions", "both"), default="paged", help="regions: plainly, from the program's start")
-    add("--runs", type=int, default=1, metavar="N", help="so many times; all have to come to the same")
+    add("--runs", type=count, default=1, metavar="N", help="so many times; all have to come to the same")
     add_options(parser, command=False)
     options = _parse(parser, words)
     data = options.input.read_bytes()
     _guess_target(options, options.input)
     # A schedule in the test case is followed unless it is none.
     options.results = options.results or bool(_schedule(data))
-    wanted = _SIGNAL.search(options.input.name)
+    named = _SIGNAL.search(options.input.name)
+    signal = int(named[1]) if named else None
+    plainly = options.engine in ("regions", "both")
+    request = _request(options) if plainly else Request("", ())
+    begin = _watching(options)
     same = True
     if options.engine in ("paged", "both"):
-        with open_target(options, begin=_watching(options)) as harness:
-            outcomes = [harness.run(data) for _ in range(max(1, options.runs))]
-            print("\n".join(report(harness, outcomes[-1])))
-            _output(outcomes[-1].stdout, outcomes[-1].stderr)
-            if any(outcome != outcomes[0] for outcome in outcomes):
-                print("the runs differ: it is not deterministic")
-                same = False
-            last = outcomes[-1]
-            as_named = last.signal == int(wanted[1]) if wanted else last.kind is not Kind.EXIT
-            same = same and as_named
-    if options.engine in ("regions", "both"):
-        same = _plainly(options, data, int(wanted[1]) if wanted else None) and same
+        same = _from_snapshot(options, data, signal, begin)
+    if plainly:
+        data = split(data)[0] if options.results else data
+        plain = run_plainly(options.command[0], options.command[1:], data[: options.max_len], _mode(options), request, begin)
+        _say(f"on regions, from the start: {plain.lines[0]}", *plain.lines[1:])
+        same = _as_wanted(plain.kind, plain.signal, signal) and same
     if not same:
-        print("it did not come out as it should")
+        _say("it did not come out as it should")
     return DONE if same else DIFFERENT
+
+
+def _from_snapshot(options: argparse.Namespace, data: bytes, signal: int | None, begin: Any) -> bool:
+    """As the fuzzer did it, `--runs` times, all of which have to come to the same. Was it what it should be?"""
+    with open_target(options, begin=begin) as harness:
+        outcomes = [harness.run(data) for _ in range(options.runs)]
+        last = outcomes[-1]
+        _say(*report(harness, last))
+        for label, said in (("stdout", last.stdout), ("stderr", last.stderr)):
+            if said:
+                _say(f"  {label}, {len(said)} bytes", *(f"    {line}" for line in hexdump(said, 512)))
+    different = sum(1 for outcome in outcomes if outcome != last)
+    if different:
+        _say(f"not reproducible: {different} of {len(outcomes)} runs came to something else than the last")
+    return not different and _as_wanted(last.kind, last.signal, signal)
+
+
+def _as_wanted(kind: Kind, signal: int, wanted: int | None) -> bool:
+    return signal == wanted if wanted is not None else kind is not Kind.EXIT
 
 
 def _schedule(data: bytes) -> object:
@@ -126,13 +163,6 @@ def _schedule(data: bytes) -> object:
         return split(data)[1].entries
     except EmuvmError:
         return None
-
-
-def _output(out: bytes, err: bytes) -> None:
-    for label, data in (("stdout", out), ("stderr", err)):
-        if data:
-            print(f"  {label}, {len(data)} bytes")
-            print("\n".join(f"    {line}" for line in hexdump(data, 512)))
 
 
 def _watching(options: argparse.Namespace) -> Any:
@@ -148,13 +178,23 @@ def _watching(options: argparse.Namespace) -> Any:
         raise Usage(str(error)) from None
 
 
-def _plainly(options: argparse.Namespace, data: bytes, signal: int | None) -> bool:
-    """On the engine with regions: there are no snapshots, budgets and simulated hosts. Did it die as it should?"""
-    from emuvm.fuzz.report.host_plain import run_plainly
+def _mode(options: argparse.Namespace) -> str:
+    """How the input is given; as `open_target` has it."""
+    mode = str(options.input_mode or ("@@" if any("@@" in word for word in options.command[1:]) else "stdin"))
+    return "@@" if mode == "mmap" and options.at in (None, "first-read") else mode
 
-    status, text = run_plainly(options.command[0], options.command[1:], split(data)[0] if options.results else data)
-    print(f"on regions, from the start: {text}")
-    return status == signal if signal is not None else bool(status)
+
+def _request(options: argparse.Namespace) -> Request:
+    """The conditions of a plain run, where there are no snapshots, budgets and simulated hosts. Usage: it needs them."""
+    mode = _mode(options)
+    if mode == "mmap":
+        raise Usage("an input in memory needs a snapshot: --engine paged")
+    if options.file:
+        raise Usage("--file needs the simulated host: --engine paged")
+    if options.root is not None and mode == "@@":
+        raise Usage("an input file below --root needs the simulated host: --engine paged")
+    environment = tuple(f"{key}={value}" for key, value in options.env)
+    return Request("", (), root=options.root or "/", environment=environment, memory=options.mem)
 
 
 # -- triage -----------------------------------------------------------------------------------------------------------------
@@ -169,12 +209,17 @@ def _triage(words: list[str]) -> int:
     options = _parse(parser, words)
     _guess_target(options, options.folders[0])
     files = list(_test_cases(options.folders, ("crashes", "hangs")))
+    if not files:
+        raise Usage("there are no crashes or hangs")
     options.results = options.results or any(_schedule(data) for _, data in files)
     with open_target(options) as harness:
         groups = triage(harness, files)
         target = " ".join(options.command)
-    print("\n".join(table(groups)))
-    print(f"{len(files)} files, {len(groups)} groups")
+    lost = sum(len(group.cases) for group in groups if group.key.what == "not run")
+    _say(*table(groups), f"{len(files)} files, {len(groups)} groups{f', {lost} files cannot be run' if lost else ''}")
+    unstable = sum(1 for group in groups for case in group.cases if not case.stable)
+    if unstable:
+        _say(f"{unstable} files are not reproducible: two runs came to different things")
     if options.html is not None:
         options.html.write_text(triage_page(groups, target), encoding="utf-8")
     if options.json is not None:
@@ -184,13 +229,12 @@ def _triage(words: list[str]) -> int:
 
 def _as_json(group: Group) -> dict[str, object]:
     key = group.key
-    stable = all(case.stable for case in group.cases)
     return {
         "id": group.identity,
         **key._asdict(),
         "stack_hash": f"{key.stack_hash:016x}",
         "place": group.place,
-        "stable": stable,
+        "stable": group.stable,
         "files": [case.path for case in group.cases],
     }
 
@@ -229,12 +273,15 @@ def _cov(words: list[str]) -> int:
     with open_target(options) as harness:
         cover = Cover(harness)
         cover.collect(files)
-        hits = cover.line_hits() if options.html is not None or options.lcov is None else {}
-        entered = sum(1 for _, _, count in cover.functions() if count)
-        print(f"{cover.inputs} inputs, {len(cover.hits)} basic blocks, {entered} functions")
+        hits = cover.line_hits()
+        if not cover.inputs:
+            raise Usage("the target cannot be run with any of the inputs")
+        entered = sum(1 for _, _, runs in cover.functions() if runs)
+        skipped = f", {cover.skipped} more cannot be run" if cover.skipped else ""
+        _say(f"{cover.inputs} inputs{skipped}, {len(cover.runs)} basic blocks, {entered} functions")
         for path, found in sorted(hits.items()):
             if any(found.values()):
-                print(f"  {sum(1 for count in found.values() if count):6} of {len(found):6} lines  {path}")
+                _say(f"  {sum(1 for runs in found.values() if runs):6} of {len(found):6} lines  {path}")
         _write(options, cover, harness, hits)
     return DONE
 
@@ -256,4 +303,4 @@ def _source(path: str) -> list[str] | None:
         return None
 
 
-__all__ = ["main", "summary"]
+__all__ = ["main"]

@@ -6,12 +6,12 @@ Owns: collecting blocks, drcov and lcov files. Must not know where files lie, no
 from __future__ import annotations
 
 import struct
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from emuvm.errors import EmuvmError
-from emuvm_loaders import LoadError
+from emuvm_loaders import LoadError, printable
 from emuvm_loaders.lines import Lines, lines
 from emuvm_loaders.symbols import Symbols, symbols
 
@@ -23,25 +23,29 @@ Block = tuple[int, int]
 
 
 class Cover:
-    """Blocks executed by some inputs. `hits`: block -> how many inputs executed it."""
+    """Blocks executed by some inputs. `runs`: block -> which inputs executed it, a bit for each."""
 
     def __init__(self, harness: Harness) -> None:
         self._harness = harness
-        self.hits: Counter[Block] = Counter()
+        self.runs: dict[Block, int] = {}
         self.inputs = 0
+        self.skipped = 0
+        """Inputs that the target cannot be run with."""
+        self._lines: Lines | None = None
 
     def add(self, data: bytes) -> int:
-        """Run an input; how many blocks it was the first to execute."""
-        found: dict[Block, None] = {}
-        detach = self._harness.engine.trace_blocks(lambda address, size: found.setdefault((address, size)))
+        """Run an input; how many blocks it was the first to execute. EmuvmError: it cannot be run; nothing of it counts."""
+        found: set[Block] = set()
+        detach = self._harness.engine.trace_blocks(lambda address, size: found.add((address, size)))
         try:
             self._harness.run(data)
         finally:
             detach()
-        before = len(self.hits)
-        self.hits.update(found.keys())
+        bit, before = 1 << self.inputs, len(self.runs)
+        for block in found:
+            self.runs[block] = self.runs.get(block, 0) | bit
         self.inputs += 1
-        return len(self.hits) - before
+        return len(self.runs) - before
 
     def collect(self, inputs: Iterable[tuple[str, bytes]]) -> None:
         """Run all of them."""
@@ -49,16 +53,17 @@ class Cover:
             try:
                 self.add(data)
             except EmuvmError:
-                continue  # no test case of this target
+                self.skipped += 1
 
     # -- drcov --------------------------------------------------------------------------------------------------------------
 
     def drcov(self) -> bytes:
         """A file of DynamoRIO's drcov, version 2 with a module table of version 2: what Lighthouse and its like read."""
         proc = self._harness.proc
-        path = self._harness.proc.exe.decode("utf-8", "replace")
+        # A line of the table is one line, and the path its last column.
+        path = printable(proc.exe)
         start, end = proc.plan.start, proc.plan.end
-        inside = sorted(block for block in self.hits if start <= block[0] < end)
+        inside = sorted(block for block in self.runs if start <= block[0] < end)
         head = "DRCOV VERSION: 2\nDRCOV FLAVOR: emuvm\n"
         modules = "Module Table: version 2, count 1\nColumns: id, base, end, entry, checksum, timestamp, path\n"
         modules += f" 0, {start:#018x}, {end:#018x}, {proc.plan.entry:#018x}, 0x00000000, 0x00000000, {path}\n"
@@ -68,39 +73,50 @@ class Cover:
 
     # -- lines and functions --------------------------------------------------------------------------------------------------
 
+    def lines(self) -> Lines:
+        """Source lines of the program; none without debug information."""
+        if self._lines is None:
+            try:
+                self._lines = lines(self._harness.program)
+            except LoadError:
+                self._lines = Lines([])
+        return self._lines
+
     def line_hits(self) -> dict[str, dict[int, int]]:
         """File -> line -> how many inputs executed code of it, for every line that has code. Empty without debug information."""
-        try:
-            known = lines(self._harness.program)
-        except LoadError:
-            known = Lines([])
-        bias = self._harness.bias
+        known, bias = self.lines(), self._harness.bias
         found: dict[str, dict[int, int]] = {}
         for row in known:
             found.setdefault(row.file, {}).setdefault(row.line, 0)
-        for (address, size), count in self.hits.items():
+        for (address, size), runs in self.runs.items():
             for row in known.inside(address - bias, address - bias + size):
-                hits = found[row.file]
-                hits[row.line] = max(hits[row.line], count)
-        return found
+                found[row.file][row.line] |= runs
+        return {file: {line: runs.bit_count() for line, runs in hits.items()} for file, hits in found.items()}
 
     def functions(self) -> list[tuple[str, int, int]]:
-        """(name, address in the file, how many inputs entered it) of every function that has symbols."""
+        """(name, address in the file, how many inputs executed code of it) of every function that has symbols.
+
+        Not how many entered it: runs may begin inside.
+        """
         try:
             known = symbols(self._harness.program)
         except LoadError:
             known = Symbols([])
-        entered: dict[int, int] = {}
-        for (address, _), count in self.hits.items():
-            entered[address - self._harness.bias] = max(entered.get(address - self._harness.bias, 0), count)
-        return [(symbol.name, symbol.address, entered.get(symbol.address, 0)) for symbol in known if symbol.function]
+        bias = self._harness.bias
+        blocks = sorted((address - bias, size, runs) for (address, size), runs in self.runs.items())
+        starts = [block[0] for block in blocks]
+        found = []
+        for symbol in known:
+            if symbol.function:
+                runs = 0
+                for _, _, more in blocks[bisect_left(starts, symbol.address) : bisect_left(starts, symbol.address + max(symbol.size, 1))]:
+                    runs |= more
+                found.append((symbol.name, symbol.address, runs.bit_count()))
+        return found
 
     def lcov(self) -> str:
         """A tracefile as genhtml and others read it (geninfo(1))."""
-        try:
-            known = lines(self._harness.program)
-        except LoadError:
-            known = Lines([])
+        known = self.lines()
         by_file: dict[str, list[tuple[str, int, int]]] = {}
         for function, address, count in self.functions():
             place = known.at(address)
@@ -108,8 +124,8 @@ class Cover:
                 by_file.setdefault(place[0], []).append((function, place[1], count))
         out = ["TN:"]
         for path, hits in sorted(self.line_hits().items()):
-            out.append(f"SF:{path}")
-            functions = sorted(by_file.get(path, []), key=lambda entry: entry[1])
+            out.append(f"SF:{printable(path)}")
+            functions = sorted(((printable(function), line, count) for function, line, count in by_file.get(path, [])), key=lambda f: f[1])
             out += [f"FN:{line},{function}" for function, line, _ in functions]
             out += [f"FNDA:{count},{function}" for function, _, count in functions]
             out += [f"FNF:{len(functions)}", f"FNH:{sum(1 for entry in functions if entry[2])}"]

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from emuvm.fuzz.outcome import Call
 from emuvm.fuzz.report.describe import hexdump
 from emuvm.fuzz.report.triage import Group
 
+_CALLS = 1000
 _STYLE = """
 body { font: 14px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; color: #222; background: #fff }
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .2em .8em .2em 0; border-bottom: 1px solid #ddd }
@@ -44,13 +46,22 @@ def triage_page(groups: list[Group], target: str) -> str:
     body = [f"<p>{printable(target)}</p><table>{head}{rows}</table>"]
     for number, group in enumerate(groups):
         example = group.example
-        calls = [f"{call.name}({', '.join(f'{arg:#x}' for arg in call.args)}) = {call.result}" for call in example.outcome.calls]
+        calls = example.outcome.calls
         body.append(f'<h2 id="g{number}">{printable(group.identity)}</h2>')
         body.append(f"<pre>{printable(chr(10).join(group.lines))}</pre>")
         body.append(_folded(f"input, {len(example.data)} bytes: {example.path}", hexdump(example.data)))
-        body.append(_folded(f"{len(calls)} system calls", calls))
+        body.append(_folded(f"{len(calls)} system calls", _calls(calls)))
         body.append(_folded(f"{len(group.cases)} files", [case.path + ("" if case.stable else " (unstable)") for case in group.cases]))
     return document("Crashes and hangs", body)
+
+
+def _calls(calls: tuple[Call, ...]) -> list[str]:
+    """The last ones, if there are very many: a program that hangs may have made millions."""
+    shown = [f"... {len(calls) - _CALLS} calls before"] if len(calls) > _CALLS else []
+    for call in calls[-_CALLS:]:
+        result = "?" if call.result is None else str(call.result)
+        shown.append(f"{call.name}({', '.join(f'{arg:#x}' for arg in call.args)}) = {result}")
+    return shown
 
 
 def _folded(title: str, lines: Iterable[str]) -> str:

@@ -18,6 +18,8 @@ from emuvm.fuzz.report.describe import Names, address_class, report
 if TYPE_CHECKING:
     from emuvm.fuzz.harness import Harness
 
+_NOTHING = Outcome(Kind.EXIT, 0, 0, None, 0, (), 0, 0, (), b"", b"")
+_LAST = {"exit": 1, "not run": 2}
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+_-]+")
 
 
@@ -25,7 +27,7 @@ class Key(NamedTuple):
     """What outcomes have in common that are one group."""
 
     what: str
-    """'SIGSEGV', 'hang', or 'exit' for what did not show again."""
+    """'SIGSEGV', 'hang', 'exit' for what did not show again, or 'not run' for what cannot be."""
     access: str
     address_class: str
     pc: int
@@ -43,14 +45,19 @@ class Case(NamedTuple):
 
 
 class Group:
-    """Files with one key. `lines`: the report of the first."""
+    """Files with one key. `lines`: the report of `example`."""
 
     def __init__(self, key: Key, place: str, lines: list[str]) -> None:
         self.key = key
         self.place = place
-        """Symbol and offset of pc, or the address."""
+        """Symbol and offset of pc, or the address; why, for files that cannot be run."""
         self.lines = lines
         self.cases: list[Case] = []
+
+    @property
+    def stable(self) -> bool:
+        """All its files came to the same twice."""
+        return all(case.stable for case in self.cases)
 
     @property
     def identity(self) -> str:
@@ -77,22 +84,40 @@ def key_of(harness: Harness, outcome: Outcome) -> Key:
 
 
 def triage(harness: Harness, files: Iterable[tuple[str, bytes]]) -> list[Group]:
-    """The groups, the largest first. Every file is run twice."""
+    """The groups, the largest first; last what did not crash or could not be run.
+
+    Every file is run twice, and each group's example a third time.
+    """
     names = Names(harness)
-    groups: dict[Key, Group] = {}
+    groups: dict[object, Group] = {}
     for path, data in files:
         try:
             first = harness.run(data)
             again = harness.run(data)
-        except EmuvmError:
-            continue  # no test case of this target
+        except EmuvmError as error:
+            why = str(error).partition("\n")[0]
+            group = groups.setdefault(why, Group(Key("not run", "", "", 0, 0), why, [why]))
+            group.cases.append(Case(path, data, _NOTHING, True))
+            continue
         key = key_of(harness, again)
-        group = groups.get(key)
-        if group is None:
-            place = names.at(key.pc) or (f"{key.pc:#x}" if key.pc else "")
-            group = groups[key] = Group(key, place, report(harness, again))
-        group.cases.append(Case(path, data, again, first == again))
-    return sorted(groups.values(), key=lambda group: (group.key.what == "exit", -len(group.cases), group.identity))
+        if key not in groups:
+            groups[key] = Group(key, names.at(key.pc) or (f"{key.pc:#x}" if key.pc else ""), [])
+        groups[key].cases.append(Case(path, data, again, first == again))
+    for group in groups.values():
+        if group.key.what != "not run":
+            group.lines = _reported(harness, group.example)
+    return sorted(groups.values(), key=lambda group: (_LAST.get(group.key.what, 0), -len(group.cases), group.identity))
+
+
+def _reported(harness: Harness, example: Case) -> list[str]:
+    try:
+        outcome = harness.run(example.data)
+        lines = report(harness, outcome)
+    except EmuvmError as error:
+        return [f"not reproducible: {error}"]
+    if outcome != example.outcome:
+        lines.insert(0, "not reproducible: another run of the same input came to something else")
+    return lines
 
 
 def table(groups: list[Group]) -> list[str]:
@@ -100,7 +125,7 @@ def table(groups: list[Group]) -> list[str]:
     rows = [("count", "signal", "access", "address", "where", "bytes", "example")]
     for group in groups:
         key, example = group.key, group.example
-        what = key.what + ("" if all(case.stable for case in group.cases) else " (unstable)")
+        what = key.what + ("" if group.stable else " (unstable)")
         rest = (key.access or "-", key.address_class or "-", group.place or "-", str(len(example.data)), example.path)
         rows.append((str(len(group.cases)), what, *rest))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
