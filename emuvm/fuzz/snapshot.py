@@ -12,6 +12,7 @@ their offsets; but a file that is open for writing only keeps its place, for wha
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emuvm.engine.checkpoint import Checkpoint
@@ -89,6 +90,27 @@ class Snapshot:
         for starts, ends in (guards, self._guards):
             for start, end in zip(starts, ends, strict=True):
                 self.proc.engine.memory.withdraw(start, end)
+
+    def save(self, path: str | Path) -> list[str]:
+        """Write the process of the snapshot to a file (FORMAT.md); what of it cannot come back, in words. EmuvmError."""
+        from emuvm.fuzz.savefile import save
+
+        return save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, **how: Any) -> Snapshot:
+        """A snapshot of a new process that is made of such a file or of an ELF core file; `how` as for `fuzz.resume.resume`.
+
+        Close the snapshot's `proc`, too, when done. LoadError, ResumeError.
+        """
+        from emuvm.fuzz.resume import resume
+
+        proc = resume(path, **how)
+        try:
+            return cls.take(proc)
+        except BaseException:
+            proc.close()
+            raise
 
     def differences(self) -> list[str]:
         """Everything that differs from the snapshot, in words. Compares every byte, region, register and object: slow."""
