@@ -98,8 +98,9 @@ class Snapshot:
         return save(self, path)
 
     @classmethod
-    def load(cls, path: str | Path, **how: Any) -> Snapshot:
-        """A snapshot of a new process that is made of such a file or of an ELF core file; `how` as for `fuzz.resume.resume`.
+    def load(cls, path: str | Path, *, presence: bool = False, **how: Any) -> Snapshot:
+        """A snapshot of a new process that is made of such a file or of an ELF core file; `presence` as for
+        `take`, `how` as for `fuzz.resume.resume`.
 
         Close the snapshot's `proc`, too, when done. LoadError, ResumeError.
         """
@@ -107,7 +108,7 @@ class Snapshot:
 
         proc = resume(path, **how)
         try:
-            return cls.take(proc)
+            return cls.take(proc, presence=presence)
         except BaseException:
             proc.close()
             raise

@@ -227,7 +227,7 @@ def test_a_snapshot_of_a_file(tmp_path: Path) -> None:
             assert not stops.run_to(-1)
             rest = output.taken()
     again = Output()
-    loaded = Snapshot.load(tmp_path / "file", files={1: again})
+    loaded = Snapshot.load(tmp_path / "file", presence=True, files={1: again})
     for _ in range(3):
         loaded.proc.run()
         assert again.taken() == rest
