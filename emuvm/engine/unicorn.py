@@ -294,7 +294,7 @@ class UnicornEngine:
         """See `unicorn_compares.trace`."""
         from emuvm.engine.unicorn_compares import trace
 
-        return trace(self._raw, callback)
+        return trace(self._raw, callback, x86=self.arch.name == "x86_64")
 
     def trace_code(self, addresses: Iterable[int], callback: Callable[[int], object]) -> Callable[[], None]:
         """Call `callback(address)` whenever one of the addresses is about to be executed. What detaches it again. Exceptions are lost."""

@@ -8,7 +8,8 @@ known. To make it unlikely that an operand stands there by accident, the input i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 
 from emuvm.abi.tuples import NamedTuple
@@ -18,7 +19,8 @@ MOST = 4000
 _PLACES = 12
 """An operand that stands in more places is there by accident."""
 _COLOURING = 48
-_SHORTEST_TEXT = 2
+"""Runs that colouring may take."""
+_SHORTEST_TEXT, _LONGEST_RUN = 2, 64
 
 
 class Pair(NamedTuple):
@@ -39,21 +41,43 @@ class Texts(NamedTuple):
 
 
 def candidates(data: bytes, found: Iterable[Pair | Texts]) -> Iterator[tuple[int, bytes]]:
-    """(position of the change, input), each once, the likely ones first."""
-    seen = {data}
-    pairs = list(dict.fromkeys(found))
+    """(position of the change, input), each once, the likely ones first, `MOST` at most. `found`: in the order of the run."""
+    met = list(found)
+    pairs = list(dict.fromkeys(met))
     texts = [pair for pair in pairs if isinstance(pair, Texts)]
-    numbers = [pair for pair in pairs if isinstance(pair, Pair)]
-    left = MOST
+    texts += [text for text in _runs(pair for pair in met if isinstance(pair, Pair)) if text not in texts]
+    numbers = _by_turns(pair for pair in pairs if isinstance(pair, Pair))
+    seen = {data}
     made_of_numbers = [_of_number(data, pair, exact) for exact in (True, False) for pair in numbers]
     for made in (*(_of_text(data, pair) for pair in texts), *made_of_numbers):
         for at, changed in made:
             if changed not in seen:
                 seen.add(changed)
                 yield at, changed
-                left -= 1
-                if not left:
+                if len(seen) > MOST:
                     return
+
+
+def _by_turns(pairs: Iterable[Pair]) -> list[Pair]:
+    """The first of each place in the program, the second of each, ...: a loop must not keep the others from having their turn."""
+    met: Counter[int] = Counter()
+    ranked: list[tuple[int, Pair]] = []
+    for pair in pairs:
+        ranked.append((met[pair.pc], pair))
+        met[pair.pc] += 1
+    return [pair for _, pair in sorted(ranked, key=lambda entry: entry[0])]
+
+
+def _runs(pairs: Iterable[Pair]) -> list[Texts]:
+    """Texts that were compared byte by byte at one place. Bytes are met as wider words, too."""
+    found: dict[int, tuple[bytearray, bytearray]] = {}
+    for pair in pairs:
+        if 0 <= pair.left < 256 and 0 <= pair.right < 256:
+            left, right = found.setdefault(pair.pc, (bytearray(), bytearray()))
+            if len(left) < _LONGEST_RUN:
+                left.append(pair.left)
+                right.append(pair.right)
+    return [Texts(pc, bytes(left), bytes(right)) for pc, (left, right) in found.items() if len(left) >= _SHORTEST_TEXT and left != right]
 
 
 def _places(data: bytes, pattern: bytes) -> list[int]:
@@ -67,30 +91,40 @@ def _places(data: bytes, pattern: bytes) -> list[int]:
 
 
 def _of_number(data: bytes, pair: Pair, exact: bool) -> Iterator[tuple[int, bytes]]:
-    """`exact`: one operand by the other. Else by its neighbours, in narrower words, and as text."""
-    word = (1 << 8 * pair.size) - 1
+    """One operand by the other, in words of its size and narrower ones. Not `exact`: by the other's neighbours, and as text."""
+    bits = 8 * pair.size
+    word = (1 << bits) - 1
     for old, new in ((pair.left & word, pair.right & word), (pair.right & word, pair.left & word)):
         if old == new:
             continue
-        if exact:
-            yield from _replaced(data, old, pair.size, (new,))
-            continue
-        yield from _replaced(data, old, pair.size, (new + 1 & word, new - 1 & word))
-        for width in (1, 2, 4):
+        signed_old, signed_new = _signed(old, bits), _signed(new, bits)
+        steps = (0,) if exact else (1, -1)
+        yield from _replaced(data, old, pair.size, [new + step & word for step in steps])
+        for width in (4, 2, 1):
             limit = 1 << 8 * width
-            if width < pair.size:
-                # A narrow word that was extended: with zeros, or with its sign.
-                signed = [value - word - 1 if value > word >> 1 else value for value in (old, new)]
-                if old < limit and new < limit:
-                    yield from _replaced(data, old, width, (new, new + 1 & limit - 1, new - 1 & limit - 1))
-                elif -limit // 2 <= signed[0] < 0 and -limit // 2 <= signed[1] < limit // 2:
-                    yield from _replaced(data, signed[0] & limit - 1, width, (signed[1] & limit - 1,))
-        if old < 1 << 40 and new < 1 << 40:
-            for form in ("%d", "%x", "%X"):
-                text, other = (form % old).encode(), (form % new).encode()
-                if len(text) >= (1 if form == "%d" else 2) and text != other:
-                    for at in _places(data, text):
-                        yield at, data[:at] + other + data[at + len(text) :]
+            if width >= pair.size:
+                continue
+            # A narrow word that was extended: with zeros, or with its sign.
+            if old < limit and new < limit:
+                yield from _replaced(data, old, width, [new + step & limit - 1 for step in steps])
+            elif -limit // 2 <= signed_old < limit // 2 and -limit // 2 <= signed_new < limit // 2:
+                yield from _replaced(data, signed_old & limit - 1, width, [signed_new + step & limit - 1 for step in steps])
+        if not exact:
+            yield from _written(data, old, new, ("%d", "%x", "%X"))
+            if (signed_old, signed_new) != (old, new):
+                yield from _written(data, signed_old, signed_new, ("%d",))
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> bits - 1 else value
+
+
+def _written(data: bytes, old: int, new: int, forms: Sequence[str]) -> Iterator[tuple[int, bytes]]:
+    for form in forms:
+        text, other = (form % old).encode(), (form % new).encode()
+        if len(text) >= (1 if form == "%d" else 2):
+            for at in _places(data, text):
+                yield at, data[:at] + other + data[at + len(text) :]
 
 
 def _replaced(data: bytes, old: int, width: int, new: Iterable[int]) -> Iterator[tuple[int, bytes]]:
@@ -102,16 +136,18 @@ def _replaced(data: bytes, old: int, width: int, new: Iterable[int]) -> Iterator
 
 
 def _of_text(data: bytes, pair: Texts) -> Iterator[tuple[int, bytes]]:
-    """What was compared with a text becomes that text: over as many bytes, and in the place of what was there up to its end."""
+    """What was compared with a text becomes that text: over as many bytes, and in the place of what was there up to its end.
+
+    Memory may go on where the input does not, so a beginning of what was compared will do: all of it, 8 bytes, up to the first difference.
+    """
     for mine, other in ((pair.left, pair.right), (pair.right, pair.left)):
         common = 0
         while common < min(len(mine), len(other)) and mine[common] == other[common]:
             common += 1
-        for length in dict.fromkeys((len(mine), min(len(mine), 8), max(_SHORTEST_TEXT, common + 1))):
-            pattern = mine[:length]
-            if len(pattern) < _SHORTEST_TEXT or not other:
+        for length in dict.fromkeys((len(mine), min(len(mine), 8), min(len(mine), max(_SHORTEST_TEXT, common + 1)))):
+            if not length or not other:
                 continue
-            for at in _places(data, pattern):
+            for at in _places(data, mine[:length]):
                 yield at, data[:at] + other + data[at + len(other) :]
                 if length != len(other):
                     yield at, data[:at] + other + data[at + length :]

@@ -16,7 +16,10 @@ from emuvm.errors import EmuvmError
 
 LONGEST, MOST = 128, 4096
 """Bytes of a token, and tokens, at most."""
-_LINE = re.compile(rb'\s*(?:[A-Za-z0-9_.\-]*(?:@([0-9]{1,6}))?\s*=?\s*)"((?:[^"\\]|\\.)*)"\s*(?:#.*)?', re.DOTALL)
+# No part may match what the one after it does, or a long line that is wrong takes for ever.
+_LINE = re.compile(rb'[A-Za-z0-9_.\-]*(?:@([0-9]{1,6}))?(?:\s*=)?\s*"((?:[^"\\]|\\.)*)"\s*(?:#.*)?', re.DOTALL)
+_LOOSE = re.compile(rb'[A-Za-z0-9_.\-]*(?:@([0-9]{1,6}))?(?:\s*=)?\s*"((?:[^\\]|\\.)*)"', re.DOTALL)
+"""AFL reads up to the last quote of a line, so that some of its dictionaries have quotes without a backslash."""
 _ESCAPE = re.compile(rb'\\(x[0-9A-Fa-f]{2}|[\\"nrt]|.?)', re.DOTALL)
 _PLAIN = {b"\\": b"\\", b'"': b'"', b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
@@ -42,7 +45,7 @@ def read(paths: Iterable[str | Path], level: int = 0) -> list[bytes]:
             else:
                 tokens = parse(place.read_bytes(), text, here)
         except OSError as error:
-            raise DictionaryError(f"{text}: {error.strerror or error}") from None
+            raise DictionaryError(f"{error.filename or text}: {error.strerror or error}") from None
         found.update(dict.fromkeys(tokens))
     if len(found) > MOST:
         raise DictionaryError(f"{len(found)} tokens, more than {MOST}")
@@ -57,7 +60,7 @@ def parse(data: bytes, name: str, level: int = 0) -> list[bytes]:
         if not stripped or stripped.startswith(b"#"):
             continue
         where = f"{name}, line {number}"
-        match = _LINE.fullmatch(line)
+        match = _LINE.fullmatch(stripped) or _LOOSE.fullmatch(stripped)
         if match is None:
             raise DictionaryError(f'{where}: not of the form name="value"')
         wanted, text = match.groups()

@@ -197,9 +197,12 @@ class Havoc:
 def splice(data: bytes, partner: bytes, generator: Random) -> bytes | None:
     """The beginning of one and the end of the other, cut where they differ; None when they differ in fewer than two places."""
     shorter = min(len(data), len(partner))
-    first = next((i for i in range(shorter) if data[i] != partner[i]), -1)
-    last = next((i for i in range(shorter - 1, -1, -1) if data[i] != partner[i]), -1)
-    if first < 0 or last < 2 or first == last:
+    differ = int.from_bytes(data[:shorter], "big") ^ int.from_bytes(partner[:shorter], "big")
+    if not differ:
+        return None
+    first = shorter - (differ.bit_length() + 7) // 8
+    last = shorter - 1 - ((differ & -differ).bit_length() - 1) // 8
+    if last < 2 or first == last:
         return None
     at = first + 1 + int(generator.random() * (last - first))
     return data[:at] + partner[at:]

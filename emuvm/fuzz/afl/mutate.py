@@ -6,12 +6,13 @@ Owns: which there are, their names, and leaving out what an earlier one has made
     arith8 16 32         plus and minus 1 to 35                int8 16 32            values at which things turn
     ext_UO ext_UI        a token over the bytes, and before them
 
-Words are changed in both byte orders.
+Words are changed in both byte orders. Bytes of a longer input whose flip8 changes nothing that is seen get none of the costlier changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 ARITH_MOST = 35
 LONG = 10_000
@@ -23,16 +24,32 @@ INTERESTING: dict[int, tuple[int, ...]] = {
 }
 """By width in bytes; wider words take the narrower ones' values, too."""
 _TOKENS = 200
+"""Tokens of a dictionary that are used, the first ones."""
+_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+_ALL_COUNT, _MOST_COUNT = 128, 0.9
+"""In inputs shorter than this, and when more than this part of them does, all bytes count."""
 
 
-def deterministic(data: bytes, tokens: Sequence[bytes], longest: int) -> Iterator[tuple[str, bytes]]:
-    """('op:flip1,pos:0', input), ... for an input of at least one byte."""
-    yield from _flips(data)
-    yield from _words(data)
-    yield from _tokens(data, tokens, longest)
+def deterministic(
+    data: bytes, tokens: Sequence[bytes], longest: int, differs: Callable[[], bool] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """('op:flip1,pos:0', input), ...; nothing for an empty input. `longest`: bytes that an input may have when a token comes in.
+
+    `differs`: asked when the input that came last has been run: did the run differ from that of `data`? With it, each input has to be run
+    before the next is asked for.
+    """
+    counts = bytearray(b"\1" * len(data))
+    yield from _bits(data)
+    yield from _flips(data, "flip8", 1, counts, differs)
+    if len(data) < _ALL_COUNT or counts.count(1) > len(data) * _MOST_COUNT:
+        counts = bytearray(b"\1" * len(data))
+    yield from _flips(data, "flip16", 2, counts)
+    yield from _flips(data, "flip32", 4, counts)
+    yield from _words(data, counts)
+    yield from _tokens(data, tokens, longest, counts)
 
 
-def _flips(data: bytes) -> Iterator[tuple[str, bytes]]:
+def _bits(data: bytes) -> Iterator[tuple[str, bytes]]:
     bits = min(len(data), LONG) * 8
     for name, width in (("flip1", 1), ("flip2", 2), ("flip4", 4)):
         for bit in range(bits - width + 1):
@@ -40,16 +57,26 @@ def _flips(data: bytes) -> Iterator[tuple[str, bytes]]:
             for place in range(bit, bit + width):
                 made[place >> 3] ^= 128 >> (place & 7)
             yield f"op:{name},pos:{bit >> 3}", bytes(made)
-    for name, width in (("flip8", 1), ("flip16", 2), ("flip32", 4)):
-        for at in range(min(len(data), LONG) - width + 1):
-            made = bytearray(data)
-            for place in range(at, at + width):
-                made[place] ^= 255
-            yield f"op:{name},pos:{at}", bytes(made)
+
+
+def _flips(
+    data: bytes, name: str, width: int, counts: bytearray, differs: Callable[[], bool] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """Whole bytes. With `differs` those that do not count are unmarked in `counts`; but the first and the last byte always count."""
+    end = min(len(data), LONG)
+    for at in range(end - width + 1):
+        if not any(counts[at : at + width]):
+            continue
+        made = bytearray(data)
+        for place in range(at, at + width):
+            made[place] ^= 255
+        yield f"op:{name},pos:{at}", bytes(made)
+        if differs is not None and 0 < at < end - 1 and not differs():
+            counts[at] = 0
 
 
 def is_flip(change: int) -> bool:
-    """Does an xor with this, a word's old and new value, come from one of the flips?"""
+    """Does an xor with this, of a word read with its first byte on top, come from one of the flips? 0 changes nothing: True."""
     if not change:
         return True
     low = (change & -change).bit_length() - 1
@@ -57,65 +84,80 @@ def is_flip(change: int) -> bool:
     return change in (1, 3, 15) or (low % 8 == 0 and change in (0xFF, 0xFFFF, 0xFFFF_FFFF))
 
 
-def _words(data: bytes) -> Iterator[tuple[str, bytes]]:
+def _patterns(width: int) -> tuple[bytes, ...]:
+    """The values for a word of so many bytes, in both orders."""
+    mask = (1 << width * 8) - 1
+    values = [value & mask for narrow in (1, 2, 4) if narrow <= width for value in INTERESTING[narrow]]
+    return tuple(dict.fromkeys(value.to_bytes(width, order) for order in _ORDERS for value in values))
+
+
+_PATTERNS = {width: _patterns(width) for width in (1, 2, 4)}
+_AMONG_PATTERNS = {width: frozenset(patterns) for width, patterns in _PATTERNS.items()}
+
+
+def _words(data: bytes, counts: bytearray) -> Iterator[tuple[str, bytes]]:
     """Arithmetic, then interesting values; each change of a place is made once, in its narrowest form."""
     end = min(len(data), LONG)
     for kind in ("arith", "int"):
         for width in (1, 2, 4):
-            mask = (1 << width * 8) - 1
             for at in range(end - width + 1):
+                if not any(counts[at : at + width]):
+                    continue
                 piece = data[at : at + width]
-                done = set()
-                for order in ("little", "big") if width > 1 else ("little",):
-                    old = int.from_bytes(piece, order)
-                    for new in _arithmetic(old, mask) if kind == "arith" else _values(width, mask):
-                        changed = new.to_bytes(width, order)
-                        if changed in done or is_flip(int.from_bytes(piece, "big") ^ int.from_bytes(changed, "big")):
-                            continue
-                        if width > 1 and _narrower(piece, changed, kind):
-                            continue
-                        done.add(changed)
+                old = int.from_bytes(piece, "big")
+                for changed in _sums(piece) if kind == "arith" else _PATTERNS[width]:
+                    if not is_flip(old ^ int.from_bytes(changed, "big")) and not _made_before(piece, changed, kind):
                         yield f"op:{kind}{width * 8},pos:{at}", data[:at] + changed + data[at + width :]
 
 
-def _arithmetic(old: int, mask: int) -> Iterator[int]:
-    for step in range(1, ARITH_MOST + 1):
-        yield old + step & mask
-        yield old - step & mask
+def _sums(piece: bytes) -> dict[bytes, None]:
+    """What arithmetic makes of a word, each once."""
+    width = len(piece)
+    mask = (1 << width * 8) - 1
+    found: dict[bytes, None] = {}
+    for order in _ORDERS[: min(width, 2)]:
+        old = int.from_bytes(piece, order)
+        for step in range(1, ARITH_MOST + 1):
+            found[(old + step & mask).to_bytes(width, order)] = None
+            found[(old - step & mask).to_bytes(width, order)] = None
+    return found
 
 
-def _values(width: int, mask: int) -> Iterator[int]:
+def _made_before(before: bytes, after: bytes, kind: str) -> bool:
+    """Has the change of a word been made by an earlier stage, of this word or of a narrower one in it?"""
+    width = len(before)
+    first, last = 0, width - 1
+    while before[first] == after[first]:
+        first += 1
+    while before[last] == after[last]:
+        last -= 1
     for narrow in (1, 2, 4):
-        if narrow <= width:
-            for value in INTERESTING[narrow]:
-                yield value & mask
-
-
-def _narrower(before: bytes, after: bytes, kind: str) -> bool:
-    """Has the change been made already, on one byte or, of four, on two?"""
-    differ = [i for i in range(len(before)) if before[i] != after[i]]
-    if len(differ) == 1:
-        old, new = before[differ[0]], after[differ[0]]
-        return min(old - new & 255, new - old & 255) <= ARITH_MOST or (kind == "int" and new in _BYTES)
-    if len(before) == 4 and differ[-1] - differ[0] == 1 and kind == "arith":
-        pair, made = before[differ[0] : differ[0] + 2], after[differ[0] : differ[0] + 2]
-        for order in ("little", "big"):
-            step = int.from_bytes(pair, order) - int.from_bytes(made, order)
-            if min(step & 0xFFFF, -step & 0xFFFF) <= ARITH_MOST:
+        if narrow > width or (narrow == width and kind == "arith"):
+            break
+        for at in range(max(0, last - narrow + 1), min(first, width - narrow) + 1):
+            old, new = before[at : at + narrow], after[at : at + narrow]
+            if _is_sum(old, new) or (kind == "int" and narrow < width and new in _AMONG_PATTERNS[narrow]):
                 return True
     return False
 
 
-_BYTES = frozenset(value & 255 for value in INTERESTING[1])
+def _is_sum(old: bytes, new: bytes) -> bool:
+    mask = (1 << len(old) * 8) - 1
+    for order in _ORDERS:
+        step = int.from_bytes(new, order) - int.from_bytes(old, order)
+        if min(step & mask, -step & mask) <= ARITH_MOST:
+            return True
+    return False
 
 
-def _tokens(data: bytes, tokens: Sequence[bytes], longest: int) -> Iterator[tuple[str, bytes]]:
+def _tokens(data: bytes, tokens: Sequence[bytes], longest: int, counts: bytearray) -> Iterator[tuple[str, bytes]]:
     chosen = list(tokens[:_TOKENS])
     for at in range(min(len(data), LONG)):
         for token in chosen:
-            if at + len(token) <= len(data) and data[at : at + len(token)] != token:
-                yield f"op:ext_UO,pos:{at}", data[:at] + token + data[at + len(token) :]
-    for at in range(min(len(data), LONG) + 1):
+            end = at + len(token)
+            if end <= len(data) and data[at:end] != token and any(counts[at:end]):
+                yield f"op:ext_UO,pos:{at}", data[:at] + token + data[end:]
+    for at in range(min(len(data), LONG) + 1 if data else 0):
         for token in chosen:
             if len(data) + len(token) <= longest:
                 yield f"op:ext_UI,pos:{at}", data[:at] + token + data[at:]

@@ -41,7 +41,13 @@ class Standard:
         return splice(data, partner, self._generator)
 
     def deterministic(self, data: bytes) -> Iterator[tuple[str, bytes]]:
-        return deterministic(data, self._tokens, self._longest)
+        """Each input is to be run before the next one is asked for: from that is seen which bytes count."""
+        counters = getattr(self._target, "counters", None)
+        if counters is None or not data:
+            return deterministic(data, self._tokens, self._longest)
+        self._target.run(data)
+        path = bytes(counters.view)
+        return deterministic(data, self._tokens, self._longest, lambda: bytes(counters.view) != path)
 
     def trim(self, data: bytes, same: Callable[[bytes], bool]) -> bytes:
         return trim(data, same)
@@ -60,16 +66,16 @@ class Standard:
 
         for version in dict.fromkeys((data, colour(data, same, self._generator))):
             found = operands(version)
-            self._learn(found)
+            self._learn(version, found)
             for at, made in candidates(version, found):
                 attempt(made[: self._longest], f"op:cmp,pos:{at}")
 
-    def _learn(self, found: Sequence[object]) -> None:
-        """Texts that input was compared with are tokens from now on."""
+    def _learn(self, data: bytes, found: Sequence[object]) -> None:
+        """Texts that input was compared with are tokens from now on; but not those that only came from the input."""
         for pair in found:
             if isinstance(pair, Texts):
                 for text in (pair.left, pair.right):
-                    if 2 <= len(text) <= 32 and text not in self._learned and len(self._learned) < _LEARNED:
+                    if 2 <= len(text) <= 32 and text not in self._learned and text not in data and len(self._learned) < _LEARNED:
                         self._learned.add(text)
                         self._havoc.tokens.append(text)
 

@@ -11,11 +11,10 @@ Same = Callable[[bytes], bool]
 _FIRST, _LAST, _FINEST = 16, 1024, 4
 """A piece is at first a 16th, in the end a 1024th of the input, and at least so many bytes."""
 _PLAIN = b"0"
-_ROUNDS = 16
 
 
 def trim(data: bytes, same: Same) -> bytes:
-    """What is left when pieces are taken out that are not needed: quickly, not thoroughly."""
+    """What is left when pieces are taken out that are not needed: quickly, not thoroughly. Never empty, unless `data` is."""
     piece = max(_power(len(data)) // _FIRST, _FINEST)
     while piece >= max(_power(len(data)) // _LAST, _FINEST) and len(data) > 1:
         at = 0
@@ -34,14 +33,13 @@ def _power(length: int) -> int:
 
 
 def shrink(data: bytes, same: Same) -> bytes:
-    """The shortest and plainest that is found: nothing can be taken out of it, and no byte be '0' that is not."""
-    for _ in range(_ROUNDS):
+    """The shortest and plainest that is found: no byte can be taken out of it, and none be '0' that is not."""
+    before: bytes | None = None
+    while data != before:  # ends: a round makes it shorter, or the bytes that are not '0' fewer
         before = data
         data = _without(_plainer(data, same), same)
         data = _alphabet(data, same)
         data = _bytes(data, same)
-        if data == before:
-            break
     return data
 
 
