@@ -57,6 +57,11 @@ class FilePages(Intervals[Extent]):
             raise EngineError(f"{backing.file!r} is open for reading only, and mapped shared")
         return staged
 
+    def covers(self, start: int, end: int, *, writable: bool = False) -> bool:
+        """Is [start, end) within one piece of a file, which may be written to if that is asked?"""
+        found = self.at(start)
+        return found is not None and end <= found[1] and (found[2].writable or not writable)
+
     def must_be_writable(self, start: int, end: int) -> None:
         """EngineError for shared pages of a file that is open for reading only."""
         for _, _, extent in self.whole(start, end):

@@ -95,7 +95,7 @@ class PagedMemory:
         if length <= 0:
             return b""
         vma = self.space.query(address) if address >= 0 else None
-        if vma is None or address + length > vma.end or type(vma.backing) is File:
+        if vma is None or address + length > vma.end or (type(vma.backing) is File and not self._extents.covers(address, address + length)):
             self._must_be_mapped(address, length)
         return self.host.read(address, length)
 
@@ -105,7 +105,7 @@ class PagedMemory:
             return
         end = address + len(data)
         vma = self.space.query(address) if address >= 0 else None
-        if vma is None or end > vma.end or type(vma.backing) is File:
+        if vma is None or end > vma.end or (type(vma.backing) is File and not self._extents.covers(address, end, writable=True)):
             self._must_be_mapped(address, len(data))
             if self._extents:
                 self._extents.must_be_writable(address, end)

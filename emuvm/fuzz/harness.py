@@ -223,7 +223,8 @@ class Harness:
             data, schedule = split(data)
             self._results.begin(schedule)
         self._place.put(proc, data[: self.max_len])
-        self.counters.clear()
+        if self._coverage:
+            self.counters.clear()
         system = self._system
         before = system.blocks()
         system.begin(self.budget)

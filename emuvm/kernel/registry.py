@@ -155,6 +155,10 @@ def bind(spec: Spec, proc: Any, bits: int, strings: Strings) -> Callable[[tuple[
     converters = [_converter(kind, bits, strings) for kind in spec.kinds]
     if not any(converters):
         return lambda args: handler(proc, *args[:count])
+    if not any(converters[1:]):
+        first = converters[0]
+        assert first is not None
+        return lambda args: handler(proc, first(args[0]), *args[1:count])
     pairs = tuple(enumerate(converters))
 
     def call(args: tuple[int, ...]) -> int:
