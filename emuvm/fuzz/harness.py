@@ -63,6 +63,7 @@ class Harness:
     max_len   inputs are cut to so many bytes
     results   inputs may carry a schedule of what system calls return (fuzz.results)
     paranoid  after so many runs each time, everything is compared with the beginning: `checks`, `unstable`
+    kernel    whose memory rules: a version such as "6.1", "host", or "" for the newest that is known
     begin     called with the process while its address space is still empty: the moment to subscribe
     """
 
@@ -84,6 +85,7 @@ class Harness:
         first: bytes = b"",
         results: bool = False,
         paranoid: int = 0,
+        kernel: str = "",
         begin: Callable[[Process], object] | None = None,
         native: bool = True,
     ) -> None:
@@ -107,7 +109,7 @@ class Harness:
             name = self._host.program
             argv = self._place.arguments([name.rpartition("/")[2].encode(), *(arg.encode(errors="surrogateescape") for arg in args)])
             envp = [f"{key}={value}".encode(errors="surrogateescape") for key, value in (env or {}).items()]
-            options = Options(root=root or "/", memory=(1 << 64) - 1 if memory is None else memory)
+            options = Options(root=root or "/", memory=(1 << 64) - 1 if memory is None else memory, kernel=kernel)
             try:
                 self.proc: Process = boot(name, argv, envp, options, begin=begin, host=self._host, native=native)
             except LoadError as error:

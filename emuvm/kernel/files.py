@@ -39,6 +39,8 @@ class OpenFile:
     """Writing takes everything without looking at it."""
     is_full = False
     """Writing finds no room, whatever the data (/dev/full)."""
+    refuses_write = False
+    """Its kind cannot be written, whatever it was opened for (no FMODE_CAN_WRITE)."""
     consumes = False
     """Reading takes what there is even if the buffer cannot hold it."""
     is_zero = False

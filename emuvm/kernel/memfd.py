@@ -124,6 +124,8 @@ def create(name: bytes, flags: int) -> MemFile:
 class HugeFile(MemFile):
     """A memfd of huge pages, of which none are reserved."""
 
+    refuses_write = True
+
     def again(self, host_fd: int, flags: int) -> HugeFile:
         return HugeFile(host_fd, flags, self.path, self.inode)
 

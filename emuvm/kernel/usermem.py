@@ -260,8 +260,10 @@ class UserMemory:
     def read_iovec(self, addr: int, count: int) -> list[tuple[int, int]]:
         """[(base, length)], their sum capped at MAX_RW_COUNT (lib/iov_iter.c:__import_iovec).
 
-        EINVAL too many, or a negative length; EFAULT the array, or a buffer beyond user addresses.
+        EINVAL too many, or a negative length; EFAULT the array, or a buffer beyond user addresses. Of the number the kernel takes
+        32 bits.
         """
+        count &= 0xFFFF_FFFF
         if not 0 <= count <= IOV_MAX:
             raise GuestError(Errno.EINVAL, f"{count} iovecs")
         vectors = unpack_iovec(self.arch, self.read(addr, count * iovec_size(self.arch)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from emuvm.errors import EmuvmError
@@ -149,6 +150,8 @@ def _named(folder: Path, most: int) -> dict[str, bytes]:
 def _tmin(words: list[str]) -> int:
     from emuvm.fuzz.afl.session import opened
     from emuvm.fuzz.afl.standard import shrink
+    from emuvm.fuzz.sequences.mutate import shrink as shrink_program
+    from emuvm.fuzz.sequences.target import SequenceTarget
 
     options = parse(tmin_parser(), words)
     try:
@@ -158,7 +161,8 @@ def _tmin(words: list[str]) -> int:
     with Interrupts() as interrupts, opened(options) as target:
         like = Likeness(target, data, edges_only=options.edges_only, loose=options.any_crash)
         print(f"emuvm: with {options.input} the target {described(like.outcome)}")
-        small = shrink(data, lambda made: not interrupts.wanted and like(made))
+        shorter = shrink if not isinstance(target, SequenceTarget) else partial(shrink_program, target.texts)
+        small = shorter(data, lambda made: not interrupts.wanted and like(made))
     write(options.out, small)
     print(f"emuvm: {len(data)} bytes, now {len(small)}, after {like.runs} runs")
     return DONE

@@ -16,6 +16,7 @@ from emuvm.fuzz.afl import host_clock
 from emuvm.fuzz.afl.campaign import Settings
 from emuvm.fuzz.afl.parallel import MOST
 from emuvm.fuzz.afl.queue import SCHEDULES
+from emuvm.fuzz.sequences import command as sequences
 from emuvm.fuzz.target import add_options, count
 
 DEFAULT = "default"
@@ -82,7 +83,7 @@ def fuzz_parser() -> argparse.ArgumentParser:
     add("-Z", dest="sequential", action="store_true", help="entries in their order, not by weight")
     add("-T", dest="banner", metavar="TEXT", help="what the screen shows as a title")
     add("--results", action="store_true", help="fuzz the results of system calls too")
-    add("--sequences", action="store_true", help="fuzz sequences of system calls")
+    sequences.add_options(parser)
     add("--afl-forkserver", action="store_true", help="be the target of afl-fuzz and its tools; -i and -o are theirs")
     add("--afl-input", metavar="PATH", help="with --afl-forkserver: the file of afl-fuzz -f")
     add("-t", dest="budget", metavar="BLOCKS", type=_budget, help="blocks before a run is a hang; auto: from the slowest seed (default)")
@@ -99,6 +100,7 @@ def cmin_parser() -> argparse.ArgumentParser:
     add("-e", dest="edges_only", action="store_true", help="edges only, whatever their counts")
     add("-C", dest="crashes", action="store_true", help="keep crashing inputs, leave out all others")
     add("-A", dest="all", action="store_true", help="all count: also those that crash or hang")
+    sequences.add_options(parser)
     add_options(parser)
     return parser
 
@@ -111,6 +113,7 @@ def tmin_parser() -> argparse.ArgumentParser:
     add("-o", dest="out", metavar="FILE", type=Path, required=True, help="where the smaller one goes")
     add("-e", dest="edges_only", action="store_true", help="the path is the same if the edges are, whatever their counts")
     add("--any-crash", action="store_true", help="another crash will do: not the same signal at the same pc")
+    sequences.add_options(parser)
     add_options(parser)
     return parser
 
@@ -128,7 +131,7 @@ def parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
         raise Usage(f"{parser.prog}: {options.command[0]} is no option")
     options.command = words[split + 1 :]
     options.words = words
-    if not options.command:
+    if not sequences.wanted(options) and not options.command:
         raise Usage(f"{parser.prog}: the target is missing: write it behind --")
     return options
 

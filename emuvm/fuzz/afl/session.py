@@ -14,9 +14,11 @@ from random import Random
 from emuvm.fuzz.afl import host_clock
 from emuvm.fuzz.afl.campaign import Campaign
 from emuvm.fuzz.afl.folder import Folder, read_seeds
-from emuvm.fuzz.afl.options import Usage, instance_name, seed_of, settings
+from emuvm.fuzz.afl.options import instance_name, seed_of, settings
 from emuvm.fuzz.afl.protocol import Mutator, Target
 from emuvm.fuzz.afl.screen import Screen
+from emuvm.fuzz.sequences import command
+from emuvm.fuzz.sequences.target import SequenceTarget
 from emuvm.fuzz.target import open_target
 
 MAX_LEN = 1 << 20
@@ -24,13 +26,8 @@ MAX_LEN = 1 << 20
 
 @contextmanager
 def opened(options: argparse.Namespace) -> Iterator[Target]:
-    """The target of a command line. EmuvmError: it cannot be run.
-
-    --sequences comes in here and in `mutator_of`: as another Target, whose inputs have another form, and another Mutator.
-    """
-    if getattr(options, "sequences", False):
-        raise Usage("emuvm fuzz: --sequences is not there yet")
-    with open_target(options) as target:
+    """The target of a command line. EmuvmError: it cannot be run."""
+    with command.open_sequences(options) if options.sequences else open_target(options) as target:
         yield target
 
 
@@ -39,6 +36,8 @@ def mutator_of(options: argparse.Namespace, target: Target) -> Mutator:
     from emuvm.fuzz.afl.standard import Standard
 
     generator = Random(seed_of(options))
+    if isinstance(target, SequenceTarget):
+        return command.mutations(target, generator)
     made = Standard(generator, target, dictionaries=options.dictionaries, longest=longest(options))
     if not options.results:
         return made
@@ -52,6 +51,12 @@ def longest(options: argparse.Namespace) -> int:
     return int(getattr(options, "max_len", None) or MAX_LEN)
 
 
+def seeds_of(options: argparse.Namespace) -> list[tuple[str, bytes]]:
+    """(name, data) of those of a command line. EmuvmError: they cannot be read, or are none."""
+    found = list(read_seeds(Path(options.seeds), longest(options)))
+    return command.seeds(options, found, seed_of(options)) if options.sequences else found
+
+
 def campaign(
     options: argparse.Namespace, target: Target, folder: Folder, screen: Screen, *, watch: Callable[[Campaign], object] | None = None
 ) -> Campaign:
@@ -59,7 +64,7 @@ def campaign(
     command_line = " ".join(["emuvm", "fuzz", *options.words])
     settled = settings(options, command_line=command_line)
     resume = options.seeds == "-" or bool(host_clock.variable("AFL_AUTORESUME") and folder.has_session)
-    seeds = [] if resume else list(read_seeds(Path(options.seeds), longest(options)))
+    seeds = [] if resume else seeds_of(options)
     folder.prepare(resume=resume)
     try:
         made = Campaign(target, folder, mutator_of(options, target), settled, screen)

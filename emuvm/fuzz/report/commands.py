@@ -22,6 +22,7 @@ from emuvm.fuzz.report.host_plain import run_plainly
 from emuvm.fuzz.report.page import coverage_page, triage_page
 from emuvm.fuzz.report.triage import Group, table, triage
 from emuvm.fuzz.results import split
+from emuvm.fuzz.sequences import command as sequences
 from emuvm.fuzz.target import add_options, count, open_target
 from emuvm.kernel.request import Request
 from emuvm_loaders import LoadError, printable
@@ -116,8 +117,11 @@ def _replay(words: list[str]) -> int:
     add("--engine", choices=("paged", "regions", "both"), default="paged", help="regions: plainly, from the program's start")
     add("--runs", type=count, default=1, metavar="N", help="so many times; all have to come to the same")
     add_options(parser, command=False)
+    sequences.add_options(parser)
     options = _parse(parser, words)
     data = options.input.read_bytes()
+    if sequences.wanted(options):
+        return _program(options, data)
     _guess_target(options, options.input)
     # A schedule in the test case is followed unless it is none.
     options.results = options.results or bool(_schedule(data))
@@ -152,6 +156,28 @@ def _from_snapshot(options: argparse.Namespace, data: bytes, signal: int | None,
     if different:
         _say(f"not reproducible: {different} of {len(outcomes)} runs came to something else than the last")
     return not different and _as_wanted(last.kind, last.signal, signal)
+
+
+def _program(options: argparse.Namespace, data: bytes) -> int:
+    """A program of system calls: what came of each call."""
+    from emuvm.fuzz.sequences.differ import table
+    from emuvm.fuzz.sequences.program import ProgramError
+
+    if options.engine != "paged":
+        raise Usage("--engine does not go with --sequences")
+    with sequences.open_sequences(options, begin=_watching(options)) as target:
+        try:
+            program = target.texts.program(data)
+        except ProgramError as error:
+            raise Usage(f"{options.input}: {error}") from None
+        runs = [target.run_program(program) for _ in range(options.runs)]
+        outcome, ours, theirs = runs[-1]
+        _say(*table(program, ours, theirs, target.arch))
+        _say(outcome.stderr.decode() if outcome.stderr else f"ended with exit code {outcome.code}, all as it should be")
+    different = sum(1 for run in runs if run != runs[-1])
+    if different:
+        _say(f"not reproducible: {different} of {len(runs)} runs came to something else than the last")
+    return DONE if not different and outcome.crashed is bool(_SIGNAL.search(options.input.name)) else DIFFERENT
 
 
 def _as_wanted(kind: Kind, signal: int, wanted: int | None) -> bool:

@@ -43,6 +43,8 @@ def sink(proc: Process, fd: int) -> OpenFile:
     file = proc.files.opened(fd)
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
+    if file.refuses_write:
+        raise GuestError(Errno.EINVAL, f"descriptor {fd} is of a kind that is not written")
     return file  # type: ignore[no-any-return]
 
 
@@ -332,6 +334,16 @@ def _write_in_parts(proc: Process, file: OpenFile, data: bytes) -> int:
             return done
 
 
+def _verify(length: int, offset: int) -> None:
+    """Positions do not reach beyond what 63 bits can say (fs/read_write.c:rw_verify_area)."""
+    if offset + length >= 1 << 63:
+        raise GuestError(Errno.EINVAL, f"{length} bytes from {offset:#x} on")
+
+
+def _total(buffers: Buffers) -> int:
+    return sum(length for _, length in buffers)
+
+
 def _one(address: int, length: int) -> Buffers:
     return [(address, min(length, MAX_RW_COUNT))]
 
@@ -369,6 +381,7 @@ def pread64(proc: Process, fd: int, to: int, length: int, offset: int) -> int:
     _now(proc, file)
     proc.mem.access_ok(to, length)
     _positive(length, proc.arch.bits)
+    _verify(length, offset)
     return _read_into(proc, file, _one(to, length), offset)
 
 
@@ -380,6 +393,7 @@ def pwrite64(proc: Process, fd: int, at: int, length: int, offset: int) -> int:
     file = sink(proc, fd)
     proc.mem.access_ok(at, length)
     _positive(length, proc.arch.bits)
+    _verify(length, offset)
     return _write_from(proc, file, _one(at, length), offset)
 
 
@@ -420,14 +434,20 @@ def _preadv(proc: Process, fd: int, vector: int, count: int, offset: int) -> int
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
-    return _read_into(proc, source(proc, fd), proc.mem.read_iovec(vector, count), offset)
+    file = source(proc, fd)
+    buffers = proc.mem.read_iovec(vector, count)
+    _verify(_total(buffers), offset)
+    return _read_into(proc, file, buffers, offset)
 
 
 def _pwritev(proc: Process, fd: int, vector: int, count: int, offset: int) -> int:
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
-    return _write_from(proc, sink(proc, fd), proc.mem.read_iovec(vector, count), offset)
+    file = sink(proc, fd)
+    buffers = proc.mem.read_iovec(vector, count)
+    _verify(_total(buffers), offset)
+    return _write_from(proc, file, buffers, offset)
 
 
 @syscall("preadv2", "fd ptr ulong long long int")
@@ -458,6 +478,11 @@ def _with_flags(
     buffers = proc.mem.read_iovec(vector, count)
     if file.host_fd < 0:
         raise GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
+    wanted = _total(buffers)
+    if offset >= 0:
+        _verify(wanted, offset)
+    if wanted and file.is_regular:  # they are looked at before the file's end and the buffers are
+        hostfd.check_flags(file.host_fd, flags, writing=move is _write_from)
     done: int = move(proc, file, buffers, None if offset == -1 else offset, flags)
     return done
 

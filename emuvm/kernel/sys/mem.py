@@ -89,7 +89,7 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         size = flags >> bits.MAP_HUGE_SHIFT & bits.MAP_HUGE_MASK
         if size and size not in (21, 30):
             raise GuestError(Errno.EINVAL, f"no huge pages of 2**{size} bytes")
-        return _huge(proc, bits, addr, length, prot, flags)
+        return _huge(proc, bits, addr, length, prot, flags, offset)
     rights = prot & 7
     if rights & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC and (file is None or not file.noexec):
         rights |= 4
@@ -127,11 +127,11 @@ def _not_droppable() -> Backed:
     raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
 
 
-def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int) -> int:
+def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int, offset: int) -> int:
     """MAP_HUGETLB on a machine without huge pages: the order of the refusals (mm/hugetlb.c:hugetlb_get_unmapped_area)."""
     mask, fixed = HUGE - 1, bool(flags & (bits.MAP_FIXED | bits.MAP_FIXED_NOREPLACE))
     length = length + mask & ~mask & (1 << 64) - 1
-    if fixed and addr & mask and len(proc.space) <= proc.mm.limits.max_map_count and 0 < length <= proc.arch.task_size - addr:
+    if fixed and addr & mask and len(proc.space) <= proc.mm.limits.max_map_count and 0 < length <= proc.arch.task_size:
         raise GuestError(Errno.EINVAL, "not aligned to huge pages")
 
     def nothing() -> Backed:
@@ -143,7 +143,7 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         return Backed(None)
 
     replace, locked = not flags & bits.MAP_FIXED_NOREPLACE, bool(flags & bits.MAP_LOCKED)
-    late = GuestError(Errno.ENOMEM, "no huge pages")
+    late = GuestError(Errno.EINVAL, "the offset is not one of huge pages") if offset & mask else GuestError(Errno.ENOMEM, "no huge pages")
     return proc.mm.mmap(MapRequest(addr, length, prot, fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
 
 

@@ -1,0 +1,70 @@
+"""The same program of system calls here and there, and where the results part.
+
+Owns: what counts as a difference. Must not know who ran it.
+
+Both sides place mappings, the break, descriptors and identifiers at the same numbers, so that results are compared as they are. Only the
+first difference counts: what follows may follow from it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from emuvm.abi.errno import Errno
+from emuvm.abi.signals import code_name
+from emuvm.fuzz.sequences.encode import Result
+from emuvm.fuzz.sequences.feedback import outcome_of
+from emuvm.fuzz.sequences.program import Program
+from emuvm.fuzz.sequences.text import format_call, names_of
+
+
+class Difference(NamedTuple):
+    """The first one. `number` is that of the call, or how many there are if all are alike and the ends are not."""
+
+    number: int
+    name: str
+    ours: str
+    theirs: str
+    kind: str
+    """Without what depends on places: equal for the same fault in most cases."""
+
+    def __str__(self) -> str:
+        return f"call {self.number}, {self.name}: {self.ours} here, {self.theirs} on the host"
+
+
+def shown(result: Result | None) -> str:
+    """A result as a person reads it: '0x3000', '-1 ENOMEM', 'SIGSEGV SEGV_MAPERR at 0x1000'."""
+    if result is None:
+        return "not made"
+    value = result.value
+    if result.signal:
+        name = {4: "SIGILL", 7: "SIGBUS", 8: "SIGFPE", 11: "SIGSEGV"}.get(result.signal, f"signal {result.signal}")
+        return f"{name} {code_name(result.signal, result.code)} at {value & (1 << 64) - 1:#x}"
+    if -4096 < value < 0:
+        try:
+            return f"-1 {Errno(-value).name}"
+        except ValueError:
+            return f"-1 errno {-value}"
+    return f"{value & (1 << 64) - 1:#x}" if value > 9 or value < 0 else str(value)
+
+
+def difference(program: Program, ours: list[Result | None], theirs: list[Result | None], our_end: str, their_end: str) -> Difference | None:
+    """The first, or None."""
+    for number, (call, one, other) in enumerate(zip(program, ours, theirs, strict=True)):
+        if one != other:
+            return Difference(number, call.name, shown(one), shown(other), f"{call.name}: {outcome_of(one)} / {outcome_of(other)}")
+    if our_end != their_end:
+        return Difference(len(program), "the end", our_end, their_end, f"end: {our_end} / {their_end}")
+    return None
+
+
+def table(program: Program, ours: list[Result | None], theirs: list[Result | None] | None = None, arch: str = "x86_64") -> list[str]:
+    """A line for each call: its text, what came of it, and what came of it on the host where that is known and another."""
+    labels, lines = names_of(program), []
+    for number, call in enumerate(program):
+        text = (f"{labels[number]} = " if number in labels else "") + format_call(call, labels, arch)
+        line = f"{number:3}  {text}  =>  {shown(ours[number])}"
+        if theirs is not None and theirs[number] != ours[number]:
+            line += f"   <<< the host: {shown(theirs[number])}"
+        lines.append(line)
+    return lines

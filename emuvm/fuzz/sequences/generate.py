@@ -1,0 +1,240 @@
+"""Programs of system calls, made at random from the descriptions.
+
+Owns: which call comes next and what its arguments are likely to be. Must not know how programs run, nor what came of them.
+
+Arguments are drawn so that most calls get past the first checks, and some do not: addresses and descriptors are results of earlier
+calls, lengths a few pages, flags what exists; each may be a value from the edges instead.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from functools import cache
+from random import Random
+
+from emuvm.abi.names import names
+from emuvm.fuzz.sequences.describe import NEVER, ON_THE_HOST, Description, descriptions, forbidden_on_host
+from emuvm.fuzz.sequences.program import ARENA, ARENA_SIZE, WINDOW, WINDOW_PAGES, Arg, Call, Const, Literal, Program, Ref, const
+
+PAGE = 0x1000
+_EDGES = (
+    0, 1, 2, 7, 8, 0xFFF, 0x1000, 0x1001, 0x1FFFFF, 0x200000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x1_0000_0000, (1 << 47) - 0x1000,
+    1 << 47, (1 << 48) - 0x1000, (1 << 63) - 1, 1 << 63, -0x1000, -4096 + 1, -2, -1,
+)  # fmt: skip
+"""Numbers at which something begins or ends."""
+_WILD = 0.04
+"""How often an argument is a number from the edges, whatever it should be."""
+_SEEN_FDS = range(3, 9)
+_PATHS = ("/tmp/a", "/tmp/b", "/proc/self/maps", "/proc/self/statm", "/tmp", "/", "", "/proc/self/mem", "a")
+_NAMED = {"SPLICE": (0, 1, 2, 3), "PIPE": (0o4000, 0o2004000, 0o4000), "SHM": (0o1600, 0o1600, 0o1000, 0o600, 0o3600, 0o11600, 0o1400)}
+"""Flags that `abi.names` has under no kind, or not in this mix: pipes do not wait, or the runner would."""
+_HOST_COMMANDS = {"fcntl": (1, 3, 1033, 1034, 1033, 1034), "prctl": (0x53564D41,)}
+
+
+@cache
+def _choices(arch: str, host: bool) -> tuple[tuple[Description, ...], tuple[int, ...]]:
+    """What may be called, and the weights added up."""
+    known = descriptions(arch)
+    allowed = sorted(known.keys() & ON_THE_HOST if host else known.keys() - NEVER)
+    found = [known[name] for name in allowed]
+    sums, total = [], 0
+    for described in found:
+        total += described.weight
+        sums.append(total)
+    return tuple(found), tuple(sums)
+
+
+@cache
+def _values(kind: str, arch: str) -> tuple[int, ...]:
+    return tuple(value for _, value in names(kind, arch).entries) or (0,)
+
+
+class Generator:
+    """All it draws comes from `random`. `host`: only programs that may run on the host, too."""
+
+    def __init__(self, random: Random, arch: str = "x86_64", *, host: bool = False) -> None:
+        self.random = random
+        self.arch = arch
+        self.host = host
+        self.described = descriptions(arch)
+        self._calls, self._sums = _choices(arch, host)
+        self._makers: dict[str, Callable[[Program, list[Arg]], Arg]] = {
+            "addr": self._address, "hint": self._hint, "ptr": self._pointer, "brk": self._break, "len": self._length, "size": self._size,
+            "fd": lambda before, args: self._resource(before, "fd"), "pid": lambda before, args: self._resource(before, "pid"),
+            "self": lambda before, args: self._resource(before, "pid"), "shmid": lambda before, args: self._resource(before, "shmid"),
+            "timer": lambda before, args: const(self._below(3)), "out": self._out, "in": self._in, "iov": self._iovec, "str": self._text,
+            "path": self._path, "pair": lambda before, args: const(ARENA + 8 * self._below(16)), "any": self._any, "off": self._offset,
+            "pos": self._offset, "flen": self._offset, "page": lambda before, args: const(self._below(5)),
+            "mode": lambda before, args: const(0o600), "at": lambda before, args: const(-100),
+            "sig": lambda before, args: const(self._below(66)), "SEALS": lambda before, args: const(self._below(64)),
+        }  # fmt: skip
+
+    # -- calls --------------------------------------------------------------------------------------------------------------
+
+    def program(self, length: int) -> Program:
+        """So many calls."""
+        made: Program = ()
+        while len(made) < length:
+            made += (self.call(made),)
+        return made
+
+    def call(self, before: Program) -> Call:
+        """One to stand behind others."""
+        while True:
+            described = self._calls[self._weighted()]
+            made = Call(described.name, self.arguments(described, before))
+            if not self.host or not forbidden_on_host((made,)):
+                return made
+
+    def arguments(self, described: Description, before: Program) -> tuple[Arg, ...]:
+        """Of such a call."""
+        args: list[Arg] = []
+        for word in described.args:
+            args.append(self.argument(described.name, word, before, args))
+        return tuple(args)
+
+    def argument(self, name: str, word: str, before: Program, args: list[Arg]) -> Arg:
+        """One; `args`: those in front of it."""
+        if self.random.random() < _WILD and not (self.host and word == "flen"):
+            return const(self._edge())
+        if name == "mmap" and word == "fd":
+            flags = args[3]
+            anonymous = isinstance(flags, Const) and flags.value & 0x20
+            return const(-1) if anonymous else self._resource(before, "fd")
+        maker = self._makers.get(word)
+        if maker is not None:
+            return maker(before, args)
+        kind, colon, rest = word.partition(":")
+        if self.host and name in _HOST_COMMANDS and kind == "v" and len(args) == (name == "fcntl"):
+            return const(self.random.choice(_HOST_COMMANDS[name]))
+        if colon:
+            return const(self._one(rest) if kind == "v" else self._flags(rest, typed=kind == "F"))
+        if word in _NAMED:
+            return const(self.random.choice(_NAMED[word]))
+        return const(int(word))
+
+    def _weighted(self) -> int:
+        wanted, low, high = self._below(self._sums[-1]), 0, len(self._sums) - 1
+        while low < high:
+            middle = (low + high) // 2
+            if self._sums[middle] > wanted:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    # -- numbers ------------------------------------------------------------------------------------------------------------
+
+    def _below(self, end: int) -> int:
+        return int(self.random.random() * end)
+
+    def _edge(self) -> int:
+        return self.random.choice(_EDGES)
+
+    def _any(self, before: Program, args: list[Arg]) -> Arg:
+        return const(self._edge() if self.random.random() < 0.3 else self._below(256))
+
+    def _one(self, kind: str) -> int:
+        return self.random.choice(_values(kind, self.arch))
+
+    def _flags(self, kind: str, *, typed: bool) -> int:
+        choice = self.random.random()
+        if kind == "prot":
+            return (3, 3, 3, 1, 1, 0, 7, 5, 2)[self._below(9)] if choice < 0.97 else self._one("prot")
+        values = _values(kind, self.arch)
+        found = 0
+        if typed:
+            found = (2, 2, 2, 1, 1, 3)[self._below(6)]
+            found |= 0x20 if self.random.random() < 0.7 else 0
+            found |= 0x10 if self.random.random() < 0.35 else 0
+            choice = choice * 0.75
+        elif choice < 0.45:
+            return 0
+        while choice > 0.5:
+            found |= self.random.choice(values)
+            choice = self.random.random()
+        return found | (self.random.choice(values) if not typed and not found else 0)
+
+    def _offset(self, before: Program, args: list[Arg]) -> Arg:
+        at = self._below(5) * PAGE if self.random.random() < 0.8 else self._below(0x5000)
+        return const(at)
+
+    def _length(self, before: Program, args: list[Arg]) -> Arg:
+        choice = self.random.random()
+        if choice < 0.85:
+            return const((1 + min(self._below(6), self._below(6))) * PAGE)
+        if choice < 0.93:
+            return const(self._below(0x5000))
+        return const((0x20_0000, 0x20_0000 * 2, 0x1_0000, 64 << 20)[self._below(4)])
+
+    def _size(self, before: Program, args: list[Arg]) -> Arg:
+        last = args[-1] if args else None
+        if type(last) is Literal:
+            return const(len(last.data))
+        return const(self._below(64)) if self.random.random() < 0.4 else self._length(before, args)
+
+    # -- what earlier calls gave --------------------------------------------------------------------------------------------
+
+    def _results(self, before: Program, kind: str) -> list[int]:
+        described = self.described
+        return [number for number, call in enumerate(before) if call.name in described and described[call.name].result == kind]
+
+    def _resource(self, before: Program, kind: str) -> Arg:
+        found = self._results(before, kind)
+        if found and self.random.random() < 0.85:
+            return Ref(found[max(self._below(len(found)), self._below(len(found)))])
+        if kind == "fd":
+            return const(self.random.choice(_SEEN_FDS))
+        return const(self._below(3) if kind == "shmid" else 0)
+
+    def _pages(self) -> int:
+        """From the beginning of a mapping, in bytes."""
+        choice = self.random.random()
+        if choice < 0.5:
+            return 0
+        if choice < 0.9:
+            return (1 + min(self._below(5), self._below(5))) * PAGE
+        return -PAGE if choice < 0.95 else self._below(0x3000)
+
+    def _address(self, before: Program, args: list[Arg]) -> Arg:
+        choice = self.random.random()
+        found = self._results(before, "addr")
+        if found and choice < 0.65:
+            return Ref(found[max(self._below(len(found)), self._below(len(found)))], self._pages())
+        if choice < 0.95:
+            return const(WINDOW + PAGE * min(self._below(WINDOW_PAGES), self._below(WINDOW_PAGES), self._below(WINDOW_PAGES)))
+        return self._out(before, args)
+
+    def _hint(self, before: Program, args: list[Arg]) -> Arg:
+        return const(0) if self.random.random() < 0.4 else self._address(before, args)
+
+    def _pointer(self, before: Program, args: list[Arg]) -> Arg:
+        return self._address(before, args) if self.random.random() < 0.3 else self._out(before, args)
+
+    def _break(self, before: Program, args: list[Arg]) -> Arg:
+        found = [number for number, call in enumerate(before) if call.name == "brk"]
+        return Ref(found[self._below(len(found))], self._pages()) if found and self.random.random() < 0.85 else const(0)
+
+    # -- buffers ------------------------------------------------------------------------------------------------------------
+
+    def _out(self, before: Program, args: list[Arg]) -> Arg:
+        return const(ARENA + 16 * self._below(ARENA_SIZE // 32))
+
+    def _in(self, before: Program, args: list[Arg]) -> Arg:
+        choice = self.random.random()
+        if choice < 0.6:
+            return Literal(self.random.randbytes(1 + self._below(40)))
+        return self._out(before, args) if choice < 0.8 else self._address(before, args)
+
+    def _text(self, before: Program, args: list[Arg]) -> Arg:
+        return Literal(
+            self.random.choice((b"a\0", b"name\0", b"a name\0", b"\0", b"x" * 79 + b"\0", b"x" * 80 + b"\0", b"\1\0", b"a[b\0"))
+        )
+
+    def _path(self, before: Program, args: list[Arg]) -> Arg:
+        return Literal(self.random.choice(_PATHS).encode() + b"\0")
+
+    def _iovec(self, before: Program, args: list[Arg]) -> Arg:
+        base = ARENA + 64 * self._below(16) if self.random.random() < 0.6 else WINDOW + PAGE * self._below(8) - self._below(2) * 8
+        return Literal(struct.pack("<QQ", base, self._below(64) if self.random.random() < 0.7 else PAGE * self._below(4)))
