@@ -26,7 +26,7 @@ _EDGES = (
 _WILD = 0.04
 """How often an argument is a number from the edges, whatever it should be."""
 _SEEN_FDS = range(3, 9)
-_PATHS = ("/tmp/a", "/tmp/b", "/proc/self/maps", "/proc/self/statm", "/tmp", "/", "", "/proc/self/mem", "a")
+_PATHS = ("/a", "/dev/shm/b", "/proc/self/maps", "/proc/self/statm", "/proc", "/", "", "/proc/self/mem", "a")
 _NAMED = {"SPLICE": (0, 1, 2, 3), "PIPE": (0o4000, 0o2004000, 0o4000), "SHM": (0o1600, 0o1600, 0o1000, 0o600, 0o3600, 0o11600, 0o1400)}
 """Flags that `abi.names` has under no kind, or not in this mix: pipes do not wait, or the runner would."""
 _HOST_COMMANDS = {"fcntl": (1, 3, 1033, 1034, 1033, 1034), "prctl": (0x53564D41,)}
