@@ -41,6 +41,8 @@ class OpenFile:
     """Writing finds no room, whatever the data (/dev/full)."""
     refuses_write = False
     """Its kind cannot be written, whatever it was opened for (no FMODE_CAN_WRITE)."""
+    is_huge = False
+    """Of huge pages."""
     consumes = False
     """Reading takes what there is even if the buffer cannot hold it."""
     is_zero = False

@@ -124,10 +124,10 @@ def create(name: bytes, flags: int) -> MemFile:
 class HugeFile(MemFile):
     """A memfd of huge pages, of which none are reserved."""
 
-    refuses_write = True
+    refuses_write = is_huge = True
 
     def again(self, host_fd: int, flags: int) -> HugeFile:
         return HugeFile(host_fd, flags, self.path, self.inode)
 
     def mappable(self) -> Any:
-        raise GuestError(Errno.ENOMEM, "no huge pages")
+        """Nothing: whoever maps it finds no pages, see `sys.mem`."""

@@ -41,8 +41,8 @@ _RARE = {
     "processvm": "process_vm_readv process_vm_writev process_madvise membarrier pidfd_open",
     "identity": "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
     "prctl": "prctl",
-    "socket": "socket socketpair connect bind listen accept accept4 getsockname getpeername sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg "
-    "shutdown setsockopt getsockopt",
+    "socket": "socket socketpair connect bind listen accept accept4 getsockname getpeername sendto recvfrom sendmsg recvmsg sendmmsg "
+    "recvmmsg shutdown setsockopt getsockopt",
 }
 RARE = {call: family for family, calls in _RARE.items() for call in calls.split()}
 """Modules that few programs need, by their calls: they are imported for those, not on the way to others."""

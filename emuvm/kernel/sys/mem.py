@@ -83,6 +83,8 @@ def mmap2(proc: Process, addr: int, length: int, prot: int, flags: int, fd: int,
 
 def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
     file = None if flags & bits.MAP_ANONYMOUS else proc.files.opened(fd)
+    if file is not None and file.is_huge:
+        return _huge(proc, bits, addr, length, prot, flags, offset, file)
     if flags & bits.MAP_HUGETLB:
         if file is not None:
             raise GuestError(Errno.EINVAL, "MAP_HUGETLB is for files of hugetlbfs")
@@ -127,8 +129,10 @@ def _not_droppable() -> Backed:
     raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
 
 
-def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int, offset: int) -> int:
-    """MAP_HUGETLB on a machine without huge pages: the order of the refusals (mm/hugetlb.c:hugetlb_get_unmapped_area)."""
+def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int, offset: int, file: Any = None) -> int:
+    """Huge pages on a machine without any: the order of the refusals (fs/hugetlbfs/inode.c:hugetlb_get_unmapped_area and
+    hugetlbfs_file_mmap). MAP_NORESERVE does not help here, as it would there.
+    """
     mask, fixed = HUGE - 1, bool(flags & (bits.MAP_FIXED | bits.MAP_FIXED_NOREPLACE))
     length = length + mask & ~mask & (1 << 64) - 1
     if fixed and addr & mask and len(proc.space) <= proc.mm.limits.max_map_count and 0 < length <= proc.arch.task_size:
@@ -136,6 +140,12 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
 
     def nothing() -> Backed:
         refusal = _type_refusal(bits, flags)
+        if file is not None:
+            from emuvm.kernel.filemap import file_mapping
+
+            shared = flags & bits.MAP_TYPE in (bits.MAP_SHARED, bits.MAP_SHARED_VALIDATE)
+            file_mapping(file, prot & 7, offset, length, shared=shared, refusal=refusal, growsdown=bool(flags & bits.MAP_GROWSDOWN))
+            return Backed(None)
         if refusal is None and flags & bits.MAP_GROWSDOWN:
             refusal = GuestError(Errno.EINVAL, "huge pages do not grow")
         if refusal is not None:
