@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _WORD = (1 << 64) - 1
 _RETRY = 0.001
 _HEARD, _WIDEST = (1 << 52) - 1, 64
+_END = 1 << 47
 """The bits of an x86-64 address that Unicorn's memory hooks tell; bytes in its widest access."""
 _HLT = b"\xf4"
 
@@ -169,7 +170,7 @@ class UnicornEngine:
                     return None  # the code before the border led somewhere else
             if fault.access is Access.WRITE and not fault.address & 0xFFF and paged is not None:
                 self._make_first_page_present(paged, fault.address)
-            return self._exact(fault) if fault.access is Access.EXEC or paged is None else fault
+            return self._exact(fault)
         if self._event is not None:
             return self._event
         if error == UC_ERR_OK:
@@ -229,7 +230,9 @@ class UnicornEngine:
             pc = self._pc.read()[0]
             if fault.address < pc < (fault.address & -4096) + 4096:
                 return FaultStop(pc, fault.access, fault.size, fault.mapped, fault.bus)
-        if self._paged is not None or self.arch.name != "x86_64":
+        if self._paged is not None:
+            return fault if fault.size or not 0 < _END - fault.address < _WIDEST else self._sized(fault)
+        if self.arch.name != "x86_64":
             return fault
         if fault.access is Access.READ and self._modifies():
             # Unicorn reads first; the CPU faults for the write at once, and a missing right comes before a missing page.
@@ -237,6 +240,14 @@ class UnicornEngine:
             lacks = vma is not None and not self.arch.rights[vma.prot & 7] & 2
             fault = FaultStop(fault.address, Access.WRITE, fault.size, fault.mapped or lacks, fault.bus and not lacks)
         return self._whole(fault)
+
+    def _sized(self, fault: FaultStop) -> FaultStop:
+        """At the end of user addresses it matters how far an access reaches."""
+        if self.arch.name != "x86_64":
+            return fault
+        from emuvm.engine import x86_operand
+
+        return fault._replace(size=x86_operand.width(self._code()))
 
     def _whole(self, fault: FaultStop) -> FaultStop:
         """The regions adapter hears 52 bits of an address. The others are in the registers it was made of."""

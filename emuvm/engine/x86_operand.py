@@ -35,6 +35,10 @@ _WITHOUT_MODRM = frozenset((*range(0x50, 0x60), 0x68, 0x6A, *range(0xA0, 0xA8), 
 _ABSOLUTE = frozenset(range(0xA0, 0xA4))
 """mov between the accumulator and an address of 64 bits that stands in the instruction."""
 _STRINGS = frozenset((*range(0xA4, 0xA8), *range(0xAA, 0xB0)))
+_OF_BYTES = frozenset((0x80, 0x84, 0x86, 0x88, 0x8A, 0xA0, 0xA2, 0xA4, 0xA6, 0xAA, 0xAC, 0xAE, 0xC0, 0xC6, 0xD0, 0xD2, 0xF6, 0xFE))
+_OF_BYTES_TWO = frozenset((*range(0x90, 0xA0), 0xB0, 0xB6, 0xBE, 0xC0))
+_OF_STACK = frozenset((*range(0x50, 0x60), 0x68, 0x6A, 0x8F, 0xC3, 0xE8))
+_VECTORS = frozenset((0x10, 0x11, 0x28, 0x29, 0x2B, 0x6F, 0x7F, 0xE7))
 _BYTE_BEHIND = frozenset((0x80, 0x83, 0xC0, 0xC1, 0xC6, 0x6B))
 _BYTE_BEHIND_TWO = frozenset((0xA4, 0xAC, 0xBA, 0xC2, 0xC4, 0xC5, 0xC6, *range(0x70, 0x74)))
 
@@ -129,6 +133,27 @@ def places(code: bytes, pc: int, register: Callable[[str], int]) -> list[int]:
         with suppress(IndexError):
             out.insert(0, _effective(found, pc, register))
     return out
+
+
+def width(code: bytes) -> int:
+    """How many bytes of memory the instruction reads or writes at once: general registers and the common vector moves; 1: not known."""
+    found = decode(code)
+    if found is None:
+        return 1
+    if found.table == 1:
+        if found.opcode in _OF_BYTES or (found.opcode < 0x40 and found.opcode & 7 in (0, 2)):
+            return 1
+        if found.opcode in _OF_STACK:
+            return 8
+    elif found.table == 2:
+        if found.opcode in _VECTORS:
+            repeated = code[:4].lstrip(b"\x66")[:1] if found.opcode in (0x10, 0x11) else b""
+            return {b"\xf3": 4, b"\xf2": 8}.get(repeated, 16)
+        if found.opcode in (0xB7, 0xBF):
+            return 2
+        if found.opcode in _OF_BYTES_TWO:
+            return 1
+    return 8 if found.rex & 8 else 2 if found.narrow else 4
 
 
 def _absolute(found: Instruction, register: Callable[[str], int]) -> int | None:

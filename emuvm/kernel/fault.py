@@ -103,7 +103,7 @@ def explain(proc: Process, stop: FaultStop) -> SignalInfo:
 
 def verdict(proc: Process, stop: FaultStop) -> tuple[int, int, int]:
     """(signal, si_code, si_addr)."""
-    if _not_canonical(proc, stop.address):
+    if _not_canonical(proc, stop):
         return Signal.SIGSEGV, Code.SI_KERNEL, 0
     if _misaligned_pc(proc, stop):
         return Signal.SIGBUS, Code.BUS_ADRALN, stop.address
@@ -112,8 +112,9 @@ def verdict(proc: Process, stop: FaultStop) -> tuple[int, int, int]:
     return Signal.SIGSEGV, Code.SEGV_ACCERR if stop.mapped else Code.SEGV_MAPERR, stop.address
 
 
-def _not_canonical(proc: Process, address: int) -> bool:
-    return proc.arch.name == "x86_64" and 1 << 47 <= address < (1 << 64) - (1 << 47)
+def _not_canonical(proc: Process, stop: FaultStop) -> bool:
+    """x86-64 looks at all bytes of an access before it looks for any page."""
+    return proc.arch.name == "x86_64" and stop.address + max(1, stop.size) > 1 << 47 and stop.address < (1 << 64) - (1 << 47)
 
 
 def _misaligned_pc(proc: Process, stop: FaultStop) -> bool:
@@ -128,7 +129,7 @@ def _why(proc: Process, stop: FaultStop) -> str:
         access += f" of {stop.size} byte{'s' if stop.size != 1 else ''}"
     if stop.access is Access.EXEC:
         access = "execution"
-    if _not_canonical(proc, address):
+    if _not_canonical(proc, stop):
         return f"{access} at {address:#x}, which is not an address of this CPU"
     if stop.bus:
         return f"{access} behind the end of the mapped file"

@@ -84,3 +84,14 @@ def test_where_an_instruction_may_begin_to_read_or_write(code: str, place: str) 
 def test_a_register_operand_and_lost_code_leave_the_stack() -> None:
     for code in (b"\x48\x89\xc3", b"", b"\x48\x8b"):
         assert x86_operand.places(code, PC, VALUES.__getitem__) == [VALUES["rsp"], VALUES["rsp"] - 8]
+
+
+@pytest.mark.parametrize(
+    ("code", "width"),
+    [
+        ("488903", 8), ("8903", 4), ("668903", 2), ("8803", 1), ("410203", 1), ("48c70001000000", 8), ("50", 8), ("c3", 8),
+        ("0fb603", 1), ("0fb703", 2), ("0f1103", 16), ("f30f1103", 4), ("f20f1003", 8), ("660f7f03", 16), ("480fbf03", 2), ("48", 1),
+    ],
+)  # fmt: skip
+def test_how_many_bytes_an_instruction_accesses(code: str, width: int) -> None:
+    assert x86_operand.width(bytes.fromhex(code)) == width

@@ -161,7 +161,7 @@ def _tmin(words: list[str]) -> int:
     with Interrupts() as interrupts, opened(options) as target:
         like = Likeness(target, data, edges_only=options.edges_only, loose=options.any_crash)
         print(f"emuvm: with {options.input} the target {described(like.outcome)}")
-        shorter = shrink if not isinstance(target, SequenceTarget) else partial(shrink_program, target.texts)
+        shorter = shrink if not isinstance(target, SequenceTarget) else partial(shrink_program, target.texts, host=target.differential)
         small = shorter(data, lambda made: not interrupts.wanted and like(made))
     write(options.out, small)
     print(f"emuvm: {len(data)} bytes, now {len(small)}, after {like.runs} runs")

@@ -84,7 +84,7 @@ class Generator:
         while True:
             described = self._calls[self._weighted()]
             made = Call(described.name, self.arguments(described, before))
-            if not self.host or not forbidden_on_host((made,)):
+            if not self.host or not forbidden_on_host((*before, made)) or forbidden_on_host(before):
                 return made
 
     def arguments(self, described: Description, before: Program) -> tuple[Arg, ...]:

@@ -93,7 +93,7 @@ class Mutations:
                     yield f"op:fail-{nth},call:{number}", self._texts.text(_replaced(program, number, fail_nth=nth))
 
     def trim(self, data: bytes, same: Callable[[bytes], bool]) -> bytes:
-        return shrink(self._texts, data, same)
+        return shrink(self._texts, data, same, host=self._generator.host)
 
     def compare(self, data: bytes, attempt: Callable[[bytes, str], bool]) -> None:
         """Nothing: no comparison of the runner's tells anything."""
@@ -175,15 +175,17 @@ def _replaced(program: Program, at: int, **properties: Any) -> Program:
     return program[:at] + (program[at]._replace(**properties),) + program[at + 1 :]
 
 
-def shrink(texts: Texts, data: bytes, same: Callable[[bytes], bool]) -> bytes:
-    """The shortest program found of which `same` is true: fewer calls, then plainer ones. `data` itself if it is no program."""
+def shrink(texts: Texts, data: bytes, same: Callable[[bytes], bool], *, host: bool = False) -> bytes:
+    """The shortest program found of which `same` is true: fewer calls, then plainer ones. `data` itself if it is no program.
+    `host`: only what may be run there.
+    """
     try:
         program = texts.program(data)
     except ProgramError:
         return data
 
     def attempt(made: Program) -> bool:
-        return bool(made) and made != program and same(texts.text(made))
+        return bool(made) and made != program and not (host and forbidden_on_host(made)) and same(texts.text(made))
 
     size = max(1, len(program) // 2)
     while size:
