@@ -137,7 +137,7 @@ def places(code: bytes, pc: int, register: Callable[[str], int]) -> list[int]:
 
 def width(code: bytes) -> int:
     """How many bytes of memory the instruction reads or writes at once: general registers and the common vector moves; 1: not known."""
-    found = decode(code)
+    found = decode(code + b"\0")  # an instruction may end where its memory does
     if found is None:
         return 1
     if found.table == 1:

@@ -110,13 +110,14 @@ class Emulated:
             self._give_up()
             raise Broken(type(error).__name__, str(error)) from error
         size = len(program) * RESULT_SIZE
-        if len(outcome.stdout) == size and not outcome.signal:
+        if outcome.signal:  # the results may have gone with the runner's memory: once more, and each is told at once
+            return results(self._run(harness, encode(program, self.arch, 1)).stdout, len(program))
+        if len(outcome.stdout) == size:
             return results(outcome.stdout, len(program))
         try:
             return results(harness.engine.memory.read(RESULTS, size), len(program))
         except (EmuvmError, ValueError, OverflowError):
-            # The results went with the runner's memory: once more, and each is told at once.
-            return results(self._run(harness, encode(program, self.arch, 1)).stdout, len(program))
+            return [None] * len(program)
 
     def _run(self, harness: Harness, data: bytes) -> Outcome:
         outcome = harness.run(data)

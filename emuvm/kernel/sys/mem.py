@@ -146,6 +146,8 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
             shared = flags & bits.MAP_TYPE in (bits.MAP_SHARED, bits.MAP_SHARED_VALIDATE)
             file_mapping(file, prot & 7, offset, length, shared=shared, refusal=refusal, growsdown=bool(flags & bits.MAP_GROWSDOWN))
             return Backed(None)
+        if offset > (1 << 63) - 1 - length:
+            raise GuestError(Errno.EOVERFLOW, "no file is so long")
         if refusal is None and flags & bits.MAP_GROWSDOWN:
             refusal = GuestError(Errno.EINVAL, "huge pages do not grow")
         if refusal is not None:
