@@ -173,7 +173,7 @@ def _program(options: argparse.Namespace, data: bytes) -> int:
         runs = [target.run_program(program) for _ in range(options.runs)]
         outcome, ours, theirs = runs[-1]
         _say(*table(program, ours, theirs, target.arch))
-        _say(outcome.stderr.decode() if outcome.stderr else f"ended with exit code {outcome.code}, all as it should be")
+        _say(outcome.stderr.decode() if outcome.stderr else f"ended with exit code {outcome.code}{', as on the host' if theirs else ''}")
     different = sum(1 for run in runs if run != runs[-1])
     if different:
         _say(f"not reproducible: {different} of {len(runs)} runs came to something else than the last")
