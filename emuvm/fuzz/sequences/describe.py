@@ -8,7 +8,8 @@ A line: call, how often it is chosen, a word for each argument, and after -> wha
     hint      the same, or 0: the kernel chooses        v:KIND  one of them
     brk       an address near the break                 in out  buffers; size: of the buffer before, or of memory
     len       bytes, pages mostly; page: their number   iov     an iovec; str: text; path; pair: two descriptors in the arena
-    fd pid shmid timer   an earlier result of the kind  off pos flen   offsets and a length in a file
+    shared    an address in a shared mapping            shmaddr where a segment is attached
+    fd pid shmid timer   an earlier result of the kind  off pos mapoff flen   offsets and a length in a file
     any       any number                                mode at self sig   as in file calls; our own process; a signal
     N         this number                               PIPE SHM SEALS SPLICE   flags of a few calls
 """
@@ -23,7 +24,7 @@ from emuvm.fuzz.sequences.program import PSEUDO, Call, Const, Program
 from emuvm.kernel import registry
 
 _TABLE = """
-mmap             60  hint len f:prot F:map fd off       -> addr
+mmap             60  hint len f:prot F:map fd mapoff       -> addr
 munmap           25  addr len
 mprotect         35  addr len f:prot
 mremap           35  addr len len f:mremap addr         -> addr
@@ -42,9 +43,9 @@ ftruncate        12  fd flen
 fallocate         8  fd f:fallocate off flen
 shmget            8  0 len SHM                          -> shmid
 shmat            10  shmid hint f:shmat                 -> addr
-shmdt             5  addr
+shmdt             5  shmaddr
 shmctl            5  shmid v:ipcctl out
-remap_file_pages  8  addr len 0 page f:map
+remap_file_pages  8  shared len 0 page f:map
 pkey_mprotect     3  addr len f:prot -1
 process_madvise   2  fd iov 1 v:madv 0
 getpid            1                                     -> pid

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from random import Random
 
 from emuvm.abi.names import names
@@ -29,6 +29,10 @@ _SEEN_FDS = range(3, 9)
 _PATHS = ("/a", "/dev/shm/b", "/proc/self/maps", "/proc/self/statm", "/proc", "/", "", "/proc/self/mem", "a")
 _NAMED = {"SPLICE": (0, 1, 2, 3), "PIPE": (0o4000, 0o2004000, 0o4000), "SHM": (0o1600, 0o1600, 0o1000, 0o600, 0o3600, 0o11600, 0o1400)}
 """Flags that `abi.names` has under no kind, or not in this mix: pipes do not wait, or the runner would."""
+_FIRST = ("", "", "mmap", "mmap mmap", "memfd_create ftruncate mmap", "memfd_create pwrite64 mmap mmap", "shmget shmat", "mmap brk brk")
+_MAPPING = {"mmap": (0, 1, 3), "mremap": (4, 2, 3), "shmat": (1, -1, 2)}
+"""Calls that map -> which of their arguments are the place, the length, the flags."""
+_FIXED = 0x10
 _HOST_COMMANDS = {"fcntl": (1, 3, 1033, 1034, 1033, 1034), "prctl": (0x53564D41,)}
 
 
@@ -60,29 +64,35 @@ class Generator:
         self.described = descriptions(arch)
         self._calls, self._sums = _choices(arch, host)
         self._makers: dict[str, Callable[[Program, list[Arg]], Arg]] = {
-            "addr": self._address, "hint": self._hint, "ptr": self._pointer, "brk": self._break, "len": self._length, "size": self._size,
-            "fd": lambda before, args: self._resource(before, "fd"), "pid": lambda before, args: self._resource(before, "pid"),
-            "self": lambda before, args: self._resource(before, "pid"), "shmid": lambda before, args: self._resource(before, "shmid"),
-            "timer": lambda before, args: const(self._below(3)), "out": self._out, "in": self._in, "iov": self._iovec, "str": self._text,
-            "path": self._path, "pair": lambda before, args: const(ARENA + 8 * self._below(16)), "any": self._any, "off": self._offset,
-            "pos": self._offset, "flen": self._offset, "page": lambda before, args: const(self._below(5)),
-            "mode": lambda before, args: const(0o600), "at": lambda before, args: const(-100),
-            "sig": lambda before, args: const(self._below(66)), "SEALS": lambda before, args: const(self._below(64)),
+            "addr": self._address, "hint": self._hint, "ptr": self._pointer, "brk": self._break, "shmaddr": self._attached,
+            "shared": self._shared, "len": self._length, "size": self._size, "off": self._offset, "pos": self._offset, "flen": self._offset,
+            "mapoff": self._page_offset, "out": self._out, "in": self._in, "iov": self._iovec, "str": self._text, "path": self._path,
+            "any": self._any,
         }  # fmt: skip
+        self._makers |= {kind: partial(self._resource, kind) for kind in ("fd", "pid", "shmid")}
+        self._makers["self"] = self._makers["pid"]
+        for word, end in (("timer", 3), ("page", 5), ("sig", 66), ("SEALS", 64)):
+            self._makers[word] = partial(self._up_to, end)
+        for word, number in (("mode", 0o600), ("at", -100)):
+            self._makers[word] = lambda before, args, number=number: const(number)  # type: ignore[misc]
+        self._makers["pair"] = lambda before, args: const(ARENA + 8 * self._below(16))
 
     # -- calls --------------------------------------------------------------------------------------------------------------
 
     def program(self, length: int) -> Program:
-        """So many calls."""
+        """So many calls, the first of which often are to map something for the others."""
         made: Program = ()
+        for name in _FIRST[self._below(len(_FIRST))].split():
+            if len(made) < length:
+                made += (self.call(made, name),)
         while len(made) < length:
             made += (self.call(made),)
         return made
 
-    def call(self, before: Program) -> Call:
-        """One to stand behind others."""
+    def call(self, before: Program, name: str = "") -> Call:
+        """One to stand behind others: of this name, or any."""
         while True:
-            described = self._calls[self._weighted()]
+            described = self.described[name] if name else self._calls[self._weighted()]
             made = Call(described.name, self.arguments(described, before))
             if not self.host or not forbidden_on_host((*before, made)) or forbidden_on_host(before):
                 return made
@@ -101,7 +111,7 @@ class Generator:
         if name == "mmap" and word == "fd":
             flags = args[3]
             anonymous = isinstance(flags, Const) and flags.value & 0x20
-            return const(-1) if anonymous else self._resource(before, "fd")
+            return const(-1) if anonymous else self._resource("fd", before, args)
         maker = self._makers.get(word)
         if maker is not None:
             return maker(before, args)
@@ -109,7 +119,9 @@ class Generator:
         if self.host and name in _HOST_COMMANDS and kind == "v" and len(args) == (name == "fcntl"):
             return const(self.random.choice(_HOST_COMMANDS[name]))
         if colon:
-            return const(self._one(rest) if kind == "v" else self._flags(rest, typed=kind == "F"))
+            if name == "mmap" and kind == "F":
+                return const(self._map_flags(before, args))
+            return const(self._one(rest) if kind == "v" else self._flags(rest))
         if word in _NAMED:
             return const(self.random.choice(_NAMED[word]))
         return const(int(word))
@@ -129,6 +141,9 @@ class Generator:
     def _below(self, end: int) -> int:
         return int(self.random.random() * end)
 
+    def _up_to(self, end: int, before: Program, args: list[Arg]) -> Arg:
+        return const(self._below(end))
+
     def _edge(self) -> int:
         return self.random.choice(_EDGES)
 
@@ -138,27 +153,36 @@ class Generator:
     def _one(self, kind: str) -> int:
         return self.random.choice(_values(kind, self.arch))
 
-    def _flags(self, kind: str, *, typed: bool) -> int:
+    def _map_flags(self, before: Program, args: list[Arg]) -> int:
+        """Of mmap: types and places that go together, and often something more."""
+        anonymous = self.random.random() < (0.6 if self._results(before, "fd") else 0.96)
+        found = (2, 2, 1)[self._below(3)] | (0x20 if anonymous else 0) if self.random.random() < 0.95 else self._below(16)
+        if args and args[0] != Const(0) and self.random.random() < 0.6:
+            found |= _FIXED if self.random.random() < 0.85 else 0x10_0000
+        while self.random.random() < 0.25:
+            found |= self._one("map")
+        return found
+
+    def _flags(self, kind: str) -> int:
         choice = self.random.random()
         if kind == "prot":
             return (3, 3, 3, 1, 1, 0, 7, 5, 2)[self._below(9)] if choice < 0.97 else self._one("prot")
         values = _values(kind, self.arch)
-        found = 0
-        if typed:
-            found = (2, 2, 2, 1, 1, 3)[self._below(6)]
-            found |= 0x20 if self.random.random() < 0.7 else 0
-            found |= 0x10 if self.random.random() < 0.35 else 0
-            choice = choice * 0.75
-        elif choice < 0.45:
+        if kind == "mremap" and choice < 0.9:
+            return (0, 1, 1, 3, 3, 5)[self._below(6)]
+        if choice < 0.5:
             return 0
+        found = self.random.choice(values)
         while choice > 0.5:
             found |= self.random.choice(values)
             choice = self.random.random()
-        return found | (self.random.choice(values) if not typed and not found else 0)
+        return found
 
     def _offset(self, before: Program, args: list[Arg]) -> Arg:
-        at = self._below(5) * PAGE if self.random.random() < 0.8 else self._below(0x5000)
-        return const(at)
+        return const(min(self._below(6), self._below(6)) * PAGE if self.random.random() < 0.8 else self._below(0x5000))
+
+    def _page_offset(self, before: Program, args: list[Arg]) -> Arg:
+        return const(max(0, self._below(8) - 3) * PAGE if self.random.random() < 0.97 else self._below(0x5000))
 
     def _length(self, before: Program, args: list[Arg]) -> Arg:
         choice = self.random.random()
@@ -180,7 +204,7 @@ class Generator:
         described = self.described
         return [number for number, call in enumerate(before) if call.name in described and described[call.name].result == kind]
 
-    def _resource(self, before: Program, kind: str) -> Arg:
+    def _resource(self, kind: str, before: Program, args: list[Arg]) -> Arg:
         found = self._results(before, kind)
         if found and self.random.random() < 0.85:
             return Ref(found[max(self._below(len(found)), self._below(len(found)))])
@@ -188,33 +212,61 @@ class Generator:
             return const(self.random.choice(_SEEN_FDS))
         return const(self._below(3) if kind == "shmid" else 0)
 
-    def _pages(self) -> int:
-        """From the beginning of a mapping, in bytes."""
+    def _pages(self, length: int) -> int:
+        """From the beginning of a mapping of this length, in bytes: mostly inside."""
         choice = self.random.random()
-        if choice < 0.5:
+        if choice < 0.45:
             return 0
         if choice < 0.9:
-            return (1 + min(self._below(5), self._below(5))) * PAGE
-        return -PAGE if choice < 0.95 else self._below(0x3000)
+            return self._below(max(1, min(length, 1 << 20) + PAGE - 1 >> 12)) * PAGE
+        return -PAGE if choice < 0.93 else length if choice < 0.97 else self._below(0x3000)
+
+    def _mappings(self, before: Program, wanted: Callable[[Call], bool]) -> list[tuple[Arg, int]]:
+        """(where, length) of what earlier calls are likely to have mapped: a fixed place, or what the call returns."""
+        found: list[tuple[Arg, int]] = []
+        for number, call in enumerate(before):
+            if call.name not in _MAPPING or not wanted(call):
+                continue
+            if call.name != "mmap" and self.random.random() < 0.5:  # those fail more often
+                continue
+            place, length, flags = (_number(call, at) for at in _MAPPING[call.name])
+            fixed = call.name == "mmap" and flags & _FIXED and place
+            found.append((const(place) if fixed else Ref(number), length or 2 * PAGE))
+        return found
 
     def _address(self, before: Program, args: list[Arg]) -> Arg:
+        return self._in_mapping(before, lambda call: True)
+
+    def _in_mapping(self, before: Program, wanted: Callable[[Call], bool]) -> Arg:
         choice = self.random.random()
-        found = self._results(before, "addr")
-        if found and choice < 0.65:
-            return Ref(found[max(self._below(len(found)), self._below(len(found)))], self._pages())
-        if choice < 0.95:
-            return const(WINDOW + PAGE * min(self._below(WINDOW_PAGES), self._below(WINDOW_PAGES), self._below(WINDOW_PAGES)))
-        return self._out(before, args)
+        found = self._mappings(before, wanted)
+        if found and choice < 0.85:
+            at, length = found[max(self._below(len(found)), self._below(len(found)))]
+            pages = self._pages(length)
+            return Ref(at.call, pages) if type(at) is Ref else const(at.value + pages if type(at) is Const else 0)
+        return self._place() if choice < 0.97 else self._out(before, [])
+
+    def _place(self) -> Arg:
+        """A page of the window, the lower the likelier."""
+        return const(WINDOW + PAGE * min(self._below(WINDOW_PAGES), self._below(WINDOW_PAGES), self._below(WINDOW_PAGES)))
+
+    def _shared(self, before: Program, args: list[Arg]) -> Arg:
+        return self._in_mapping(before, lambda call: call.name == "shmat" or (call.name == "mmap" and bool(_number(call, 3) & 1)))
+
+    def _attached(self, before: Program, args: list[Arg]) -> Arg:
+        found = [number for number, call in enumerate(before) if call.name == "shmat"]
+        return Ref(found[self._below(len(found))]) if found and self.random.random() < 0.85 else self._address(before, args)
 
     def _hint(self, before: Program, args: list[Arg]) -> Arg:
-        return const(0) if self.random.random() < 0.4 else self._address(before, args)
+        choice = self.random.random()
+        return const(0) if choice < 0.4 else self._place() if choice < 0.75 else self._address(before, args)
 
     def _pointer(self, before: Program, args: list[Arg]) -> Arg:
         return self._address(before, args) if self.random.random() < 0.3 else self._out(before, args)
 
     def _break(self, before: Program, args: list[Arg]) -> Arg:
         found = [number for number, call in enumerate(before) if call.name == "brk"]
-        return Ref(found[self._below(len(found))], self._pages()) if found and self.random.random() < 0.85 else const(0)
+        return Ref(found[self._below(len(found))], self._pages(4 * PAGE)) if found and self.random.random() < 0.85 else const(0)
 
     # -- buffers ------------------------------------------------------------------------------------------------------------
 
@@ -228,9 +280,7 @@ class Generator:
         return self._out(before, args) if choice < 0.8 else self._address(before, args)
 
     def _text(self, before: Program, args: list[Arg]) -> Arg:
-        return Literal(
-            self.random.choice((b"a\0", b"name\0", b"a name\0", b"\0", b"x" * 79 + b"\0", b"x" * 80 + b"\0", b"\1\0", b"a[b\0"))
-        )
+        return Literal(self.random.choice((b"a\0", b"name\0", b"a name\0", b"\0", b"x" * 79 + b"\0", b"x" * 80 + b"\0", b"\1\0", b"a[b\0")))
 
     def _path(self, before: Program, args: list[Arg]) -> Arg:
         return Literal(self.random.choice(_PATHS).encode() + b"\0")
@@ -238,3 +288,9 @@ class Generator:
     def _iovec(self, before: Program, args: list[Arg]) -> Arg:
         base = ARENA + 64 * self._below(16) if self.random.random() < 0.6 else WINDOW + PAGE * self._below(8) - self._below(2) * 8
         return Literal(struct.pack("<QQ", base, self._below(64) if self.random.random() < 0.7 else PAGE * self._below(4)))
+
+
+def _number(call: Call, place: int) -> int:
+    """An argument that is a number; 0 for others, and for what is not there."""
+    arg = call.args[place] if 0 <= place < len(call.args) else None
+    return arg.value if type(arg) is Const else 0
