@@ -124,11 +124,13 @@ def drain(fd: int) -> None:
         pass
 
 
-def write_from_nowhere(fd: int, count: int, offset: int | None) -> None:
+def write_from_nowhere(fd: int, count: int, offset: int | None, flags: int = 0) -> None:
     """Have the kernel try to write `count` bytes from an address where nothing is: what such a failure does to a file is its own
     business (a memfd grows up to the offset).
     """
-    if offset is None:
+    if flags:
+        _libc.pwritev2(fd, (ctypes.c_size_t * 2)(_NOWHERE, count), 1, ctypes.c_int64(-1 if offset is None else offset), flags)
+    elif offset is None:
         _libc.write(fd, ctypes.c_void_p(_NOWHERE), ctypes.c_size_t(count))
     else:
         _libc.pwrite(fd, ctypes.c_void_p(_NOWHERE), ctypes.c_size_t(count), ctypes.c_int64(offset))

@@ -15,6 +15,7 @@ from emuvm.abi.flags import Open
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
+from emuvm.mm.layout import HUGE
 
 X_BITS = 0o111
 _IMPLIED = Seal.F_SEAL_SHRINK | Seal.F_SEAL_GROW | Seal.F_SEAL_WRITE | Seal.F_SEAL_FUTURE_WRITE
@@ -128,6 +129,11 @@ class HugeFile(MemFile):
 
     def again(self, host_fd: int, flags: int) -> HugeFile:
         return HugeFile(host_fd, flags, self.path, self.inode)
+
+    def check_size(self, length: int) -> None:
+        if length & HUGE - 1:
+            raise GuestError(Errno.EINVAL, "not a size of huge pages")
+        super().check_size(length)
 
     def mappable(self) -> Any:
         """Nothing: whoever maps it finds no pages, see `sys.mem`."""

@@ -208,6 +208,8 @@ def _collapse(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     """Large pages are not shown, so making one has no effect; only what cannot hold one is refused."""
     if vma.flags & (VmFlag.NOHUGEPAGE | rules.SPECIAL) or (vma.start + HUGE - 1 & -HUGE) + HUGE > vma.end or not rules.anon_of(vma):
         raise GuestError(Errno.EINVAL, "no place for a large page")
+    if (start + HUGE - 1 & -HUGE) > (end & -HUGE):
+        raise GuestError(Errno.EINVAL, "within one large page: fewer than none are wanted")
     for block in range(start + HUGE - 1 & -HUGE, (end & -HUGE) - HUGE + 1, HUGE):
         if not any(mm.pages.residency(block, block + HUGE)):
             raise GuestError(Errno.EINVAL, "nothing to put into a large page")

@@ -28,6 +28,8 @@ class Layout(NamedTuple):
     unmapped_base: int
     task_size: int
     align_huge: bool = True
+    hint_floor: int = 0
+    """Hints below are not looked at. x86 has none (arch/x86/kernel/sys_x86_64.c); mmap raises its hints to min_addr, mremap does not."""
 
     @classmethod
     def of(cls, arch: Arch, space: AddressSpace | None = None) -> Layout:
@@ -37,7 +39,7 @@ class Layout(NamedTuple):
             low, high = max(low, space.start), min(high, space.end)
         base = min(arch.mmap_base, high)
         floor = arch.unmapped_base if low <= arch.unmapped_base < high else low
-        return cls(low, base, floor, high, align_huge=arch.bits == 64)
+        return cls(low, base, floor, high, align_huge=arch.bits == 64, hint_floor=0 if arch.name in ("x86_64", "i386") else low)
 
 
 def start_gap(vma: Vma, page_size: int) -> int:
@@ -101,7 +103,7 @@ def _wants_huge(length: int, hint: int, kernel: tuple[int, int], align_at: int, 
 
 
 def _hint_fits(space: AddressSpace, layout: Layout, hint: int, length: int, end: int) -> bool:
-    if hint < layout.min_addr or hint + length > end or hint + length > space.end:
+    if hint < max(layout.hint_floor, space.start) or hint + length > end or hint + length > space.end:
         return False
     above = next_region(space, hint)
     return above is None or hint + length <= start_gap(above, space.page_size)

@@ -70,7 +70,8 @@ def _check(mm: LinuxMm, call: Remap) -> None:
         raise GuestError(Errno.EINVAL, "new address, or no MREMAP_MAYMOVE")
     if call.dontunmap and call.old_length != call.new_length:
         raise GuestError(Errno.EINVAL, "MREMAP_DONTUNMAP keeps the size")
-    if call.old + call.old_length > call.to and call.to + call.new_length > call.old:
+    old_end = call.old + call.old_length & (1 << mm.arch.bits) - 1
+    if old_end > call.to and call.to + call.new_length > call.old:
         raise GuestError(Errno.EINVAL, "the ranges overlap")
     if len(mm.space) + 2 >= mm.limits.max_map_count - _HEADROOM:
         raise GuestError(Errno.ENOMEM, "max_map_count")
@@ -196,12 +197,13 @@ def _new_address(mm: LinuxMm, call: Remap, vma: Vma, hint: int) -> int:
     shared = bool(vma.flags & VmFlag.MAYSHARE)
     in_file = rules.has_file(vma) and getattr(vma.backing.file, "places_itself", False)
     offset = rules.offset_of(vma) + call.old - vma.start if in_file else 0
-    if 0 < hint < mm.layout.min_addr:
-        hint = mm.layout.min_addr
-    return place(
+    found = place(
         mm.space, mm.layout, call.new_length, hint, anonymous=in_file or (not rules.has_file(vma) and not shared),
         kernel=mm.kernel, align_at=offset, in_file=in_file,
     )  # fmt: skip
+    if found < mm.lowest and not mm.raw_io:
+        raise GuestError(Errno.EPERM, "below mmap_min_addr")
+    return found
 
 
 def _copy(vma: Vma, start: int, end: int, inside: int) -> Vma:

@@ -6,6 +6,7 @@ import itertools
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -384,11 +385,13 @@ def test_a_campaign_is_the_same_for_the_same_seed_and_goes_on(arch: str, tmp_pat
     assert 0 < len(list((tmp_path / "c").iterdir())) < len(queue(tmp_path / "a"))
 
 
-def test_replay_tells_what_came_of_each_call(tmp_path: Path, capsys: Any) -> None:
+def test_replay_tells_what_came_of_each_call(tmp_path: Path) -> None:
     path = tmp_path / "p.txt"
     path.write_text(MAP + "munmap(r0 + 0x1000, 0x1000)\nload(r0 + 0x1000)\nmprotect(r0, 0x2000, PROT_NONE)")
-    assert report_main("replay", ["--sequences", str(path), "--strace=munmap", "--trace-vma", str(tmp_path / "t")]) == 0
-    out, err = capsys.readouterr()
+    words = ["replay", "--sequences", str(path), "--strace=munmap", "--trace-vma", str(tmp_path / "t")]
+    done = subprocess.run([sys.executable, "-m", "emuvm", *words], capture_output=True, text=True, timeout=100)
+    out, err = done.stdout, done.stderr
+    assert done.returncode == 0
     lines = out.splitlines()
     base = int(lines[0].rpartition("=> ")[2], 16)
     assert lines[1:] == [

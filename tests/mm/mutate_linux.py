@@ -62,9 +62,9 @@ def _call(test: FunctionType) -> None:
             test(**{name: value})
 
 
-def probes(recordings: int = 1000) -> list[Probe]:
-    """All of them, tried once with the rules as they are."""
-    test_vectors.stand_ins(pytest.MonkeyPatch())
+def probes(recordings: int = 1000, patch: pytest.MonkeyPatch | None = None) -> list[Probe]:
+    """All of them, tried once with the rules as they are. `patch`: who undoes what they need; without, it stays."""
+    test_vectors.stand_ins(patch or pytest.MonkeyPatch())
     found = []
     for path in sorted(FOLDER.glob("test_linux*.py")):
         module = import_module(f"{__package__}.{path.stem}")

@@ -42,7 +42,10 @@ def test_hints() -> None:
     layout = Layout.of(X86_64, space)
     size = layout.task_size
     assert place(space, layout, PAGE, hint=layout.min_addr) == layout.min_addr
-    assert place(space, layout, PAGE, hint=layout.min_addr - PAGE) == layout.mmap_base - PAGE
+    assert place(space, layout, PAGE, hint=layout.min_addr - PAGE) == layout.min_addr - PAGE
+    arm64 = Layout.of(ARM64, space)
+    assert place(space, arm64, PAGE, hint=layout.min_addr - PAGE) == arm64.mmap_base - PAGE
+    assert place(space, arm64, PAGE, hint=layout.min_addr) == layout.min_addr
     assert place(space, layout, PAGE, hint=size - PAGE) == size - PAGE
     assert place(space, layout, 2 * PAGE, hint=size - PAGE) == layout.mmap_base - 2 * PAGE
     assert place(space, layout, PAGE, hint=(1 << 31) - PAGE, low_2g=True) == (1 << 31) - PAGE
@@ -82,7 +85,7 @@ def test_large_mappings_are_aligned_by_version() -> None:
         assert (place(space, layout, HUGE, kernel=kernel) % HUGE == 0) is even, kernel
         assert place(space, layout, HUGE - PAGE, kernel=kernel) == base - HUGE + PAGE
         assert place(space, layout, 2 * HUGE, kernel=kernel, anonymous=False) == base - 2 * HUGE
-        assert place(space, layout, 2 * HUGE, kernel=kernel, hint=PAGE) == base - 2 * HUGE
+        assert place(space, layout, 2 * HUGE, kernel=kernel, hint=layout.task_size) == base - 2 * HUGE
     in_file = place(space, layout, 2 * HUGE, align_at=5 * PAGE, in_file=True, kernel=(6, 1))
     assert in_file % HUGE == 5 * PAGE
     assert place(space, layout, HUGE + PAGE, align_at=HUGE - PAGE, in_file=True) % HUGE == HUGE - PAGE, "a large page is in it"

@@ -8,6 +8,7 @@ import pytest
 
 from emuvm.abi.arch import X86_64
 from emuvm.abi.errno import Errno
+from emuvm.errors import GuestError
 from emuvm.mm import advice, remap, rules
 from emuvm.mm.layout import HUGE
 from emuvm.mm.linux import MapRequest
@@ -128,7 +129,7 @@ def test_a_file_that_moves_is_aligned_by_its_offset() -> None:
     mm.mmap(MapRequest(AT + 20000 * PAGE, HUGE, 3, fixed=True, backing=File("f")))
     to = remap.mremap(mm, remap.Remap(AT + 20000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True))
     assert to % HUGE != 0
-    to = remap.mremap(mm, remap.Remap(AT + 4000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True, to=PAGE))
+    to = remap.mremap(mm, remap.Remap(AT + 4000 * PAGE, HUGE, HUGE, maymove=True, dontunmap=True, to=mm.layout.min_addr))
     assert to == mm.layout.min_addr
     to = remap.mremap(mm, remap.Remap(to, HUGE, HUGE, maymove=True, dontunmap=True, to=mm.layout.min_addr + 16 * HUGE))
     assert to == mm.layout.min_addr + 16 * HUGE
@@ -199,3 +200,17 @@ def test_guards_of_a_move_that_is_refused() -> None:
     with pytest.raises(MemoryError):
         remap.mremap(mm, remap.Remap(AT, 2 * PAGE, 2 * PAGE, maymove=True, fixed=True, to=AT + 9 * PAGE))
     assert mm.guards.within(AT, AT + 20 * PAGE) == [(AT + PAGE, AT + 2 * PAGE)] and shape(mm) == [(0, 2, 3)]
+
+
+def test_a_hint_below_the_lowest_address_is_taken_by_its_word() -> None:
+    """Other than mmap's it is not raised; what comes of it may be forbidden."""
+    mm = machine()
+    put(mm, 0, 3)
+    with pytest.raises(GuestError) as caught:
+        remap.mremap(mm, remap.Remap(AT, PAGE, PAGE, maymove=True, dontunmap=True, to=PAGE))
+    assert caught.value.errno == Errno.EPERM
+    mm.lowest = PAGE
+    assert remap.mremap(mm, remap.Remap(AT, PAGE, PAGE, maymove=True, dontunmap=True, to=PAGE)) == PAGE
+    with pytest.raises(GuestError) as caught:
+        remap.mremap(mm, remap.Remap(AT + PAGE, (1 << 64) - AT, PAGE, maymove=True, fixed=True, to=AT + PAGE))
+    assert caught.value.errno == Errno.EFAULT

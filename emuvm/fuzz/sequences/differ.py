@@ -54,6 +54,8 @@ def difference(program: Program, ours: list[Result | None], theirs: list[Result 
     for number, (call, one, other) in enumerate(zip(program, ours, theirs, strict=True)):
         if _standard(call, ours):
             return None
+        if one is None or other is None:
+            break  # a runner has lost its memory, program or results: how it ends is all that is left
         if one != other:
             return Difference(number, call.name, shown(one), shown(other), f"{call.name}: {outcome_of(one)} / {outcome_of(other)}")
     if our_end != their_end:

@@ -249,6 +249,8 @@ def fallocate(proc: Process, fd: int, mode: int, offset: int, length: int) -> in
         raise GuestError(Errno.EOPNOTSUPP, f"mode {mode:#x}")
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
+    if file.is_regular and offset + length >= 1 << 63:
+        raise GuestError(Errno.EFBIG, "no file is so long")
     if not mode & ~Fd.FALLOC_FL_KEEP_SIZE and (not mode or file.own):
         check_size(proc, file, offset + length)
     file.allocate(mode, offset, length)

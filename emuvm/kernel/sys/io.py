@@ -144,6 +144,7 @@ def _left(file: OpenFile, wanted: int, offset: int | None) -> int:
     if file.discards:
         return wanted if file.is_zero or file.is_full else 0
     position = file.seek(0, 1) if offset is None else offset
+    _verify(wanted, position)
     return max(0, min(wanted, file.stat().size - position))
 
 
@@ -251,7 +252,9 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
             gather(proc, buffers, usable)
             usable = usable // PIPE_PAGE * PIPE_PAGE
         elif not usable:
-            write_nothing(file, wanted, offset)
+            if file.is_regular and offset is None:
+                _verify(wanted, file.seek(0, 1))
+            write_nothing(file, wanted, offset, flags)
         if not usable and not file.is_pipe:
             raise GuestError(Errno.EFAULT, "nothing of the buffer can be read")
     if wanted and not usable:
@@ -262,7 +265,10 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         write_nothing(file, wanted - done, None if offset is None else offset + done)
         return done
     if flags:
-        return hostfd.pwritev(file.host_fd, data, -1 if offset is None else offset, flags)
+        done = hostfd.pwritev(file.host_fd, data, -1 if offset is None else offset, flags)
+        if usable < wanted:
+            write_nothing(file, wanted - done, None if offset is None else offset + done, flags)
+        return done
     if offset is not None:
         return file.pwrite(data, offset)
     return send(proc, file, data)
@@ -291,10 +297,10 @@ def send(proc: Process, file: OpenFile, data: bytes, wanted: int = 0) -> int:
         raise
 
 
-def write_nothing(file: OpenFile, wanted: int, offset: int | None) -> None:
+def write_nothing(file: OpenFile, wanted: int, offset: int | None, flags: int = 0) -> None:
     """A write whose buffer is missing may leave something behind in the file all the same."""
     if file.is_regular and file.host_fd >= 0:
-        hostfd.write_from_nowhere(file.host_fd, wanted, offset)
+        hostfd.write_from_nowhere(file.host_fd, wanted, offset, flags)
 
 
 def first(buffers: Buffers, count: int) -> Buffers:
