@@ -148,7 +148,8 @@ def qiling(program: Path) -> Iterator[Run]:
 
     root = program.parent / "root"
     root.mkdir(exist_ok=True)
-    ql = Qiling([str(program)], str(root), verbose=QL_VERBOSE.OFF)
+    inside = shutil.copy(program, root)
+    ql = Qiling([inside], str(root), verbose=QL_VERBOSE.OFF)
     ql.os.stdin, ql.os.stdout = SimpleInStream(0), SimpleOutStream(1)
     from emuvm_loaders.symbols import symbols
 
@@ -160,7 +161,7 @@ def qiling(program: Path) -> Iterator[Run]:
         ql.restore(kept)
         ql.os.stdin = SimpleInStream(0)
         ql.os.stdin.write(data)
-        ql.run(begin=main)
+        ql.run(begin=main, end=1)  # without an end it would be the last one, main
 
     yield run
 
