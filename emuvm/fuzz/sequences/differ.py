@@ -8,6 +8,7 @@ first difference counts: what follows may follow from it.
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import NamedTuple
 
 from emuvm.abi.errno import Errno
@@ -61,6 +62,25 @@ def difference(program: Program, ours: list[Result | None], theirs: list[Result 
     if our_end != their_end:
         return Difference(len(program), "the end", our_end, their_end, f"end: {our_end} / {their_end}")
     return None
+
+
+def maps_difference(program: Program, ours: bytes, theirs: bytes) -> Difference | None:
+    """Of what is mapped at the end, line by line: range, rights, offset, name. Numbers of inodes and devices are not compared."""
+    here, there = _lines(ours), _lines(theirs)
+    for one, other in zip_longest(here, there, fillvalue=""):
+        if one != other:
+            kind = f"maps: {' '.join(one.split()[1:2] + one.split()[3:])} / {' '.join(other.split()[1:2] + other.split()[3:])}"
+            return Difference(len(program), "maps at the end", one or "no more areas", other or "no more areas", kind)
+    return None
+
+
+def _lines(text: bytes) -> list[str]:
+    found = []
+    for line in text.decode("latin-1").splitlines():
+        fields = line.split(None, 5)
+        name = fields[5] if len(fields) > 5 else ""
+        found.append(f"{fields[0]} {fields[1]} {fields[2]} {'runner' if name.endswith('/runner') else name}".rstrip())
+    return found
 
 
 def _standard(call: Call, results: list[Result | None]) -> bool:

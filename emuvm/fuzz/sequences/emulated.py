@@ -12,11 +12,12 @@ from emuvm.errors import EmulatorBug, EmuvmError, EngineError, GuestError
 from emuvm.fuzz.harness import Harness
 from emuvm.fuzz.outcome import Outcome
 from emuvm.fuzz.sequences.elf import Runner, runner
-from emuvm.fuzz.sequences.encode import RESULT_SIZE, Result, encode, results
+from emuvm.fuzz.sequences.encode import RESULT_SIZE, Result, encode, results, with_maps
 from emuvm.fuzz.sequences.feedback import step_of
 from emuvm.fuzz.sequences.host_native import ADDRESS_SPACE, remove, temporary_file
 from emuvm.fuzz.sequences.program import PROGRAM, RESULTS, Program
 from emuvm.kernel.host_system import HostSystem
+from emuvm.kernel.procfs_memory import maps
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -99,7 +100,7 @@ class Emulated:
 
     def run(self, program: Program) -> list[Result | None]:
         """The results, None for calls that were not made. Broken: emuvm itself failed. ProgramError: it cannot be encoded."""
-        data = encode(program, self.arch)
+        data = self._encoded(program)
         harness = self.harness()
         harness.budget = self.budget
         self._program = program
@@ -111,13 +112,17 @@ class Emulated:
             raise Broken(type(error).__name__, str(error)) from error
         size = len(program) * RESULT_SIZE
         if outcome.signal:  # the results may have gone with the runner's memory: once more, and each is told at once
-            return results(self._run(harness, encode(program, self.arch, 1)).stdout, len(program))
+            return results(self._run(harness, self._encoded(program, 1)).stdout, len(program))
         if len(outcome.stdout) == size:
             return results(outcome.stdout, len(program))
         try:
             return results(harness.engine.memory.read(RESULTS, size), len(program))
         except (EmuvmError, ValueError, OverflowError):
             return [None] * len(program)
+
+    def _encoded(self, program: Program, results_to: int = 0) -> bytes:
+        """Byte for byte what the host's runner gets, so that what lies behind a buffer is alike, too."""
+        return encode(with_maps(program, 0), self.arch, results_to, only=len(program))
 
     def _run(self, harness: Harness, data: bytes) -> Outcome:
         outcome = harness.run(data)
@@ -134,6 +139,11 @@ class Emulated:
                 harness.close()
             except EmuvmError:
                 return
+
+    def maps(self) -> bytes:
+        """/proc/self/maps as the last run left it."""
+        assert self._harness is not None
+        return b"".join(line for line, _ in maps(self._harness.proc, 0))
 
     def ended(self) -> str:
         """How the last run ended, as the host's side tells it."""

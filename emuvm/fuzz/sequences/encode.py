@@ -22,7 +22,24 @@ import struct
 from typing import NamedTuple
 
 from emuvm.abi.numbers import numbers, table
-from emuvm.fuzz.sequences.program import PROGRAM, PSEUDO, ROOM, Arg, Call, Const, Literal, Program, ProgramError, Ref, check, signed
+from emuvm.fuzz.sequences.program import (
+    ARENA,
+    ARENA_SIZE,
+    MOST_CALLS,
+    PROGRAM,
+    PSEUDO,
+    ROOM,
+    Arg,
+    Call,
+    Const,
+    Literal,
+    Program,
+    ProgramError,
+    Ref,
+    check,
+    const,
+    signed,
+)  # fmt: skip
 
 _MAGIC = b"SEQ1"
 _HEADER = struct.Struct("<4sIII")
@@ -40,8 +57,22 @@ class Result(NamedTuple):
     code: int = 0
 
 
-def encode(program: Program, arch: str, results_to: int = 0) -> bytes:
-    """For the runner of an architecture. ProgramError: too long, or a call that the architecture does not have."""
+def with_maps(program: Program, to: int) -> Program:
+    """The program, and behind it calls that write what is mapped to a descriptor, through the half of the arena that programs rarely
+    touch; there is no room behind a very long one.
+    """
+    if len(program) > MOST_CALLS - 3:
+        return program
+    buffer, length = const(ARENA + ARENA_SIZE // 2), const(ARENA_SIZE // 2)
+    opened = Call("openat", (const(-100), Literal(b"/proc/self/maps\0"), const(0)))
+    read = Call("read", (Ref(len(program)), buffer, length))
+    return (*program, opened, read, Call("write", (const(to), buffer, Ref(len(program) + 1))))
+
+
+def encode(program: Program, arch: str, results_to: int = 0, *, only: int | None = None) -> bytes:
+    """For the runner of an architecture. ProgramError: too long, or a call that the architecture does not have. `only`: so many calls
+    are made, the others are only there.
+    """
     check(program)
     known = numbers(arch)
     length = _HEADER.size + sum(8 + 8 * len(call.args) for call in program)
@@ -66,7 +97,7 @@ def encode(program: Program, arch: str, results_to: int = 0) -> bytes:
                 assert type(arg) is Const
                 words.append(arg.value & _WORD)
         records += struct.pack(f"<{1 + len(words)}Q", head, *words)
-    data = _HEADER.pack(_MAGIC, len(program), results_to, length) + records
+    data = _HEADER.pack(_MAGIC, len(program) if only is None else only, results_to, length) + records
     data += bytes(start - length) + literals
     if len(data) > ROOM:
         raise ProgramError(f"the program takes {len(data)} bytes, {ROOM} at most")

@@ -15,7 +15,7 @@ from zlib import crc32
 from emuvm.fuzz.coverage import Map
 from emuvm.fuzz.outcome import Kind, Outcome
 from emuvm.fuzz.sequences.describe import descriptions, forbidden_on_host
-from emuvm.fuzz.sequences.differ import Difference, difference
+from emuvm.fuzz.sequences.differ import Difference, difference, maps_difference
 from emuvm.fuzz.sequences.emulated import BUDGET, Broken, Emulated
 from emuvm.fuzz.sequences.encode import Result
 from emuvm.fuzz.sequences.feedback import Feedback
@@ -112,6 +112,8 @@ class SequenceTarget:
             found = difference(program, ours, theirs, end, host.ended)
         if "timeout" in (end, host.ended):
             return theirs, None
+        if found is None and end == "exit 0" and host.maps is not None:
+            found = maps_difference(program, self._emulated.maps(), host.maps)
         return theirs, found
 
     def close(self) -> None:

@@ -110,7 +110,7 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
 
         if maps(proc, file, buffers):
             return read_itself(proc, file, buffers, offset)
-    if (file.is_regular or file.host_fd >= 0 and file.discards) and not flags and not _mapped(proc, buffers):
+    if (file.is_regular or file.host_fd >= 0 and file.discards) and not _mapped(proc, buffers):
         buffers = first(buffers, _left(file, wanted, offset))
         wanted = sum(length for _, length in buffers)
     usable = usable_bytes(proc, buffers, WRITE)
