@@ -112,11 +112,10 @@ class Checkpoint:
         self._plan: list[tuple[memoryview, bytes]] = []
         """Where to copy what at every restore."""
         self._planned: set[int] = set()
-        self._zeros: set[int] = set()
-        """Pages of anonymous memory without content that runs write again and again: zeros are copied to them instead of their being
-        thrown away, which would cost fifty times as much."""
+        """Its pages. Some had no content, but runs write them again and again: zeros are copied to them instead of their being thrown away,
+        which would cost fifty times as much."""
         self._written_once: set[int] = set()
-        """Those that were thrown away and may come to be such."""
+        """Pages that were thrown away and may come to be such."""
         self._loose = 0
         """How many pages of the plan were added one by one."""
         self._usual = 0
@@ -180,19 +179,16 @@ class Checkpoint:
                 again.append(page)
             else:
                 fresh.append(page)
+        if fresh:
+            self._extend(fresh)
         for start, end, filled in lost:
             if filled:
                 absent += self._without_content(start, end)
-            for page in self._zeros:
-                if start <= page < end:
-                    memory.table.has_content(page)
             for page in self._index[bisect_left(self._index, start) : bisect_left(self._index, end)]:
                 if page in planned:
                     memory.table.has_content(page)
                 else:
                     again.append(page)
-        if fresh:
-            self._extend(fresh)
         if self._watching:
             self._usual, self._watching = len(pages), False
         for page in again:
@@ -215,20 +211,17 @@ class Checkpoint:
                 self._written_once.add(page)
             return False
         vma = self._memory.space.query(page)
-        if vma is None or host_file(vma) is not None or is_shared(vma) or _executable(self._memory, page):
-            return False
-        self._zeros.add(page)
-        return True
+        return not (vma is None or host_file(vma) is not None or is_shared(vma) or _executable(self._memory, page))
 
     def _without_content(self, start: int, end: int) -> list[int]:
         """Private pages of a range that have content now and had none."""
-        memory, image = self._memory, self.image
+        memory, image, planned = self._memory, self.image, self._planned
         return [
             page
             for low, high, bits in memory.resident(start, end, cached=False)
             if bits & Residency.PRIVATE
             for page in range(low, high, PAGE)
-            if page not in image and page not in self._zeros
+            if page not in image and page not in planned
         ]
 
     def _start_again(self, keeper: Keeper) -> None:
@@ -255,7 +248,7 @@ class Checkpoint:
         """Writes are noticed again: what was copied back at every restore is to be looked at once more."""
         self.pending |= self._planned
         self._plan, self._planned, self._loose = [], set(), 0
-        self._zeros, self._written_once = set(), set()
+        self._written_once = set()
 
     def differences(self) -> Iterable[int]:
         """Pages whose contents differ from the checkpoint's. Reads everything: for verification."""

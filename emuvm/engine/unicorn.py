@@ -123,9 +123,11 @@ class UnicornEngine:
                         self._blocks.want(False)
                     return LimitStop()
                 if self._expecting:
-                    self._expecting = False
-                    self._blocks = self.blocks()
-                    self._blocks.want(self._stop)
+                    with self._lock:  # who is about to stop the engine otherwise does it now, while it stands still, or no more
+                        self._expecting = False
+                        blocks = self.blocks()
+                    if self._stop:
+                        blocks.want(True)
                 stop = self._run_once()
                 if stop is not None:
                     return stop
@@ -179,6 +181,10 @@ class UnicornEngine:
                 return BudgetStop()
             if self._counters is not None and self._counters.due:
                 self._counters.step()
+                return None
+            if self._blocks is not None and self._blocks.state.wanted:
+                # Before `_stop` is looked at, which is set first. It was, or somebody was late: its stop has been told already.
+                self._blocks.want(False)
                 return None
             return None if self._stop or (paged is not None and paged.disturbed) else self._stopped_by_itself()
         if error == UC_ERR_INSN_INVALID:
@@ -349,7 +355,9 @@ class UnicornEngine:
         # Reentrant for a signal handler that interrupts the holder: then the holder is about to stop it anyway.
         if self._lock.acquire(blocking=False):
             try:
-                if not self._closed:
+                if self._blocks is not None:
+                    self._blocks.want(True)
+                elif not self._closed:
                     self._raw.stop()
             finally:
                 self._lock.release()

@@ -239,7 +239,6 @@ class Harness:
             stuck = True
         if self._watchdog is not None:
             self._watchdog.end()
-            system.overdue = False
         blocks = system.blocks() - before
         host, name = self._host, proc.dispatcher.name
         calls = tuple([Call(name(number), args, result) for number, args, result in log])

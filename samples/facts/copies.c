@@ -129,6 +129,48 @@ static void pipes(void) {
     F("1.14", sc(SYS_read, e, P(2) - 8, 8));
 }
 
+/* Writes to a pipe that may take less than all: what it took, what of that was x, what of the memory was looked at, did the stack grow. */
+static void room(void) {
+    static const struct { const char *what; struct { double at; long length; } v[3]; } from[] = {
+        {"100 bytes", {{10, 100}}},
+        {"4 pages", {{10, 4 * PG}}},
+        {"3 pages, not aligned", {{10.25, 3 * PG}}},
+        {"4 pages and a hole", {{10, 5 * PG}}},
+        {"2 pages up to a hole", {{12.25, 2 * PG}}},
+        {"half a page and a hole", {{13.5, PG}}},
+        {"half a page, a hole, a page", {{13.5, PG}, {10, PG}}},
+        {"a page, half a page and a hole", {{10, PG}, {13.5, PG}}},
+        {"a growing stack", {{599.5, PG}}},
+        {"100 bytes, a growing stack", {{10, 100}, {599.25, PG}}},
+        {"4 pages, a growing stack", {{10, 4 * PG}, {599.25, 2 * PG}}},
+        {"4 pages, a bit of a growing stack", {{10, 4 * PG}, {599.5, PG / 2}}},
+        {"4 pages, a growing stack, a hole", {{10, 4 * PG}, {599.5, PG / 2}, {14, 100}}},
+    };
+    static const int taken[] = {0, 11, 13, 15, 16};
+    static char page[PG];
+    area(700);
+    for (unsigned i = 0; i < sizeof from / sizeof from[0]; i++)
+        for (int k = 0; k < 5; k++) {
+            int p[2];
+            struct iovec v[3];
+            unmap(0, 700);
+            map(10, 4, RW);
+            memset(P(12), 'x', PG);
+            mapx(600, 2, RW, PRIV | ANON | MAP_GROWSDOWN);
+            memset(P(600), 'x', PG);
+            for (int n = 0; n < 3; n++) v[n] = (struct iovec){P(from[i].v[n].at), from[i].v[n].length};
+            pipe2(p, O_NONBLOCK);
+            for (int n = 0; n < taken[k]; n++) write(p[1], page, PG);
+            const char *result = said(sc(SYS_writev, p[1], v, 3)), *there = resident(10, 4);
+            long got = sc(SYS_read, p[0], procbuf, sizeof procbuf), x = 0;
+            for (long n = 0; n < got; n++) x += procbuf[n] == 'x';
+            K("1.14", text("%s, %ld of %ld x, %s, %s", result, x, got, there, shape_of(P(598), 4)),
+              "a pipe with %d pages gets %s", taken[k], from[i].what);
+            close(p[0]);
+            close(p[1]);
+        }
+}
+
 /* Calls that copy a structure out or in, at each place. */
 static void structures(void) {
     layout();
@@ -311,4 +353,4 @@ static void effects(void) {
     F("1.14", sc(SYS_pwrite64, fd, P(6), PG, 0));
 }
 
-SHEET(SECTION(transfers), SECTION(pipes), SECTION(structures), SECTION(edges), SECTION(effects))
+SHEET(SECTION(transfers), SECTION(pipes), SECTION(room), SECTION(structures), SECTION(edges), SECTION(effects))

@@ -86,6 +86,21 @@ def test_a_stop_from_elsewhere_is_not_counted(engine: UnicornEngine) -> None:
     assert bytes(counters.view) == whole
 
 
+@pytest.mark.timeout(20)
+def test_who_stops_late_or_found_no_callback_yet(engine: UnicornEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two halves of a stop by another thread, each when the run it was meant for has returned, or the callback has come."""
+    blocks = engine.blocks()
+    blocks.want(True)
+    assert isinstance(engine.run(), SyscallStop), "that stop has been told"
+    monkeypatch.setattr(engine._raw, "stop", lambda: pytest.fail("stopped in the middle of an instruction"))
+    engine._raw_stop()
+    assert blocks.state.wanted
+    monkeypatch.undo()
+    engine.stop()
+    assert engine.run() == LimitStop()
+    assert isinstance(engine.run(), SyscallStop)
+
+
 def test_counters_never_come_back_to_zero(engine: UnicornEngine) -> None:
     counters = Map()
     blocks = engine.blocks()

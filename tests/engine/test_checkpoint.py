@@ -98,6 +98,31 @@ def test_pages_without_content_are_absent_again(make: Make) -> None:
     assert not memory.resident(odd, odd + PAGE, cached=False)
 
 
+def test_pages_without_content_that_are_written_every_time_stay(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make()
+    filled(engine)
+    space, memory, odd = engine.space, paged(engine), DATA + 5 * PAGE
+    checkpoint, regions, before = Checkpoint(memory), space.snapshot(), contents(engine)
+    for _ in range(2):
+        store(engine, odd)
+        checkpoint.restore()
+    thrown_away: list[int] = []
+    discard = memory.host.discard
+    monkeypatch.setattr(memory.host, "discard", lambda start, end: (thrown_away.append(start), discard(start, end)))
+    for doubtful in (False, True, True):
+        store(engine, odd)
+        if doubtful:
+            checkpoint.doubt(odd, odd + PAGE)
+        checkpoint.restore()
+        assert memory.resident(odd, odd + PAGE, cached=False) and not thrown_away, "zeros are copied to it"
+        assert contents(engine) == before
+    for to in (odd, DATA + 0x800_0000):
+        space.move(odd, PAGE, to) if to != odd else space.unmap(odd, PAGE)
+        space.restore(regions)
+        checkpoint.restore()
+        assert contents(engine) == before
+
+
 def test_code_that_was_written_over_is_translated_anew(make: Make) -> None:
     """mov eax, 7 / 9; syscall, in memory that may be written and executed."""
     engine = make()

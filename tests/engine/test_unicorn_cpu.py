@@ -329,3 +329,33 @@ def test_who_expects_stops_is_stopped_between_instructions(adapter: Literal["pag
     counts = [int.from_bytes(engine.memory.read(DATA + place, 8), "little") for place in (0, 16)]
     assert counts == [count, count]
     engine.close()
+
+
+def test_random_instructions_change_what_their_width_says(make: Make) -> None:
+    engine = make()
+    start(engine, "660fc7f3 0fc7f6 480fc7f7 660fc7fa" + SYSCALL["x86_64"])  # rdrand bx; rdrand esi; rdrand rdi; rdseed dx
+    engine.replace_counters(lambda: 0, lambda length: bytes((0xAA,)) * length)
+    registers = ("rbx", "rsi", "rdi", "rdx")
+    for register in registers:
+        engine.set(register, 0x1122_3344_5566_7788)
+    assert isinstance(engine.run(), SyscallStop)
+    assert [engine.get(register) for register in registers] == [
+        0x1122_3344_5566_AAAA, 0xAAAA_AAAA, 0xAAAA_AAAA_AAAA_AAAA, 0x1122_3344_5566_AAAA,
+    ]  # fmt: skip
+
+
+def test_a_counter_instruction_that_is_overwritten_stops_the_engine_once_more(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make()
+    start(engine, "90 0f31" + SYSCALL["x86_64"])  # nop; rdtsc
+    engine.replace_counters(lambda: 77, bytes)
+    counters, steps = engine._counters, []
+    assert counters is not None
+    step = counters.step
+    monkeypatch.setattr(counters, "step", lambda: (steps.append(engine.get("pc")), step()))
+    assert engine.run() == SyscallStop(77, (0,) * 6) and steps == [CODE + 1]
+    start(engine, "90 b04d" + SYSCALL["x86_64"])  # mov al, 77
+    for _ in range(3):
+        engine.set("pc", CODE)
+        engine.set("rax", 0)
+        assert engine.run() == SyscallStop(77, (0,) * 6)
+    assert steps == [CODE + 1] * 2, "then it is known that there is other code"

@@ -45,6 +45,8 @@ __attribute__((noinline)) static int deep(int n)
 __attribute__((noinline)) int target(const char *data, long length)
 {
     int sum = 0;
+    if (length && data[0] == 'o')
+        return data[length];
     for (long i = 0; i < length; i++)
         sum += data[i];
     return sum & 63;
@@ -194,6 +196,7 @@ def test_seed() -> None:
             said.append([made.run(data).stdout for data in (b"R", b"R", b"c")])
     assert said[0] == said[1] != said[2]
     assert said[0][0] == said[0][1] and said[0][0].endswith(b" 1000\n")
+    assert said[0][0][:8] != said[0][0][8:16], "random bytes do not come again"
 
 
 def test_the_input_as_a_file() -> None:
@@ -214,6 +217,9 @@ def test_the_input_as_an_argument() -> None:
         assert made.run(b"z\0b").stderr == b"z"
         assert made.run(b"0123456789012").stderr == b"0123456789"
         assert made.run(b"").stderr == b""
+    source = "#include <string.h>\nint main(int argc, char **argv) { return argv[1][strlen(argv[1]) + 1]; }"
+    with Harness(build(source), input="argv", max_len=10) as made:
+        assert made.run(b"z\0b").code == made.run(b"z\0c").code == made.run(b"z").code, "nothing is placed behind a NUL"
 
 
 def test_the_input_in_memory() -> None:
@@ -224,7 +230,18 @@ def test_the_input_in_memory() -> None:
         space = made.proc.space
         end = made._place._end  # type: ignore[attr-defined]
         guard = space.query(end)
-        assert guard is not None and not guard.prot, "too much reading faults"
+        assert guard is not None and not guard.prot
+        for data in (b"o", b"o12", b"o" * 5000):
+            assert made.run(data).fault == Fault(end, "read", "SEGV_ACCERR"), "too much reading faults"
+
+
+def test_the_input_is_mapped_before_the_runs_and_in_them() -> None:
+    source = """
+    #include <sys/mman.h>
+    __attribute__((noinline)) int again(void) { return *(char *)mmap(0, 4096, PROT_READ, MAP_PRIVATE, 0, 0); }
+    int main(void) { return *(char *)mmap(0, 4096, PROT_READ, MAP_PRIVATE, 0, 0) == 'f' ? again() : 1; }"""
+    with Harness(build(source), at="again", first=b"first") as made:
+        assert made.run(b"x").code == ord("x") and made.run(b"y").code == ord("y")
 
 
 def test_the_input_by_a_function() -> None:
@@ -354,6 +371,30 @@ def test_programs_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello")
     with pytest.raises(HarnessError):
         Harness(tmp_path / "text")
+
+
+def test_a_clock_ends_runs_whose_blocks_are_not_counted() -> None:
+    """The loop ends by itself, but only after many seconds."""
+    source = """
+    #include <unistd.h>
+    int main(void) { char c; read(0, &c, 1); for (volatile long i = 0; c == 'l' && i < 1000000000; i++); return c; }"""
+    with Harness(build(source), coverage=False, native=False, budget=1) as made:
+        assert made.run(b"\x05").code == 5
+        assert made.run(b"l").kind is Kind.HANG
+        assert (again := made.run(b"\x06")).kind is Kind.EXIT and again.code == 6, "and nothing is left of it"
+
+
+def test_paranoid_checks() -> None:
+    with Harness(build(SOURCE), files={"/etc/name": b"emu\n"}, budget=300_000, paranoid=2) as made:
+        for data in (b"hello", b"f", b"w", b"R", b"m0", b"l", b"n"):
+            made.run(data)
+        assert (made.checks, made.unstable, made.stability) == (3, [], 1.0)
+        changed = Path(made._host._tree.path, "etc/name")
+        changed.write_bytes(b"other")  # nobody is told, as of what a guest does
+        made.run(b"n")
+        assert made.checks == 3
+        made.run(b"n")
+        assert (made.checks, made.unstable, made.stability) == (4, [(8, [f"file {changed}"])], 0.75)
 
 
 def test_a_root_of_the_host(tmp_path: Path) -> None:

@@ -243,5 +243,6 @@ def test_a_program_s_comparisons(arch: str) -> None:
         assert {b"text\n", b"decimal\n"} <= said, said
         assert b"number\n" in said
         before = made.run(b"hello")
-        made.compare(b"hello")
-        assert made.run(b"hello") == before, "nothing is left of looking"
+        hooks = len(made.engine._raw._kept)
+        assert made.compare(b"hello")
+        assert made.run(b"hello") == before and len(made.engine._raw._kept) == hooks, "nothing is left of looking"
