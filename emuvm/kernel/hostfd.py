@@ -156,12 +156,12 @@ def preadv(fd: int, length: int, offset: int, flags: int) -> bytes:
 
 
 @host_call
-def check_flags(fd: int, flags: int, *, writing: bool) -> None:
-    """The error that preadv2(2) or pwritev2(2) have for RWF_ flags that a file does not know; no data are moved."""
+def check_flags(fd: int, offset: int, flags: int, *, writing: bool) -> None:
+    """The error that preadv2(2) or pwritev2(2) have for RWF_ flags that a file does not know; no data are moved. `offset` -1: the file's own."""
     libc: Any = ctypes.CDLL(None, use_errno=True)
     vector = (ctypes.c_size_t * 2)(_NOWHERE, 1)
     call = libc.pwritev2 if writing else libc.preadv2
-    if call(fd, vector, 1, ctypes.c_int64(0), flags) < 0 and ctypes.get_errno() in (Errno.EOPNOTSUPP, Errno.EINVAL):
+    if call(fd, vector, 1, ctypes.c_int64(offset), flags) < 0 and ctypes.get_errno() in (Errno.EOPNOTSUPP, Errno.EINVAL):
         raise OSError(ctypes.get_errno(), "RWF_ flags")
 
 

@@ -488,6 +488,6 @@ def _with_flags(
     if offset >= 0:
         _verify(wanted, offset)
     if wanted and file.is_regular:  # they are looked at before the file's end and the buffers are
-        hostfd.check_flags(file.host_fd, flags, writing=move is _write_from)
+        hostfd.check_flags(file.host_fd, offset, flags, writing=move is _write_from)
     done: int = move(proc, file, buffers, None if offset == -1 else offset, flags)
     return done

@@ -156,7 +156,8 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
 
     replace, locked = not flags & bits.MAP_FIXED_NOREPLACE, bool(flags & bits.MAP_LOCKED)
     late = GuestError(Errno.EINVAL, "the offset is not one of huge pages") if offset & mask else GuestError(Errno.ENOMEM, "no huge pages")
-    return proc.mm.mmap(MapRequest(addr, length, prot, fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
+    where = MapRequest(addr, length, prot, low_2g=bool(flags & bits.MAP_32BIT), above_4g=bool(flags & bits.MAP_ABOVE4G))
+    return proc.mm.mmap(where._replace(fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
 
 
 def _type_refusal(bits: type[Map], flags: int, synchronous: bool = False) -> GuestError | None:
