@@ -124,7 +124,9 @@ class Memory(Protocol):
         that is open for reading only."""
 
     def discard(self, address: int, length: int) -> None:
-        """MADV_DONTNEED: private anonymous pages read zero again, private file pages the file. Shared pages are left alone."""
+        """MADV_DONTNEED: private anonymous pages read zero again, private file pages the file. Shared pages keep
+        their contents; they are no longer present (`resident`), if the mirror can tell.
+        """
 
     def punch(self, address: int, length: int) -> None:
         """MADV_REMOVE: the pages of a shared mapping read zero, for everybody who maps the object. EngineError when the host cannot."""

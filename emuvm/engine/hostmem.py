@@ -274,6 +274,11 @@ class HostMemory:
                 # Locked by somebody (mlockall): only anonymous memory comes here then.
                 ctypes.memset(pointer, 0, high - low)
 
+    def unload(self, start: int, end: int) -> None:
+        """The pages of shared mappings are not in the host's page table until they are accessed again; their contents stay."""
+        for low, high, pointer in self.spans(start, end):
+            _madvise(pointer, high - low, _DONTNEED)
+
     def make_anonymous(self, start: int, end: int) -> None:
         """Replace whatever is there by fresh zero pages."""
         for low, high, pointer in self.spans(start, end):

@@ -215,6 +215,12 @@ class PortablePages:
                     if fresh.pointer and first == 0:
                         memmove(piece.pointer, fresh.pointer, last)
 
+    def unload(self, start: int, end: int) -> None:
+        """Pages of shared mappings leave the host's page table, where it can be told so; their contents stay."""
+        for low, high, piece in self._pieces.inside(start, end):
+            if piece.source is not None and piece.source.shared and piece.pointer:
+                self._drop(piece, high - low)
+
     def punch(self, start: int, end: int) -> None:
         """The objects behind shared pages lose them. EngineError when the host cannot do that."""
         for low, high, piece in self._pieces.inside(start, end):

@@ -81,8 +81,7 @@ class PagedMemory:
         self._flush = self._dropping = self._faulted = False  # after a fault the files are as they were when the run began
         self._stale: list[tuple[int, int]] = []
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
-        fill = native_fill() if native else 0
-        self.native = bool(fill)
+        self.native = bool(fill := native_fill() if native else 0)
         if fill:
             self._raw.hook(UC_HOOK_TLB_FILL, fill, ctypes.addressof(self.table.state))
         self._raw.hook(UC_HOOK_TLB_FILL, FILL(self._fill))
@@ -125,7 +124,9 @@ class PagedMemory:
         start, end = address & -PAGE, address + length + (-(address + length) % PAGE)
         for vma in self.space.regions(start, end - start):
             low, high = max(vma.start, start), min(vma.end, end)
-            if not is_shared(vma):
+            if is_shared(vma):
+                self.host.unload(low, high)
+            else:
                 self.host.discard(low, high)
                 self.withdraw(low, high)
                 self.table.clear(low, high)
@@ -136,11 +137,10 @@ class PagedMemory:
             return
         self._must_be_mapped(address, length)
         start, end = address & -PAGE, address + length + (-(address + length) % PAGE)
-        pieces = self._extents.inside(start, end)
         for vma in self.space.regions(start, end - start):
             if host_file(vma) is None or not is_shared(vma):
                 raise EngineError(f"{vma} does not map an object that could lose pages")
-        for low, high, _ in pieces:
+        for low, high, _ in self._extents.inside(start, end):
             self.attempt(self.host.punch, low, high)
         self.table.forget(start, end)
         for low, high in self._extents.of_same_bytes(start, end):

@@ -137,9 +137,10 @@ class RegionsMemory:
         self._must_be_mapped(address, length)
         start, end = self._page_range(address, length)
         for vma in self.space.regions(start, end - start):
-            if is_shared(vma):
-                continue
             low, high = max(vma.start, start), min(vma.end, end)
+            if is_shared(vma):
+                self.pages.unload(low, high)
+                continue
             for first, last in self._engine_owned(low, high):
                 self.uc.mem_write(first, bytes(last - first))
             self.pages.discard(low, high)

@@ -157,7 +157,10 @@ def preadv(fd: int, length: int, offset: int, flags: int) -> bytes:
 
 @host_call
 def check_flags(fd: int, offset: int, flags: int, *, writing: bool) -> None:
-    """The error that preadv2(2) or pwritev2(2) have for RWF_ flags that a file does not know; no data are moved. `offset` -1: the file's own."""
+    """The error that preadv2(2) or pwritev2(2) have for RWF_ flags that a file does not know; no data are moved.
+
+    `offset` -1: the file's own.
+    """
     libc: Any = ctypes.CDLL(None, use_errno=True)
     vector = (ctypes.c_size_t * 2)(_NOWHERE, 1)
     call = libc.pwritev2 if writing else libc.preadv2

@@ -16,7 +16,7 @@ from emuvm.abi.signals import code_name
 from emuvm.fuzz.sequences.describe import descriptions
 from emuvm.fuzz.sequences.encode import Result
 from emuvm.fuzz.sequences.feedback import outcome_of
-from emuvm.fuzz.sequences.program import Call, Program, Ref
+from emuvm.fuzz.sequences.program import END, STATE, Call, Program, Ref
 from emuvm.fuzz.sequences.text import format_call, names_of
 
 
@@ -64,22 +64,38 @@ def difference(program: Program, ours: list[Result | None], theirs: list[Result 
     return None
 
 
+_COMPARED = ("Rss", "Anonymous", "Locked", "Swap")
+"""Of what smaps tells about private anonymous areas. Pages of files come with those around them, as the kernel likes; what is dirty,
+and was referenced, is the CPU's to say."""
+_STACK = 0x7FFF_F800_0000
+"""Where the runner's stack may be, on x86-64."""
+
+
 def maps_difference(program: Program, ours: bytes, theirs: bytes) -> Difference | None:
-    """Of what is mapped at the end, line by line: range, rights, offset, name. Numbers of inodes and devices are not compared."""
-    here, there = _lines(ours), _lines(theirs)
-    for one, other in zip_longest(here, there, fillvalue=""):
+    """Of /proc/self/smaps at the end: areas and what is in them. Numbers of inodes and devices are not compared, nor how much of its own
+    memory a runner has touched.
+    """
+    for one, other in zip_longest(_areas(ours), _areas(theirs), fillvalue=""):
         if one != other:
             kind = f"maps: {' '.join(one.split()[1:2] + one.split()[3:])} / {' '.join(other.split()[1:2] + other.split()[3:])}"
             return Difference(len(program), "maps at the end", one or "no more areas", other or "no more areas", kind)
     return None
 
 
-def _lines(text: bytes) -> list[str]:
-    found = []
+def _areas(text: bytes) -> list[str]:
+    """A line for each area."""
+    found: list[str] = []
+    counted = False
     for line in text.decode("latin-1").splitlines():
         fields = line.split(None, 5)
-        name = fields[5] if len(fields) > 5 else ""
-        found.append(f"{fields[0]} {fields[1]} {fields[2]} {'runner' if name.endswith('/runner') else name}".rstrip())
+        if not fields[0].endswith(":"):
+            name = fields[5] if len(fields) > 5 else ""
+            start = int(fields[0].partition("-")[0], 16)
+            own = name.endswith("/runner") or STATE <= start < END
+            counted = not own and start < _STACK and fields[1].endswith("p") and fields[4] == "0"
+            found.append(f"{fields[0]} {fields[1]} {fields[2]} {'runner' if own else name}".rstrip())
+        elif fields[0] == "VmFlags:" or (counted and fields[0][:-1] in _COMPARED):
+            found[-1] += f", {' '.join(line.split())}"
     return found
 
 

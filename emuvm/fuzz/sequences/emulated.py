@@ -17,7 +17,7 @@ from emuvm.fuzz.sequences.feedback import step_of
 from emuvm.fuzz.sequences.host_native import ADDRESS_SPACE, remove, temporary_file
 from emuvm.fuzz.sequences.program import PROGRAM, RESULTS, Program
 from emuvm.kernel.host_system import HostSystem
-from emuvm.kernel.procfs_memory import maps
+from emuvm.kernel.procfs_pages import Smaps
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -141,9 +141,9 @@ class Emulated:
                 return
 
     def maps(self) -> bytes:
-        """/proc/self/maps as the last run left it."""
+        """/proc/self/smaps as the last run left it."""
         assert self._harness is not None
-        return b"".join(line for line, _ in maps(self._harness.proc, 0))
+        return b"".join(record for record, _ in Smaps(self._harness.proc)(0))
 
     def ended(self) -> str:
         """How the last run ended, as the host's side tells it."""

@@ -57,16 +57,38 @@ class Result(NamedTuple):
     code: int = 0
 
 
+PIECES = 8
+"""Reads of the list of what is mapped: each gives a page of it at most."""
+
+
 def with_maps(program: Program, to: int) -> Program:
-    """The program, and behind it calls that write what is mapped to a descriptor, through the half of the arena that programs rarely
+    """The program, and behind it calls that write /proc/self/smaps to a descriptor, through the half of the arena that programs rarely
     touch; there is no room behind a very long one.
     """
-    if len(program) > MOST_CALLS - 3:
+    last = len(program)
+    if last > MOST_CALLS - 1 - 2 * PIECES:
         return program
     buffer, length = const(ARENA + ARENA_SIZE // 2), const(ARENA_SIZE // 2)
-    opened = Call("openat", (const(-100), Literal(b"/proc/self/maps\0"), const(0)))
-    read = Call("read", (Ref(len(program)), buffer, length))
-    return (*program, opened, read, Call("write", (const(to), buffer, Ref(len(program) + 1))))
+    calls = [Call("openat", (const(-100), Literal(b"/proc/self/smaps\0"), const(0)))]
+    for piece in range(PIECES):
+        calls.append(Call("read", (Ref(last), buffer, length)))
+        calls.append(Call("write", (const(to), buffer, Ref(last + 1 + 2 * piece))))
+    return (*program, *calls)
+
+
+def maps_told(data: bytes, count: int) -> bytes | None:
+    """What those calls wrote between their results, of all that the runner wrote; None: not, or not all of it."""
+    at, out = (count + 1) * RESULT_SIZE, b""
+    for _ in range(PIECES):
+        told = results(data[at : at + RESULT_SIZE], 1)[0]
+        at += RESULT_SIZE
+        if told is None or told.signal or told.value < 0 or len(data) < at + told.value:
+            return None
+        if not told.value:
+            return out or None
+        out += data[at : at + told.value]
+        at += told.value + RESULT_SIZE
+    return None
 
 
 def encode(program: Program, arch: str, results_to: int = 0, *, only: int | None = None) -> bytes:

@@ -23,8 +23,8 @@ from pathlib import Path
 from emuvm.errors import EmuvmError
 from emuvm.fuzz.sequences.describe import forbidden_on_host
 from emuvm.fuzz.sequences.elf import runner
-from emuvm.fuzz.sequences.encode import RESULT_SIZE, Result, encode, results, with_maps
-from emuvm.fuzz.sequences.program import ARENA_SIZE, Program
+from emuvm.fuzz.sequences.encode import Result, encode, maps_told, results, with_maps
+from emuvm.fuzz.sequences.program import Program
 
 ARCH = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "") if platform.system() == "Linux" else ""
 """What the host can run; '' for nothing."""
@@ -50,15 +50,6 @@ def remove(path: Path) -> None:
     shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def _maps(found: bytes, count: int) -> bytes | None:
-    """What those calls told, of all that the runner wrote."""
-    at = (count + 2) * RESULT_SIZE
-    told = results(found[:at], count + 2)[-1]
-    if told is None or told.signal or not 0 < told.value < ARENA_SIZE // 2 or len(found) < at + told.value:
-        return None
-    return found[at : at + told.value]
-
-
 class Refusal(EmuvmError):
     """The program is not one for the host, or the host is not one for programs."""
 
@@ -79,7 +70,7 @@ class NativeRunner:
         self.ended = ""
         """How the last run ended: 'exit 0', 'signal 11', 'timeout'."""
         self.maps: bytes | None = None
-        """/proc/self/maps at its end; None where that could not be read."""
+        """/proc/self/smaps at its end; None where that could not be read."""
 
     def run(self, program: Program) -> list[Result | None]:
         """The results, None for calls that were not made. Refusal: the program might do harm."""
@@ -108,7 +99,7 @@ class NativeRunner:
             os.close(reading)
         self._empty()
         if len(whole) > len(program):
-            self.maps = _maps(found, len(program))
+            self.maps = maps_told(found, len(program))
         return results(found, len(program))
 
     def _child(self, stdin: int, writing: int) -> None:
