@@ -63,6 +63,7 @@ class Harness:
     max_len   inputs are cut to so many bytes
     results   inputs may carry a schedule of what system calls return (fuzz.results)
     paranoid  after so many runs each time, everything is compared with the beginning: `checks`, `unstable`
+    presence  pages that a run touched are absent in the next one, as mincore and smaps tell; costs some hundred microseconds a run
     kernel    whose memory rules: a version such as "6.1", "host", or "" for the newest that is known
     begin     called with the process while its address space is still empty: the moment to subscribe
     """
@@ -85,6 +86,7 @@ class Harness:
         first: bytes = b"",
         results: bool = False,
         paranoid: int = 0,
+        presence: bool = False,
         kernel: str = "",
         begin: Callable[[Process], object] | None = None,
         native: bool = True,
@@ -99,6 +101,7 @@ class Harness:
         self.unstable: list[tuple[int, list[str]]] = []
         """(runs until then, what differed) of the paranoid checks that found something."""
         self._paranoid = paranoid
+        self._presence = presence
         self._coverage = coverage
         self._watchdog: Watchdog | None = None
         self._comparing: Comparing | None = None
@@ -145,7 +148,7 @@ class Harness:
         self._go_to(at)
         self._system.settle()
         self._host.keep(self._place.names)
-        self._snapshot = Snapshot.take(self.proc)
+        self._snapshot = Snapshot.take(self.proc, presence=self._presence)
         if self._coverage:
             self._blocks.count(self.counters.address)
         self.proc.dispatcher.log = self._log

@@ -300,6 +300,20 @@ static void names(void) {
     C("1.8", sc(SYS_prctl, set, 0, P(0), PG, "name"));
 }
 
+static void absent(void) {
+    static const int which[] = {MADV_DONTNEED, MADV_FREE, MADV_COLD, 102};
+    area(16);
+    for (int i = 0; i < 4; i++) {
+        D("1.8", mapx(0, 3, RW, SHAR | ANON));
+        F("1.8", put(0, 9));
+        K("1.8", said(advise(0, 1, which[i])), "advice %d of written shared memory", which[i]);
+        K("1.8", smap(P(0), "Rss"), "rss after advice %d", which[i]);
+        F("1.8", which[i] == 102 ? 0 : get(0));
+        K("1.8", smap(P(0), "Rss"), "rss after advice %d and a look", which[i]);
+        unmap(0, 3);
+    }
+}
+
 static void other(void) {
     area(16);
     D("1.8", map(0, 2, RW));
@@ -327,4 +341,4 @@ static void other(void) {
     V("1.8", "shape", "%s", shape());
 }
 
-SHEET(SECTION(matrix), SECTION(contents), SECTION(arguments), SECTION(partial), SECTION(guards), SECTION(names), SECTION(other))
+SHEET(SECTION(matrix), SECTION(contents), SECTION(arguments), SECTION(partial), SECTION(guards), SECTION(names), SECTION(absent), SECTION(other))

@@ -75,7 +75,7 @@ class Emulated:
         if self._harness is None:
             found = Harness(
                 self._file, input=self._put, at=self._runner.labels["ready"], seed=self._seed, budget=self.budget, coverage=False,
-                begin=self._begin, native=self._native, kernel=HostSystem().uname()[2] if self._like_host else "",
+                begin=self._begin, native=self._native, presence=self._like_host, kernel=HostSystem().uname()[2] if self._like_host else "",
             )  # fmt: skip
             self._harness = found
         return self._harness
