@@ -11,7 +11,7 @@ A line: call, how often it is chosen, a word for each argument, and after -> wha
     shared    an address in a shared mapping            shmaddr where a segment is attached
     fd pid shmid timer   an earlier result of the kind  off pos mapoff flen   offsets and a length in a file
     any       any number                                mode at self sig   as in file calls; our own process; a signal
-    N         this number                               PIPE SHM SEALS SPLICE   flags of a few calls
+    N         this number                               PIPE SHM SEALS SPLICE LIMIT   flags of a few calls; rlim: a limit
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ clock_gettime     1  v:clock out
 getrandom         1  addr size f:grnd
 sigaltstack       1  in out
 rt_sigprocmask    1  v:sighow in out 8
-getrlimit         1  v:rlimit out
-setrlimit         1  v:rlimit in
-prlimit64         1  0 v:rlimit in out
+getrlimit         1  LIMIT out
+setrlimit         3  LIMIT rlim
+prlimit64         3  0 LIMIT rlim out
 personality       1  f:persona
 futex             1  addr v:futex any 0 addr any
 """
@@ -103,6 +103,7 @@ NEVER = frozenset(
 ON_THE_HOST = frozenset(
     "mmap munmap mprotect mremap madvise brk mincore msync mlock mlock2 munlock mlockall munlockall mseal memfd_create ftruncate fallocate "
     "shmget shmat shmdt shmctl remap_file_pages pkey_mprotect prctl read write pread64 pwrite64 readv writev preadv pwritev "
+    "sendfile copy_file_range splice vmsplice getrlimit setrlimit prlimit64 sigaltstack rt_sigprocmask "
     "preadv2 pwritev2 lseek pipe2 dup close fcntl load load4 load8 store store4 store8 hash".split()
 )
 """What may be run outside an emulator: nothing here reaches beyond its own process, or its IPC namespace."""
@@ -110,6 +111,12 @@ _HUGETLB, _NORESERVE, _MFD_HUGETLB = 0x4_0000, 0x4000, 4
 _HOST_PRCTL = frozenset((0x53564D41,))
 _HOST_FCNTL = frozenset((0, 1, 2, 3, 4, 1030, 1031, 1032, 1033, 1034))
 """DUPFD GETFD SETFD GETFL SETFL DUPFD_CLOEXEC SETPIPE_SZ GETPIPE_SZ ADD_SEALS GET_SEALS."""
+
+
+_LIMITED = {"getrlimit": 0, "setrlimit": 0, "prlimit64": 1}
+"""Which argument is the limit."""
+_HOST_LIMITS = frozenset((1, 2, 3, 7, 8, 9))
+"""FSIZE DATA STACK NOFILE MEMLOCK AS, on x86-64."""
 
 
 class Description(NamedTuple):
@@ -165,6 +172,12 @@ def forbidden_on_host(program: Program) -> str:
         if call.name == "mmap" and len(call.args) > 3:
             if _bits(call, 3, _NORESERVE) and (huge or _bits(call, 3, _HUGETLB)):
                 return f"{where}: huge pages without a reservation are nothing that emuvm has"
+        if call.name in _LIMITED:
+            which = call.args[_LIMITED[call.name]] if len(call.args) > _LIMITED[call.name] else None
+            if type(which) is not Const or which.value & 0xFFFF_FFFF not in _HOST_LIMITS:
+                return f"{where}: not with this limit"
+            if call.name == "prlimit64" and call.args[0] != Const(0):
+                return f"{where}: another process"
         if call.name in ("fcntl", "prctl"):
             allowed = _HOST_FCNTL if call.name == "fcntl" else _HOST_PRCTL
             if type(word) is not Const or word.value & 0xFFFF_FFFF not in allowed:

@@ -16,7 +16,7 @@ from emuvm.abi.signals import code_name
 from emuvm.fuzz.sequences.describe import descriptions
 from emuvm.fuzz.sequences.encode import Result
 from emuvm.fuzz.sequences.feedback import outcome_of
-from emuvm.fuzz.sequences.program import END, STATE, Call, Program, Ref
+from emuvm.fuzz.sequences.program import END, PSEUDO, STATE, Arg, Call, Const, Program, Ref
 from emuvm.fuzz.sequences.text import format_call, names_of
 
 
@@ -51,9 +51,11 @@ def shown(result: Result | None) -> str:
 
 
 def difference(program: Program, ours: list[Result | None], theirs: list[Result | None], our_end: str, their_end: str) -> Difference | None:
-    """The first, or None. From a call on that is given a standard stream nothing is compared: those are not alike."""
+    """The first, or None. From a call on that is given a standard stream, or looks into the stack, nothing is compared: those are not
+    alike.
+    """
     for number, (call, one, other) in enumerate(zip(program, ours, theirs, strict=True)):
-        if _standard(call, ours):
+        if _standard(call, ours) or (call.name in PSEUDO and _STACK <= _value(call.args[0], ours)):
             return None
         if one is None or other is None:
             break  # a runner has lost its memory, program or results: how it ends is all that is left
@@ -99,14 +101,20 @@ def _areas(text: bytes) -> list[str]:
     return found
 
 
+def _value(arg: Arg, results: list[Result | None]) -> int:
+    """Of an argument that is a number or a result, as unsigned; 0 for others."""
+    if type(arg) is Ref:
+        earlier = results[arg.call]
+        return (0 if earlier is None else earlier.value + arg.offset) & (1 << 64) - 1
+    return arg.value & (1 << 64) - 1 if type(arg) is Const else 0
+
+
 def _standard(call: Call, results: list[Result | None]) -> bool:
     """Is one of its descriptors 0, 1 or 2, as the result of an earlier call?"""
     described = descriptions("x86_64").get(call.name)
     for arg, word in zip(call.args, described.args if described is not None else (), strict=False):
-        if word == "fd" and type(arg) is Ref:
-            earlier = results[arg.call]
-            if earlier is not None and (earlier.value + arg.offset) & 0xFFFF_FFFF in (0, 1, 2):
-                return True
+        if word == "fd" and type(arg) is Ref and results[arg.call] is not None and _value(arg, results) & 0xFFFF_FFFF in (0, 1, 2):
+            return True
     return False
 
 

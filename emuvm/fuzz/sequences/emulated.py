@@ -14,10 +14,11 @@ from emuvm.fuzz.outcome import Outcome
 from emuvm.fuzz.sequences.elf import Runner, runner
 from emuvm.fuzz.sequences.encode import RESULT_SIZE, Result, encode, results, with_maps
 from emuvm.fuzz.sequences.feedback import step_of
-from emuvm.fuzz.sequences.host_native import ADDRESS_SPACE, remove, temporary_file
+from emuvm.fuzz.sequences.host_native import LIMITS, remove, temporary_file
 from emuvm.fuzz.sequences.program import PROGRAM, RESULTS, Program
 from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.procfs_pages import Smaps
+from emuvm.kernel.sys.proc import set_limit
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -63,7 +64,8 @@ class Emulated:
 
     def _begin(self, proc: Process) -> None:
         """The process exists, its memory is still empty."""
-        proc.mm.limits.address_space = ADDRESS_SPACE
+        for which, most in LIMITS.items():
+            set_limit(proc, int(which), most, most)
         proc.space.checking = self._checking
         if self._like_host:
             proc.mm.lowest = HostSystem().lowest_address()

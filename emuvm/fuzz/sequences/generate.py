@@ -27,7 +27,10 @@ _WILD = 0.04
 """How often an argument is a number from the edges, whatever it should be."""
 _SEEN_FDS = range(3, 9)
 _PATHS = ("/a", "/dev/shm/b", "/proc/self/maps", "/proc/self/statm", "/proc", "/", "", "/proc/self/mem", "a")
-_NAMED = {"SPLICE": (0, 1, 2, 3), "PIPE": (0o4000, 0o2004000, 0o4000), "SHM": (0o1600, 0o1600, 0o1000, 0o600, 0o3600, 0o11600, 0o1400)}
+_NAMED = {
+    "SPLICE": (0, 1, 2, 3), "LIMIT": (1, 2, 3, 7, 8, 9), "PIPE": (0o4000, 0o2004000, 0o4000),
+    "SHM": (0o1600, 0o1600, 0o1000, 0o600, 0o3600, 0o11600, 0o1400),
+}  # fmt: skip
 """Flags that `abi.names` has under no kind, or not in this mix: pipes do not wait, or the runner would."""
 _FIRST = ("", "", "mmap", "mmap mmap", "memfd_create ftruncate mmap", "memfd_create pwrite64 mmap mmap", "shmget shmat", "mmap brk brk")
 _MAPPING = {"mmap": (0, 1, 3), "mremap": (4, 2, 3), "shmat": (1, -1, 2)}
@@ -67,7 +70,7 @@ class Generator:
             "addr": self._address, "hint": self._hint, "ptr": self._pointer, "brk": self._break, "shmaddr": self._attached,
             "shared": self._shared, "len": self._length, "size": self._size, "off": self._offset, "pos": self._offset, "flen": self._offset,
             "mapoff": self._page_offset, "out": self._out, "in": self._in, "iov": self._iovec, "str": self._text, "path": self._path,
-            "any": self._any,
+            "any": self._any, "rlim": self._limit,
         }  # fmt: skip
         self._makers |= {kind: partial(self._resource, kind) for kind in ("fd", "pid", "shmid")}
         self._makers["self"] = self._makers["pid"]
@@ -278,6 +281,13 @@ class Generator:
         if choice < 0.6:
             return Literal(self.random.randbytes(1 + self._below(40)))
         return self._out(before, args) if choice < 0.8 else self._address(before, args)
+
+    def _limit(self, before: Program, args: list[Arg]) -> Arg:
+        which = (0, PAGE, 0x4000, 0x10000, 1 << 20, 8 << 20, 64 << 20, 256 << 20, (1 << 64) - 1, 16, 64)
+        current, most = sorted((self.random.choice(which), self.random.choice(which)))
+        if self.random.random() < 0.1:
+            current, most = most, current
+        return Literal(struct.pack("<QQ", current, most)) if self.random.random() < 0.9 else self._out(before, args)
 
     def _text(self, before: Program, args: list[Arg]) -> Arg:
         return Literal(self.random.choice((b"a\0", b"name\0", b"a name\0", b"\0", b"x" * 79 + b"\0", b"x" * 80 + b"\0", b"\1\0", b"a[b\0")))

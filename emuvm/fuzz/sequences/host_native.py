@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from emuvm.abi.flags import Rlimit
 from emuvm.errors import EmuvmError
 from emuvm.fuzz.sequences.describe import forbidden_on_host
 from emuvm.fuzz.sequences.elf import runner
@@ -28,8 +29,8 @@ from emuvm.fuzz.sequences.program import Program
 
 ARCH = {"x86_64": "x86_64", "aarch64": "arm64"}.get(platform.machine(), "") if platform.system() == "Linux" else ""
 """What the host can run; '' for nothing."""
-ADDRESS_SPACE, LOCKED, STACK, FILES = 256 << 20, 8 << 20, 8 << 20, 1024
-"""Limits of a run, in bytes and descriptors; the emulated side has the same."""
+LIMITS = {Rlimit.RLIMIT_AS: 256 << 20, Rlimit.RLIMIT_MEMLOCK: 8 << 20, Rlimit.RLIMIT_STACK: 8 << 20, Rlimit.RLIMIT_NOFILE: 1024}
+"""Limits of a run, soft and hard, by their generic numbers; the emulated side has the same."""
 _RESULTS_FD = 1000
 _NO_RANDOM, _NEW_IPC = 0x4_0000, 0x800_0000
 _NOBODY = 65534
@@ -121,10 +122,7 @@ class NativeRunner:
         if self._libc.unshare(_NEW_IPC) and self._libc.unshare(_NEW_IPC | 0x1000_0000):  # by itself, else with a user namespace
             os._exit(126)
         seconds = int(self._seconds) + 1
-        for what, most in (
-            (resource.RLIMIT_AS, ADDRESS_SPACE), (resource.RLIMIT_MEMLOCK, LOCKED), (resource.RLIMIT_STACK, STACK),
-            (resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_NOFILE, FILES),
-        ):  # fmt: skip
+        for what, most in {**LIMITS, resource.RLIMIT_CORE: 0, resource.RLIMIT_CPU: seconds}.items():
             resource.setrlimit(what, (most, most))
         if os.getuid() == 0 or os.geteuid() == 0:
             os.setgroups([])

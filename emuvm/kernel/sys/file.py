@@ -143,7 +143,7 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
     names = fcntl_for(proc.arch.name)
     file: OpenFile = proc.files.get(fd)
     if command in (names.F_DUPFD, names.F_DUPFD_CLOEXEC):
-        return _dupfd(proc, file, argument, command == names.F_DUPFD_CLOEXEC)
+        return _dupfd(proc, file, argument & 0xFFFF_FFFF, command == names.F_DUPFD_CLOEXEC)
     if command == names.F_GETFD:
         return int(proc.files.cloexec(fd))
     if command == names.F_SETFD:
@@ -154,7 +154,7 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
         return convert_open(file.status(), Open, bits)
     file = proc.files.opened(fd)
     if command == names.F_SETFL:
-        file.set_status(convert_open(argument, bits, Open))
+        file.set_status(convert_open(argument & 0xFFFF_FFFF, bits, Open))
         return 0
     if command in _LOCKS:
         return _lock(proc, file, command, argument)
