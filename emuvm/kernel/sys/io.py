@@ -43,9 +43,15 @@ def sink(proc: Process, fd: int) -> OpenFile:
     file = proc.files.opened(fd)
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
+    return file  # type: ignore[no-any-return]
+
+
+def _written(proc: Process, fd: int) -> OpenFile:
+    """For the calls that write from user memory: EINVAL for a kind that cannot be (FMODE_CAN_WRITE)."""
+    file = sink(proc, fd)
     if file.refuses_write:
         raise GuestError(Errno.EINVAL, f"descriptor {fd} is of a kind that is not written")
-    return file  # type: ignore[no-any-return]
+    return file
 
 
 def _now(proc: Process, file: OpenFile) -> None:
@@ -370,7 +376,7 @@ def read(proc: Process, fd: int, to: int, length: int) -> int:
 
 @syscall("write", "fd ptr size", pure=True)
 def write(proc: Process, fd: int, at: int, length: int) -> int:
-    file = sink(proc, fd)
+    file = _written(proc, fd)
     _now(proc, file)
     proc.mem.access_ok(at, length)
     _positive(length, proc.arch.bits)
@@ -396,7 +402,7 @@ def pwrite64(proc: Process, fd: int, at: int, length: int, offset: int) -> int:
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
-    file = sink(proc, fd)
+    file = _written(proc, fd)
     proc.mem.access_ok(at, length)
     _positive(length, proc.arch.bits)
     _verify(length, offset)
@@ -417,7 +423,7 @@ def readv(proc: Process, fd: int, vector: int, count: int) -> int:
 
 @syscall("writev", "fd ptr ulong")
 def writev(proc: Process, fd: int, vector: int, count: int) -> int:
-    file = sink(proc, fd)
+    file = _written(proc, fd)
     return _write_from(proc, file, proc.mem.read_iovec(vector, count), None)
 
 
@@ -450,7 +456,7 @@ def _pwritev(proc: Process, fd: int, vector: int, count: int, offset: int) -> in
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
-    file = sink(proc, fd)
+    file = _written(proc, fd)
     buffers = proc.mem.read_iovec(vector, count)
     _verify(_total(buffers), offset)
     return _write_from(proc, file, buffers, offset)
@@ -469,7 +475,7 @@ def pwritev2(proc: Process, fd: int, vector: int, count: int, low: int, high: in
     offset = _offset(proc, low, high)
     if not flags:
         return writev(proc, fd, vector, count) if offset == -1 else _pwritev(proc, fd, vector, count, offset)
-    return _with_flags(proc, fd, vector, count, offset, flags, _write_from, sink)
+    return _with_flags(proc, fd, vector, count, offset, flags, _write_from, _written)
 
 
 def _with_flags(

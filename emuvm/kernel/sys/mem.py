@@ -143,7 +143,6 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
         if file is not None:
             from emuvm.kernel.filemap import file_mapping
 
-            shared = flags & bits.MAP_TYPE in (bits.MAP_SHARED, bits.MAP_SHARED_VALIDATE)
             file_mapping(file, prot & 7, offset, length, shared=shared, refusal=refusal, growsdown=bool(flags & bits.MAP_GROWSDOWN))
             return Backed(None)
         if offset > (1 << 63) - 1 - length:
@@ -156,7 +155,8 @@ def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
 
     replace, locked = not flags & bits.MAP_FIXED_NOREPLACE, bool(flags & bits.MAP_LOCKED)
     late = GuestError(Errno.EINVAL, "the offset is not one of huge pages") if offset & mask else GuestError(Errno.ENOMEM, "no huge pages")
-    where = MapRequest(addr, length, prot, low_2g=bool(flags & bits.MAP_32BIT), above_4g=bool(flags & bits.MAP_ABOVE4G))
+    shared = flags & bits.MAP_TYPE in (bits.MAP_SHARED, bits.MAP_SHARED_VALIDATE)
+    where = MapRequest(addr, length, prot, shared=shared, low_2g=bool(flags & bits.MAP_32BIT), above_4g=bool(flags & bits.MAP_ABOVE4G))
     return proc.mm.mmap(where._replace(fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
 
 
