@@ -73,6 +73,7 @@ CRASHES: dict[str, dict[str, bytes]] = {
     },
     "onig": {
         "octal": b"[\\777]\n",
+        "past-the-end": b"(?:a|(b*?)c)a1$\nabbcb",
         "deep": b"(" * 30_000 + b"\n",
     },
     "yajl": {
@@ -98,11 +99,10 @@ SEEDS: dict[str, dict[str, bytes]] = {
     },
     "yajl": {
         "escapes": b'["\\u00e9\\ud83d\\ude00\\\\z", "\\n"]',
-        "object": b'{"name": [1, 2.5, true, null]}',
+        "object": b'{"k\\ud800\\u00e9\\\\z": [1, 2.5, true, null]}',
     },
     "image": {
-        "radiance": RADIANCE % 2 + (LINE + b"\x90\x40" * 4) + (LINE + b"\x88\x40\x08abcdefgh" * 4),
-        "pixmap": b"P6 2 2 255\n" + bytes(range(12)),
+        "radiance": RADIANCE % 6 + (LINE + b"\x90\x40" * 4) * 5 + (LINE + b"\x88\x40\x08abcdefgh" * 4),
     },
     "vorbis": {
         "stereo": vorbis(coupling=[(0, 1)]),
