@@ -10,6 +10,7 @@ metadata, after it has compared the hash. Nothing else of a package is run.
 
 from __future__ import annotations
 
+import fcntl
 import fnmatch
 import hashlib
 import io
@@ -109,25 +110,31 @@ def program(name: str, guarded: bool = False) -> Path:
 def download(package: Package) -> Path:
     """The package's file, as pip gets it."""
     kept = CACHE / "packages" / package.file
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            wanted = Path(folder, "requirements.txt")
-            wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
-            # Only the package itself has to be its source: what its set-up needs may come as wheels.
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", package.name, "--require-hashes"]
-            try:
-                done = subprocess.run([*command, "-d", folder, "-r", wanted], capture_output=True, text=True, timeout=180)
-            except subprocess.TimeoutExpired:
-                raise FetchError(f"{package.name} {package.version} cannot be fetched: pip took too long") from None
-            got = Path(folder, package.file)
-            if done.returncode or not got.exists():
-                why = [line for line in done.stderr.splitlines() if line.lower().startswith("error")] or ["pip has not written it"]
-                raise FetchError(f"{package.name} {package.version} cannot be fetched: {why[-1]}")
-            got.replace(kept)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with open(kept.with_name(f"{package.file}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests that run at the same time fetch it once
+        if not kept.exists():
+            _pip(package, kept)
     if hashlib.sha256(kept.read_bytes()).hexdigest() != package.sha256:
         raise FetchError(f"{kept} is not {package.file} as it was published: remove it")
     return kept
+
+
+def _pip(package: Package, kept: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        wanted = Path(folder, "requirements.txt")
+        wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
+        # Only the package itself has to be its source: what its set-up needs may come as wheels.
+        words = ["--no-deps", "--no-binary", package.name, "--require-hashes", "--retries", "1", "-d", folder, "-r", str(wanted)]
+        try:
+            done = subprocess.run([sys.executable, "-m", "pip", "download", *words], capture_output=True, text=True, timeout=240)
+        except subprocess.TimeoutExpired:
+            raise FetchError(f"{package.name} {package.version} cannot be fetched: pip took too long") from None
+        got = Path(folder, package.file)
+        if done.returncode or not got.exists():
+            why = [line for line in done.stderr.splitlines() if line.lower().startswith("error")] or ["pip has not written it"]
+            raise FetchError(f"{package.name} {package.version} cannot be fetched: {why[-1]}")
+        got.replace(kept)
 
 
 def _sources(name: str) -> Path:

@@ -21,6 +21,7 @@ from samples.published.inputs import CRASHES, SEEDS
 from tests.native.guests import HOST, missing
 
 BUDGET = 30_000_000
+pytestmark = pytest.mark.timeout(300)  # the first of these tests fetches the packages
 
 
 class Crash(NamedTuple):
