@@ -134,7 +134,8 @@ def test_known_crashes(name: str, crash: str) -> None:
 
 @pytest.mark.parametrize(("name", "crash"), [case for case in CASES if case[1] not in ("deep", "cut-short", "half-surrogate")])
 def test_the_fault_is_that_of_the_host(name: str, crash: str, tmp_path: Path) -> None:
-    """By gdb: the same instruction, and the same address but for how far down the host's kernel begins, which its own pages decide."""
+    """By gdb: the same instruction and address. Of a heap block only its place in the page: the host puts its vDSO above the first mapping.
+    A stack that ends does so at another depth, which the environment decides."""
     if shutil.which("gdb") is None:
         missing("gdb")
     known, data = KNOWN[name][crash], CRASHES[name][crash]
