@@ -6,7 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static unsigned char input[1 << 16];
+#ifndef INPUT_ROOM
+#define INPUT_ROOM (1 << 16)
+#endif
+
+static unsigned char input[INPUT_ROOM];
 static size_t size;
 
 static void take(int argc, char **argv)
