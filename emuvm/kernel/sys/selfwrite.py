@@ -12,7 +12,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open
 from emuvm.errors import GuestError
 from emuvm.kernel.sys.io import Buffers, usable_bytes, write_nothing
-from emuvm.kernel.usermem import READ, WRITE
+from emuvm.kernel.usermem import READ, WRITE, Deferred
 from emuvm.mm.types import File, Vma
 
 if TYPE_CHECKING:
@@ -23,12 +23,17 @@ _PAGE = 4096
 
 
 def maps(proc: Process, file: OpenFile, buffers: Buffers) -> bool:
-    """Does a buffer lie in a mapping of the file itself?"""
-    return any(
+    """Does a buffer lie in a mapping of the file itself? Inside the engine's hook such a move cannot be made: a part of it may be done
+    before it is found that the rest has to wait: Deferred.
+    """
+    found = any(
         _is_of(vma, file)
         for address, length in buffers
         for vma in (proc.space.regions(address, length) if length and address + length <= proc.space.end else ())
     )
+    if found and proc.mem.deferred:
+        raise Deferred
+    return found
 
 
 def _is_of(vma: Vma, file: OpenFile) -> bool:
