@@ -115,6 +115,8 @@ _HOST_FCNTL = frozenset((0, 1, 2, 3, 4, 1030, 1031, 1032, 1033, 1034))
 
 _LIMITED = {"getrlimit": 0, "setrlimit": 0, "prlimit64": 1}
 """Which argument is the limit."""
+_SHM_STAT = frozenset((2, 13, 15))
+"""IPC_STAT SHM_STAT SHM_STAT_ANY."""
 _HOST_LIMITS = frozenset((1, 2, 3, 7, 8, 9))
 """FSIZE DATA STACK NOFILE MEMLOCK AS, on x86-64."""
 
@@ -178,6 +180,10 @@ def forbidden_on_host(program: Program) -> str:
                 return f"{where}: not with this limit"
             if call.name == "prlimit64" and call.args[0] != Const(0):
                 return f"{where}: another process"
+        if call.name == "shmctl" and len(call.args) > 1:
+            command = call.args[1]
+            if type(command) is not Const or command.value & 0xFFFF_FEFF in _SHM_STAT:
+                return f"{where}: tells of times and owners, which are not alike"
         if call.name in ("fcntl", "prctl"):
             allowed = _HOST_FCNTL if call.name == "fcntl" else _HOST_PRCTL
             if type(word) is not Const or word.value & 0xFFFF_FFFF not in allowed:

@@ -36,7 +36,7 @@ _FIRST = ("", "", "mmap", "mmap mmap", "memfd_create ftruncate mmap", "memfd_cre
 _MAPPING = {"mmap": (0, 1, 3), "mremap": (4, 2, 3), "shmat": (1, -1, 2)}
 """Calls that map -> which of their arguments are the place, the length, the flags."""
 _FIXED = 0x10
-_HOST_COMMANDS = {"fcntl": (1, 3, 1033, 1034, 1033, 1034), "prctl": (0x53564D41,)}
+_HOST_COMMANDS = {"shmctl": (0, 1, 3, 11, 12, 14), "fcntl": (1, 3, 1033, 1034, 1033, 1034), "prctl": (0x53564D41,)}
 
 
 @cache
@@ -119,7 +119,7 @@ class Generator:
         if maker is not None:
             return maker(before, args)
         kind, colon, rest = word.partition(":")
-        if self.host and name in _HOST_COMMANDS and kind == "v" and len(args) == (name == "fcntl"):
+        if self.host and name in _HOST_COMMANDS and kind == "v" and len(args) == (name != "prctl"):
             return const(self.random.choice(_HOST_COMMANDS[name]))
         if colon:
             if name == "mmap" and kind == "F":
