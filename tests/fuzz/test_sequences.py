@@ -425,3 +425,5 @@ def test_a_file_that_is_no_program(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "x").write_bytes(b"\xff\0nonsense")
     assert report_main("replay", ["--sequences", str(tmp_path / "x")]) == 2
     assert "line 1, column 1: unexpected" in capsys.readouterr().err
+    assert fuzz_main("tmin", ["-i", str(tmp_path / "x"), "-o", str(tmp_path / "y"), "--sequences"]) == 1
+    assert "line 1, column 1: unexpected" in capsys.readouterr().err and not (tmp_path / "y").exists()

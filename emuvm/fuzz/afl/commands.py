@@ -151,6 +151,7 @@ def _tmin(words: list[str]) -> int:
     from emuvm.fuzz.afl.session import opened
     from emuvm.fuzz.afl.standard import shrink
     from emuvm.fuzz.sequences.mutate import shrink as shrink_program
+    from emuvm.fuzz.sequences.program import ProgramError
     from emuvm.fuzz.sequences.target import SequenceTarget
 
     options = parse(tmin_parser(), words)
@@ -159,9 +160,16 @@ def _tmin(words: list[str]) -> int:
     except OSError as error:
         raise EmuvmError(f"{options.input}: cannot read: {error.strerror or error}") from None
     with Interrupts() as interrupts, opened(options) as target:
+        shorter: Callable[[bytes, Callable[[bytes], bool]], bytes] = shrink
+        if isinstance(target, SequenceTarget):
+            try:
+                target.texts.program(data)
+            except ProgramError as error:
+                raise EmuvmError(f"{options.input}: {error}") from None
+            shorter = partial(shrink_program, target.texts, host=target.differential)
         like = Likeness(target, data, edges_only=options.edges_only, loose=options.any_crash)
-        print(f"emuvm: with {options.input} the target {described(like.outcome)}")
-        shorter = shrink if not isinstance(target, SequenceTarget) else partial(shrink_program, target.texts, host=target.differential)
+        why = like.outcome.stderr.decode() if isinstance(target, SequenceTarget) else ""
+        print(f"emuvm: with {options.input} the target {described(like.outcome) if not why else f'fails: {why}'}")
         small = shorter(data, lambda made: not interrupts.wanted and like(made))
     write(options.out, small)
     print(f"emuvm: {len(data)} bytes, now {len(small)}, after {like.runs} runs")
