@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 Input = Literal["stdin", "@@", "argv", "mmap"] | Callable[["Process", bytes], None]
+Begin = Callable[["Process"], object] | None
 BUDGET = 50_000_000
 _SETUP = 2_000_000_000
 """Blocks until the snapshot, at most."""
@@ -50,12 +51,13 @@ class HarnessError(EmuvmError):
 class Harness:
     """Close it when done, or use it in a `with`.
 
-    program   a static program on this host; it becomes /bin/NAME of the guest. `args`: its arguments; "@@" is the path of the input
+    program   a static program on this host; it becomes /bin/NAME of the guest. `args`: its arguments; "@@" is the path of the input.
+              Or a file with a process, of `Snapshot.save` or a core file: it goes on from there; files it maps are to be among `files`
     input     how the input is given: "stdin"; "@@": a file named by that argument; "argv": the argument "@@" itself, or a last one;
               "mmap": the file for a program that maps it, but with a function as `at` memory, whose address and length are the
               function's first two arguments; or a Python function (process, data) that places it
-    at        where each run begins: "first-read" (the first call that reads or maps the input), "entry", "main" or another symbol, or an
-              address. It is reached with `first`, an input of the set-up
+    at        where each run begins: "first-read" (the first call that reads or maps the input), "entry" (where a saved process stands),
+              "main" or another symbol, or an address. It is reached with `first`, an input of the set-up
     files     more files of the guest: path -> bytes. `root`: a directory of this host as its /, read-only, instead of files in memory
     seed      of clocks, random bytes
     budget    basic blocks that a run may execute before it counts as hung; a second for each 10 million of them, but at least one, where
@@ -109,16 +111,11 @@ class Harness:
         self._host = SimHost(program, files or {}, seed, root)
         try:
             self._place = Place.make(input, at, self._host, max_len)
-            name = self._host.program
-            argv = self._place.arguments([name.rpartition("/")[2].encode(), *(arg.encode(errors="surrogateescape") for arg in args)])
-            envp = [f"{key}={value}".encode(errors="surrogateescape") for key, value in (env or {}).items()]
             options = Options(root=root or "/", memory=(1 << 64) - 1 if memory is None else memory, kernel=kernel)
-            try:
-                self.proc: Process = boot(name, argv, envp, options, begin=begin, host=self._host, native=native)
-            except LoadError as error:
-                raise HarnessError(f"{program}: {error.reason}") from None
-            except GuestError as error:
-                raise HarnessError(f"{program}: {error.why or error.errno.name}") from None
+            if _is_saved(self._host.bytes):
+                self.proc: Process = self._go_on(program, args, env, input, options, native, begin)
+            else:
+                self.proc = self._boot(program, args, env or {}, options, native, begin)
         except BaseException:
             self._host.close()
             raise
@@ -137,6 +134,36 @@ class Harness:
         except BaseException:
             self.close()
             raise
+
+    def _boot(
+        self, program: str | Path, args: Sequence[str], env: Mapping[str, str], options: Options, native: bool, begin: Begin
+    ) -> Process:  # fmt: skip
+        name = self._host.program
+        argv = self._place.arguments([name.rpartition("/")[2].encode(), *(arg.encode(errors="surrogateescape") for arg in args)])
+        envp = [f"{key}={value}".encode(errors="surrogateescape") for key, value in env.items()]
+        try:
+            return boot(name, argv, envp, options, begin=begin, host=self._host, native=native)
+        except LoadError as error:
+            raise HarnessError(f"{program}: {error.reason}") from None
+        except GuestError as error:
+            raise HarnessError(f"{program}: {error.why or error.errno.name}") from None
+
+    def _go_on(
+        self, program: str | Path, args: Sequence[str], env: Mapping[str, str] | None, wanted: Input, options: Options, native: bool,
+        begin: Begin,
+    ) -> Process:  # fmt: skip
+        from emuvm.fuzz.resume import ResumeError, resume
+
+        if args or env or wanted in ("@@", "argv"):
+            raise HarnessError(f"{program}: a process that goes on has its arguments and environment: input by stdin, mmap or a function")
+        host = self._host
+        streams = {0: host.stdin, 1: host.stdout, 2: host.stderr}
+        try:
+            return resume(program, options=options, files=streams, native=native, begin=begin, host=host)
+        except LoadError as error:
+            raise HarnessError(f"{program}: {error.reason}") from None
+        except ResumeError as error:
+            raise HarnessError(f"{program}: {error}") from None
 
     # -- to the moment ------------------------------------------------------------------------------------------------------
 
@@ -190,7 +217,10 @@ class Harness:
                 raise HarnessError(f"{place}: not an address") from None
         from emuvm_loaders.symbols import symbols
 
-        found = symbols(self._host.bytes).address(place)
+        try:
+            found = symbols(self._host.bytes).address(place)
+        except LoadError as error:
+            raise HarnessError(f"no symbol {place}: {error.reason}") from None
         if found is None:
             raise HarnessError(f"the program has no symbol {place}: begin at an address, or at first-read")
         return int(found) + self.bias
@@ -198,7 +228,8 @@ class Harness:
     @property
     def bias(self) -> int:
         """By how much the program lies higher in memory than its file says."""
-        return int(self.proc.plan.bias)
+        plan = self.proc.plan
+        return 0 if plan is None else int(plan.bias)
 
     @property
     def program(self) -> bytes:
@@ -318,6 +349,14 @@ class Harness:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _is_saved(data: bytes) -> bool:
+    """Is that a process instead of a program?"""
+    from emuvm_loaders.core import is_core
+    from emuvm_loaders.snapshot import is_snapshot
+
+    return is_snapshot(data) or is_core(data)
 
 
 def _shown(at: str | int) -> str:

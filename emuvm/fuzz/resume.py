@@ -57,6 +57,7 @@ def resume(
     native: bool = True,
     write: Callable[[str], object] | None = None,
     begin: Callable[[Process], object] | None = None,
+    host: Host | None = None,
 ) -> Process:
     """The process of a file, standing still where it was. Close it when done.
 
@@ -64,6 +65,7 @@ def resume(
     files      descriptors that become these open files, whatever they were. Its standard streams are this process's otherwise
     partial    go on without what cannot be brought back: such descriptors give EIO; each is told as a notice (`write` takes them)
     most       bytes of contents it may have
+    host       the world around it; None: this host
     begin      called with the process while its address space is still empty: the moment to subscribe
 
     LoadError: the file is none, or damaged. ResumeError: something cannot be brought back; it says everything that cannot.
@@ -73,12 +75,14 @@ def resume(
     elif _is_core(path):
         from emuvm.fuzz.resume_core import resume_core
 
-        return resume_core(path, options=options, partial=partial, most=most, native=native, write=write, begin=begin, files=files)
+        return resume_core(
+            path, options=options, partial=partial, most=most, native=native, write=write, begin=begin, files=files, host=host or Host()
+        )
     else:
         saved = load_snapshot(path if isinstance(path, bytes) else str(path))
     if saved.held > most:
         raise LoadError(f"it holds {saved.held} bytes, {most} are allowed")
-    host, header = Host(), saved.header
+    host, header = host or Host(), saved.header
     reporter = host.reporter(write)
     fs = host.filesystem(options, reporter)
     reopened = Reopened(saved, fs, host.files())
@@ -134,15 +138,17 @@ def _process(
     for name, value in header["mm"]["limits"].items():
         setattr(limits, name, bool(value) if name == "ipc_lock" else value)
     mm = LinuxMm(space, arch, limits, kernel=header["kernel"])
-    system: HostSystem = host.system() if header["simulated"] is None else _simulated(header["simulated"])
+    system: HostSystem = host.system()
+    if header["simulated"] is not None:
+        system = _simulated(header["simulated"], system)
     proc = Process(arch, space, mm, engine, files=reopened.table, fs=reopened.fs, system=system, reporter=reporter)
     space.checking = host.system().switched_on("EMUVM_CHECK")
     return proc
 
 
-def _simulated(state: Mapping[str, Any]) -> SimSystem:
-    """A simulated host where it was."""
-    system = SimSystem(0)
+def _simulated(state: Mapping[str, Any], around: HostSystem) -> SimSystem:
+    """A simulated host where it was: the one around, if that is one."""
+    system = around if isinstance(around, SimSystem) else SimSystem(0)
     vars(system).update(
         _seed=state["seed"], _start=state["start"], _drawn=state["drawn"], _other=state["other"], _before=state["blocks"]
     )

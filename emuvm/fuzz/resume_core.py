@@ -60,13 +60,13 @@ def resume_core(
     write: Callable[[str], object] | None,
     begin: Callable[[Process], object] | None,
     files: Mapping[int, OpenFile] | None,
+    host: Host,
 ) -> Process:
     """See `fuzz.resume.resume`."""
     core = load_core(path if isinstance(path, bytes) else str(path))
     held = sum(area.held for area in core.areas)
     if held > most:
         raise LoadError(f"it holds {held} bytes, {most} are allowed")
-    host = Host()
     reporter = host.reporter(write)
     fs, table = host.filesystem(options, reporter), host.files()
     proc: Process | None = None
@@ -124,7 +124,11 @@ class _Builder:
 
     def _rights(self, file: CoreFile) -> int:
         try:
-            image = load(self.fs.open_program(encoded(file.path))[0])
+            opened = self.fs.open(self.fs.absolute(encoded(file.path)), Open.O_RDONLY | Open.O_NONBLOCK, 0, 0)
+            try:
+                image = load(hostfd.pread(opened.host_fd, opened.stat().size, 0))
+            finally:
+                opened.close()
         except (GuestError, LoadError):
             return R
         for segment in image.segments:

@@ -101,6 +101,11 @@ class Core(NamedTuple):
         return None
 
 
+def is_core(head: bytes) -> bool:
+    """Is a file that begins so an ELF core file, in either byte order?"""
+    return head[:4] == b"\x7fELF" and head[16:18] in (b"\x04\x00", b"\x00\x04")
+
+
 def load_core(source: str | Path | bytes | bytearray | memoryview | Source, *, name: str | None = None) -> Core:
     """What a core file says. LoadError: it cannot be read, is no core file of these architectures, or makes no sense."""
     from emuvm_loaders import _open
