@@ -17,7 +17,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.siginfo import SignalInfo
-from emuvm.kernel.sys.io import room, sink, source
+from emuvm.kernel.sys.io import room, sink, source, too_big
 from emuvm.kernel.usermem import MAX_RW_COUNT, READ
 
 if TYPE_CHECKING:
@@ -126,6 +126,19 @@ def _send(proc: Process, to: int, source_fd: int, start: int | None, count: int)
     return _broken(proc, lambda: hostfd.sendfile(writer.host_fd, reader.host_fd, start, count))
 
 
+def _check_copy(proc: Process, reader: OpenFile, writer: OpenFile, count: int, start: int | None, target: int | None) -> None:
+    """mm/filemap.c:generic_copy_file_checks, for regular files: RLIMIT_FSIZE, even for nothing; EINVAL within one file on itself."""
+    source_at = reader.seek(0, 1) if start is None else start
+    to_at = writer.seek(0, 1) if target is None else target
+    limit = proc.files.size_limit
+    if limit is not None and writer.is_regular and to_at >= limit:
+        raise too_big(proc)
+    mine, other = reader.stat(), writer.stat()
+    count = min(count, max(0, mine.size - source_at), count if limit is None else limit - to_at)
+    if (mine.dev, mine.ino) == (other.dev, other.ino) and to_at + count > source_at and to_at < source_at + count:
+        raise GuestError(Errno.EINVAL, "the ranges overlap")
+
+
 @syscall("copy_file_range", "fd ptr fd ptr size uint")
 def copy_file_range(proc: Process, source_fd: int, source_at: int, to: int, to_at: int, count: int, flags: int) -> int:
     reader, writer = proc.files.opened(source_fd), proc.files.opened(to)
@@ -136,6 +149,7 @@ def copy_file_range(proc: Process, source_fd: int, source_at: int, to: int, to_a
         raise GuestError(Errno.EXDEV, "not between files of one file system")
     count = min(count, MAX_RW_COUNT)
     if reader.is_regular and reader.readable() and writer.writable() and not writer.status() & Open.O_APPEND:
+        _check_copy(proc, reader, writer, count, start, target)
         count = _shortened(proc, reader, writer, count, start, target)
     done = hostfd.copy_file_range(reader.host_fd, writer.host_fd, count, start, target)
     if done:
