@@ -96,7 +96,7 @@ _AMONG_PATTERNS = {width: frozenset(patterns) for width, patterns in _PATTERNS.i
 
 
 def _words(data: bytes, counts: bytearray) -> Iterator[tuple[str, bytes]]:
-    """Arithmetic, then interesting values; each change of a place is made once, in its narrowest form."""
+    """Arithmetic, then interesting values; each change is made once, in its narrowest form and at the first place."""
     end = min(len(data), LONG)
     for kind in ("arith", "int"):
         for width in (1, 2, 4):
@@ -106,7 +106,7 @@ def _words(data: bytes, counts: bytearray) -> Iterator[tuple[str, bytes]]:
                 piece = data[at : at + width]
                 old = int.from_bytes(piece, "big")
                 for changed in _sums(piece) if kind == "arith" else _PATTERNS[width]:
-                    if not is_flip(old ^ int.from_bytes(changed, "big")) and not _made_before(piece, changed, kind):
+                    if not is_flip(old ^ int.from_bytes(changed, "big")) and not _made_before(data[:end], at, changed, kind, counts):
                         yield f"op:{kind}{width * 8},pos:{at}", data[:at] + changed + data[at + width :]
 
 
@@ -123,20 +123,22 @@ def _sums(piece: bytes) -> dict[bytes, None]:
     return found
 
 
-def _made_before(before: bytes, after: bytes, kind: str) -> bool:
-    """Has the change of a word been made by an earlier stage, of this word or of a narrower one in it?"""
-    width = len(before)
-    first, last = 0, width - 1
-    while before[first] == after[first]:
-        first += 1
-    while before[last] == after[last]:
-        last -= 1
+def _made_before(data: bytes, at: int, changed: bytes, kind: str, counts: bytearray) -> bool:
+    """Has the change of the word at `at` been made by an earlier stage, or an earlier step of this one, by any word that holds it?"""
+    width = len(changed)
+    first = next(n for n in range(width) if data[at + n] != changed[n]) + at
+    last = next(n for n in reversed(range(width)) if data[at + n] != changed[n]) + at
+    after = data[max(0, at - 3) : at] + changed + data[at + width : at + width + 3]
+    shift = max(0, at - 3)
     for narrow in (1, 2, 4):
-        if narrow > width or (narrow == width and kind == "arith"):
+        if narrow > width:
             break
-        for at in range(max(0, last - narrow + 1), min(first, width - narrow) + 1):
-            old, new = before[at : at + narrow], after[at : at + narrow]
-            if _is_sum(old, new) or (kind == "int" and narrow < width and new in _AMONG_PATTERNS[narrow]):
+        for start in range(max(0, last - narrow + 1), min(first, len(data) - narrow) + 1):
+            earlier = narrow < width or start < at
+            if not (earlier or kind == "int") or not any(counts[start : start + narrow]):
+                continue
+            new = after[start - shift : start - shift + narrow]
+            if _is_sum(data[start : start + narrow], new) or (kind == "int" and earlier and new in _AMONG_PATTERNS[narrow]):
                 return True
     return False
 
