@@ -324,6 +324,10 @@ def test_a_wrong_result_is_found_and_reduced(monkeypatch: pytest.MonkeyPatch, tm
     capsys.readouterr()
     assert report_main("replay", ["--differential", str(crash), "--runs", "2"]) == 0
     assert "mprotect: 0 here, -1 ENOMEM on the host" in capsys.readouterr().out
+    assert report_main("replay", [str(crash)]) == 0, "what it is stands in the folder"
+    assert "mprotect: 0 here, -1 ENOMEM on the host" in capsys.readouterr().out
+    assert report_main("triage", [str(tmp_path / "out")]) == 2
+    assert "programs of system calls: emuvm replay shows them" in capsys.readouterr().err
 
 
 def test_a_failure_of_emuvm_is_a_crash_and_the_next_run_is_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:

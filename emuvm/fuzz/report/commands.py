@@ -23,6 +23,7 @@ from emuvm.fuzz.report.page import coverage_page, triage_page
 from emuvm.fuzz.report.triage import Group, table, triage
 from emuvm.fuzz.results import split
 from emuvm.fuzz.sequences import command as sequences
+from emuvm.fuzz.sequences.elf import ARCHITECTURES
 from emuvm.fuzz.target import add_options, count, open_target
 from emuvm.kernel.request import Request
 from emuvm_loaders import LoadError, printable
@@ -99,10 +100,22 @@ def _guess_target(options: argparse.Namespace, path: Path) -> None:
         for place in (folder / "cmdline", *sorted(folder.glob("*/cmdline"))):
             if place.is_file():
                 options.command = [word for word in place.read_text(errors="surrogateescape").split("\n") if word]
+                _guess_sequences(options, place.with_name("fuzzer_setup"))
                 return
         if folder == path.absolute().parents[min(2, len(path.absolute().parents) - 1)]:
             break
     raise Usage("which program? (-- TARGET [ARG...])")
+
+
+def _guess_sequences(options: argparse.Namespace, setup: Path) -> None:
+    """Programs of system calls have an architecture for a target. Usage: the command knows only programs."""
+    if len(options.command) != 1 or options.command[0] not in ARCHITECTURES or not setup.is_file():
+        return
+    words = [word.strip("'") for word in setup.read_text(errors="replace").split()]
+    if not {"--sequences", "--differential"}.isdisjoint(words):
+        if not hasattr(options, "sequences"):
+            raise Usage("these are programs of system calls: emuvm replay shows them")
+        options.sequences, options.differential = True, options.differential or "--differential" in words
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------------
@@ -120,9 +133,10 @@ def _replay(words: list[str]) -> int:
     sequences.add_options(parser)
     options = _parse(parser, words)
     data = options.input.read_bytes()
+    if not options.sequences:
+        _guess_target(options, options.input)
     if sequences.wanted(options):
         return _program(options, data)
-    _guess_target(options, options.input)
     # A schedule in the test case is followed unless it is none.
     options.results = options.results or bool(_schedule(data))
     named = _SIGNAL.search(options.input.name)
