@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _SLACK = 0.01
 """A time limit that is over but for this, in seconds, is over."""
 
+TIME_OVER = "the time limit is over"
 
 class ExitStatus(NamedTuple):
     """How a process ended: `signal` is 0 after exit(code)."""
@@ -200,7 +201,7 @@ class Process:
 
     def time_limit(self) -> None:
         """End as SIGKILL does, and say why."""
-        self.reporter.line("the time limit is over: the program is killed")
+        self.reporter.line(f"{TIME_OVER}: the program is killed")
         self.ended = ExitStatus(0, Signal.SIGKILL)
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
@@ -18,6 +17,7 @@ from emuvm.abi.signals import name
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import EmulatorBug, EmuvmError, EngineError
 from emuvm.fuzz.outcome import Kind
+from emuvm.kernel.process import TIME_OVER
 from emuvm.kernel.report import Reporter
 from emuvm.kernel.request import Request
 from emuvm.kernel.running import Refused, started
@@ -51,13 +51,12 @@ def run_plainly(
             try:
                 proc = stack.enter_context(started(wanted, begin))
                 reporter = proc.reporter = Reporter()
-                before = time.monotonic()
                 status = proc.run()
             except Refused as error:
                 raise EmuvmError(str(error)) from None
             except (EmulatorBug, EngineError) as error:
                 raise EmuvmError(f"internal error, the run is stopped: {error or type(error).__name__}") from None
-    if status.signal == 9 and time.monotonic() - before >= SECONDS:
+    if status.signal == 9 and any(TIME_OVER in line for line in reporter.lines):
         return Plain(Kind.HANG, 0, [f"it did not end within {SECONDS:.0f} s"])
     if not status.signal:
         return Plain(Kind.EXIT, 0, [f"exit code {status.code}"])

@@ -131,7 +131,7 @@ def _check_copy(proc: Process, reader: OpenFile, writer: OpenFile, count: int, s
     source_at = reader.seek(0, 1) if start is None else start
     to_at = writer.seek(0, 1) if target is None else target
     limit = proc.files.size_limit
-    if limit is not None and writer.is_regular and to_at >= limit:
+    if limit is not None and to_at >= limit:
         raise too_big(proc)
     mine, other = reader.stat(), writer.stat()
     count = min(count, max(0, mine.size - source_at), count if limit is None else limit - to_at)
@@ -149,7 +149,8 @@ def copy_file_range(proc: Process, source_fd: int, source_at: int, to: int, to_a
         raise GuestError(Errno.EXDEV, "not between files of one file system")
     count = min(count, MAX_RW_COUNT)
     if reader.is_regular and reader.readable() and writer.writable() and not writer.status() & Open.O_APPEND:
-        _check_copy(proc, reader, writer, count, start, target)
+        if writer.is_regular:
+            _check_copy(proc, reader, writer, count, start, target)
         count = _shortened(proc, reader, writer, count, start, target)
     done = hostfd.copy_file_range(reader.host_fd, writer.host_fd, count, start, target)
     if done:
