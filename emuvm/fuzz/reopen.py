@@ -8,12 +8,13 @@ may have too; then these stand in for a file that is gone or changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, convert_open
-from emuvm.errors import EmuvmError, GuestError
+from emuvm.errors import EmuvmError, EngineError, GuestError
 from emuvm.fuzz.lastpage import put_tail
 from emuvm.fuzz.simfiles import InputFile, OutputFile, RandomFile
 from emuvm.fuzz.simhost import SimSystem
@@ -48,6 +49,17 @@ class ResumeError(EmuvmError):
     def __init__(self, missing: list[str]) -> None:
         self.missing = missing
         super().__init__("; ".join(missing))
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What guest, engine or host refuse while a process is made again is a ResumeError."""
+    try:
+        yield
+    except (MemoryError, OverflowError):
+        raise ResumeError(["this host has not the memory for it"]) from None
+    except (GuestError, EngineError) as error:
+        raise ResumeError([str(error)]) from None
 
 
 class LostFile(OpenFile):

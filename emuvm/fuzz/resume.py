@@ -19,8 +19,8 @@ from emuvm.abi.arch import BY_NAME
 from emuvm.abi.controls import Clock
 from emuvm.abi.sigframes import Sigaction, StackT
 from emuvm.engine.unicorn import UnicornEngine
-from emuvm.errors import EngineError, GuestError
-from emuvm.fuzz.reopen import Reopened, ResumeError
+from emuvm.errors import EngineError
+from emuvm.fuzz.reopen import Reopened, ResumeError, told
 from emuvm.fuzz.simhost import SimSystem
 from emuvm.kernel.boot import Host, Options
 from emuvm.kernel.credentials import Credentials, Ids
@@ -88,20 +88,17 @@ def resume(
     reopened = Reopened(saved, fs, host.files())
     proc: Process | None = None
     try:
-        proc = _process(saved, options, native, host, reopened, reporter)
-        if begin is not None:
-            begin(proc)
-        reopened.descriptors(proc, files or {})
-        _ipc(proc, saved, reopened)
-        _memory(proc, saved, reopened)
-        _state(proc, header)
-        reopened.change_directory(header["process"]["cwd"])
-        reopened.settle(header["notes"], partial, reporter)
-        return proc
-    except (MemoryError, OverflowError):
-        raise ResumeError(["this host has not the memory for it"]) from None
-    except (GuestError, EngineError) as error:
-        raise ResumeError([str(error)]) from None
+        with told():
+            proc = _process(saved, options, native, host, reopened, reporter)
+            if begin is not None:
+                begin(proc)
+            reopened.descriptors(proc, files or {})
+            _ipc(proc, saved, reopened)
+            _memory(proc, saved, reopened)
+            _state(proc, header)
+            reopened.change_directory(header["process"]["cwd"])
+            reopened.settle(header["notes"], partial, reporter)
+            return proc
     finally:
         reopened.close()
         if not reopened.settled:

@@ -18,8 +18,8 @@ from emuvm.abi import auxv
 from emuvm.abi.arch import BY_NAME
 from emuvm.abi.flags import Open
 from emuvm.engine.unicorn import UnicornEngine
-from emuvm.errors import EngineError, GuestError
-from emuvm.fuzz.reopen import ResumeError, encoded
+from emuvm.errors import GuestError
+from emuvm.fuzz.reopen import ResumeError, encoded, told
 from emuvm.kernel import hostfd
 from emuvm.kernel.boot import Host, Options
 from emuvm.kernel.process import Process
@@ -72,26 +72,23 @@ def resume_core(
     proc: Process | None = None
     done = False
     try:
-        arch = BY_NAME[core.arch]
-        space = AddressSpace(0, arch.task_size, PAGE)
-        engine = UnicornEngine(arch, space, adapter=options.adapter, native=native)
-        proc = Process(arch, space, LinuxMm(space, arch, Limits()), engine, files=table, fs=fs, system=host.system(), reporter=reporter)
-        if begin is not None:
-            begin(proc)
-        for fd, file in (files or {}).items():
-            table.replace(fd, file, False)
-        built = _Builder(proc, core, fs)
-        built.build()
-        if built.missing and not partial:
-            raise ResumeError(built.missing)
-        for note in [*built.missing, *built.notes]:
-            reporter.line(note)
-        done = True
-        return proc
-    except (MemoryError, OverflowError):
-        raise ResumeError(["this host has not the memory for it"]) from None
-    except (GuestError, EngineError) as error:
-        raise ResumeError([str(error)]) from None
+        with told():
+            arch = BY_NAME[core.arch]
+            space = AddressSpace(0, arch.task_size, PAGE)
+            engine = UnicornEngine(arch, space, adapter=options.adapter, native=native)
+            proc = Process(arch, space, LinuxMm(space, arch, Limits()), engine, files=table, fs=fs, system=host.system(), reporter=reporter)
+            if begin is not None:
+                begin(proc)
+            for fd, file in (files or {}).items():
+                table.replace(fd, file, False)
+            built = _Builder(proc, core, fs)
+            built.build()
+            if built.missing and not partial:
+                raise ResumeError(built.missing)
+            for note in [*built.missing, *built.notes]:
+                reporter.line(note)
+            done = True
+            return proc
     finally:
         if not done:
             if proc is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emuvm.fuzz.afl.compare import MOST, Pair, Texts, candidates, colour
@@ -46,6 +46,8 @@ def test_each_stage_makes_what_it_should() -> None:
 
 
 @given(st.binary(min_size=1, max_size=6))
+@example(b"\0\0\0\1\0")
+@example(b"\0\x82\x80\x89\0")
 def test_no_change_comes_twice(data: bytes) -> None:
     made = [changed for op, changed in deterministic(data, [], 64)]
     words = [changed for op, changed in deterministic(data, [], 64) if "arith" in op or "int" in op]

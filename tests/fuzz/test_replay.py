@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,17 +64,6 @@ CLASSES = {
     "0": "null", "1": "near null", "c": "non-canonical", "j": "non-canonical", "k": "kernel", "w": "wild", "g": "guard", "o": "code",
     "h": "heap", "s": "stack", "b": "beside a mapping", "d": "stack end", "a": "", "z": "", "l": "", "x": "",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def program() -> Path:
-    return build(SOURCE)
-
-
-@pytest.fixture(scope="module")
-def harness(program: Path) -> Iterator[Harness]:
-    with Harness(program, budget=20_000) as made:
-        yield made
 
 
 @pytest.mark.parametrize(("letter", "expected"), CLASSES.items())

@@ -20,12 +20,13 @@ from emuvm.fuzz.outcome import Kind
 from emuvm.fuzz.report.commands import main as report_main
 from emuvm.fuzz.sequences import code_arm64, code_x86_64
 from emuvm.fuzz.sequences.describe import NEVER, descriptions, forbidden_on_host
+from emuvm.fuzz.sequences.differ import maps_difference
 from emuvm.fuzz.sequences.elf import ARCHITECTURES
 from emuvm.fuzz.sequences.emulated import Emulated
 from emuvm.fuzz.sequences.encode import Result, decode, encode
 from emuvm.fuzz.sequences.generate import Generator
 from emuvm.fuzz.sequences.host_native import ARCH, NativeRunner, Refusal
-from emuvm.fuzz.sequences.mutate import LONGEST, Mutations, Texts
+from emuvm.fuzz.sequences.mutate import LONGEST, Mutations, Texts, shrink
 from emuvm.fuzz.sequences.program import (
     ALTSTACK,
     ARENA,
@@ -48,6 +49,7 @@ from emuvm.mm.linux import LinuxMm
 PROGRAMS = sorted((Path(__file__).parent / "programs").glob("*.txt"))
 needs_host = pytest.mark.skipif(ARCH != "x86_64", reason="the host runs no x86-64 programs")
 MAP = 'r0 = mmap(0x0, 0x3000, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0x0)\n'
+PLACED = "mmap(0x30000000, 0x1000, PROT_READ, MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS, -1, 0x0)\n"
 
 
 def made(seed: int, count: int, length: int = 8, arch: str = "x86_64", *, host: bool = False) -> list[Program]:
@@ -184,6 +186,19 @@ def test_a_runner_that_unmaps_itself_has_told_what_came_before() -> None:
         assert emulated.run(parse("brk(0)")) == results[:1]
 
 
+def test_putting_back_is_never_refused() -> None:
+    """Whatever step of a call was to fail when the runner died of it."""
+    with Emulated() as emulated:
+        plain = parse(MAP + "munmap(r0, 0x1000)")
+        wanted = emulated.run(plain)
+        died = 0
+        for nth in range(1, 20):
+            emulated.run(parse(f"{PLACED}munmap(0x0, 0x7fffffff) (fail_nth: {nth})"))
+            died += emulated.ended() == "signal 11"
+            assert emulated.run(plain) == wanted
+        assert 0 < died < 19
+
+
 # -- on the host --------------------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +221,28 @@ def test_random_programs_come_to_the_same_on_the_host(seed: int) -> None:
             assert outcome.kind is Kind.EXIT, outcome.stderr.decode() + "\n" + format(program)
             compared += theirs is not None
         assert compared == 60
+
+
+def test_what_differs_in_areas() -> None:
+    line = "30000000-30001000 rw-{} 00000000 00:01 {}{:>30}\nRss: {} kB\nReferenced: {} kB\nVmFlags: rd wr{}\n"
+    plain = line.format("p", 0, "", 4, 4, "").encode()
+
+    def differs(*values: Any, against: bytes = plain) -> bool:
+        return maps_difference((), line.format(*values).encode(), against) is not None
+
+    assert not differs("p", 0, "", 4, 0, "") and differs("p", 0, "", 8, 4, "") and differs("p", 0, "", 4, 4, " dd")
+    file = line.format("s", 77, "/memfd:a (deleted)", 4, 4, "").encode()
+    assert not differs("s", 78, "/memfd:a (deleted)", 0, 0, "", against=file) and differs("s", 77, "/memfd:b", 4, 4, "", against=file)
+    assert differs("s", 77, "/memfd:a (deleted)", 4, 4, " dd", against=file)
+    assert maps_difference((), plain + file, plain) is not None and maps_difference((), plain, plain + file) is not None
+
+
+@needs_host
+def test_pages_of_earlier_runs_are_absent() -> None:
+    with SequenceTarget(differential=True) as target:
+        for text in ("store(arena + 0x3000, 0x1)", MAP + "mremap(arena + 0x3000, 0x2000, 0x1000, MREMAP_MAYMOVE|MREMAP_FIXED, r0)"):
+            outcome = target.run(text.encode())
+            assert outcome.kind is Kind.EXIT, outcome.stderr.decode()
 
 
 @pytest.mark.parametrize(
@@ -294,6 +331,9 @@ def test_shrinking_leaves_what_is_needed() -> None:
         found = texts.program(data)
         return any(call.name == "munmap" and type(call.args[0]) is Ref and found[call.args[0].call].name == "mmap" for call in found)
 
+    reading = texts.text(parse('r0 = memfd_create(&"a\\x00", 0x0)\nread(r0, arena, 0x1)'))
+    assert not forbidden_on_host(texts.program(shrink(texts, reading, lambda data: b"read(" in data, host=True)))
+    assert forbidden_on_host(texts.program(shrink(texts, reading, lambda data: b"read(" in data)))
     assert mutations.trim(texts.text(program), same) == b"r0 = mmap(0x0, 0x0, PROT_NONE, 0x0, 0x0, 0x0)\nmunmap(r0, 0x0)\n"
 
 
@@ -343,6 +383,7 @@ def test_a_failure_of_emuvm_is_a_crash_and_the_next_run_is_as_ever(monkeypatch: 
 def test_what_counts_as_new_behaviour() -> None:
     texts = [
         MAP, MAP.replace("0x3000", "0x0"), MAP.replace("PROT_READ|PROT_WRITE", "PROT_READ"), MAP + "munmap(r0, 0x1000)",
+        PLACED + PLACED, PLACED + PLACED.replace("0x30000000", "0x30008000"),
         MAP + "munmap(r0 + 0x1000, 0x1000)\nload(r0 + 0x1000)", MAP + "mprotect(r0, 0x1000, PROT_READ)\nstore(r0, 1)",
     ]  # fmt: skip
     with SequenceTarget() as target:
@@ -404,6 +445,13 @@ def test_replay_tells_what_came_of_each_call(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert re.search(rf"munmap\({base + 0x1000:#x}, 4096\) += 0", err) and "mprotect" not in err
     assert '"unmap"' in (tmp_path / "t").read_text()
+
+
+@needs_host
+def test_replay_of_a_program_from_anywhere(capsys: Any) -> None:
+    for path in PROGRAMS[:2]:
+        assert report_main("replay", ["--differential", str(path)]) == 0
+        assert "as on the host" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

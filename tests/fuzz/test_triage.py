@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,17 +37,6 @@ int main(void)
 }
 """
 CRASH = Outcome(Kind.CRASH, 0, 11, Fault(8, "read", "SEGV_MAPERR"), 0x401000, (0x402000,), 77, 5, (), b"", b"")
-
-
-@pytest.fixture(scope="module")
-def program() -> Path:
-    return build(SOURCE)
-
-
-@pytest.fixture(scope="module")
-def harness(program: Path) -> Iterator[Harness]:
-    with Harness(program, budget=20_000) as made:
-        yield made
 
 
 def groups_of(harness: Harness, *inputs: bytes) -> list[tuple[str, str, str, int]]:

@@ -133,7 +133,7 @@ def _replay(words: list[str]) -> int:
     sequences.add_options(parser)
     options = _parse(parser, words)
     data = options.input.read_bytes()
-    if not options.sequences:
+    if not (options.sequences or options.differential):
         _guess_target(options, options.input)
     if sequences.wanted(options):
         return _program(options, data)

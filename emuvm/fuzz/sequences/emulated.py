@@ -106,7 +106,6 @@ class Emulated:
         harness = self.harness()
         harness.budget = self.budget
         self._program = program
-        self._failing = {}  # the restore that comes first changes memory, too
         try:
             self.outcome = outcome = self._run(harness, data)
         except (EmulatorBug, EngineError, GuestError, AssertionError, LookupError, TypeError, ValueError) as error:
@@ -127,6 +126,7 @@ class Emulated:
         return encode(with_maps(program, 0), self.arch, results_to, only=len(program))
 
     def _run(self, harness: Harness, data: bytes) -> Outcome:
+        self._failing = {}  # putting back, which comes first, changes memory, too
         outcome = harness.run(data)
         if self._checking:
             harness.proc.space.check()

@@ -51,6 +51,21 @@ def _shortened(
     return room(proc, writer, min(count, present), target) if present else count
 
 
+def _at_limit(
+    proc: Process, reader: OpenFile, writer: OpenFile, wanted: int, done: int, start: int | None, target: int | None
+) -> None:
+    """A file that came to RLIMIT_FSIZE while there was more: the kernel tries once more, which gives SIGXFSZ (iter_file_splice_write)."""
+    limit = proc.files.size_limit
+    if limit is None or not writer.is_regular or not 0 < done < wanted:
+        return
+    if reader.is_pipe:
+        more = hostfd.available(reader.host_fd) > 0
+    else:
+        more = reader.stat().size > (reader.seek(0, 1) if start is None else start + done)
+    if more and (writer.seek(0, 1) if target is None else target + done) >= limit:
+        too_big(proc)
+
+
 def _ready(proc: Process, file: OpenFile, events: int, flags: int = 0) -> None:
     """Where a host's call may wait for a pipe, wait so that signals end it: Interrupted."""
     if file.is_pipe and proc.wake is not None and not (flags & Fd.SPLICE_F_NONBLOCK or file.status() & Open.O_NONBLOCK):
@@ -120,10 +135,12 @@ def _send(proc: Process, to: int, source_fd: int, start: int | None, count: int)
     if writer.status() & Open.O_APPEND and not writer.is_pipe:
         raise GuestError(Errno.EINVAL, "opened for appending")
     _ready(proc, writer, Poll.POLLOUT)
-    count = _shortened(proc, reader, writer, count, start, None)
+    wanted, count = count, _shortened(proc, reader, writer, count, start, None)
     if reader.host_fd < 0:
         return _broken(proc, lambda: _copy_loop(reader, writer, start, count))
-    return _broken(proc, lambda: hostfd.sendfile(writer.host_fd, reader.host_fd, start, count))
+    done = _broken(proc, lambda: hostfd.sendfile(writer.host_fd, reader.host_fd, start, count))
+    _at_limit(proc, reader, writer, wanted, done, start, None)
+    return done
 
 
 def _check_copy(proc: Process, reader: OpenFile, writer: OpenFile, count: int, start: int | None, target: int | None) -> None:
@@ -178,11 +195,13 @@ def splice(proc: Process, source_fd: int, source_at: int, to: int, to_at: int, c
         raise GuestError(Errno.EINVAL, "a negative offset")
     _ready(proc, reader, Poll.POLLIN, flags)
     _ready(proc, writer, Poll.POLLOUT, flags)
-    count = _shortened(proc, reader, writer, min(count, MAX_RW_COUNT), start, target, flags)
+    wanted = min(count, MAX_RW_COUNT)
+    count = _shortened(proc, reader, writer, wanted, start, target, flags)
     if reader.host_fd < 0:
         done = _broken(proc, lambda: _copy_loop(reader, writer, start, min(count, 16 * 4096)))
     else:
         done = _broken(proc, lambda: hostfd.splice(reader.host_fd, writer.host_fd, count, start, target, flags))
+    _at_limit(proc, reader, writer, wanted, done, start, target)
     if target is not None:
         proc.mem.write_u64(to_at, target + done)
     if start is not None:
