@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open
-from emuvm.errors import EmuvmError
+from emuvm.errors import EmuvmError, EngineError, GuestError
+from emuvm.fuzz.reopen import told
 from emuvm.fuzz.resume import ResumeError, resume
 from emuvm.fuzz.savefile import save
 from emuvm.fuzz.snapshot import GENERAL, Snapshot
@@ -413,3 +415,9 @@ def test_what_the_file_says_does_not_widen_what_the_process_may(standing: Proces
         except ResumeError:
             assert path.endswith("made")
     assert (tmp_path / "precious").read_bytes() == b"precious" and not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OverflowError(), GuestError(Errno.ENOMEM, "no room"), EngineError("refused")])
+def test_what_is_refused_on_the_way_is_told(error: Exception) -> None:
+    with pytest.raises(ResumeError, match="no room|refused|has not the memory"), told():
+        raise error
