@@ -47,6 +47,8 @@ class OpenFile:
     """Reading takes what there is even if the buffer cannot hold it."""
     is_zero = False
     """It is /dev/zero."""
+    splices = True
+    """sendfile(2) and splice(2) can take data from it (f_op->splice_read)."""
     own = False
     """It belongs to the program, not to the host: changing it asks nobody."""
     guarded = False

@@ -24,7 +24,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _NOWHERE = 8
 """An address where nothing of emuvm's own process is."""
-_libc = ctypes.CDLL(None)
+_libc: Any = ctypes.CDLL(None, use_errno=True)
 _HIGH = 256
 """Own copies of the standard streams lie here or above, out of the way of what libraries expect at 0, 1 and 2."""
 
@@ -66,7 +66,6 @@ ioctl = host_call(fcntl.ioctl)
 control = host_call(fcntl.fcntl)
 flock = host_call(fcntl.flock)
 fadvise = host_call(os.posix_fadvise)
-sendfile = host_call(os.sendfile)
 copy_file_range = host_call(os.copy_file_range)
 _PAGE = 4096
 _PROT_READ, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 4, 1, 2
@@ -161,9 +160,8 @@ def check_flags(fd: int, offset: int, flags: int, *, writing: bool) -> None:
 
     `offset` -1: the file's own.
     """
-    libc: Any = ctypes.CDLL(None, use_errno=True)
     vector = (ctypes.c_size_t * 2)(_NOWHERE, 1)
-    call = libc.pwritev2 if writing else libc.preadv2
+    call = _libc.pwritev2 if writing else _libc.preadv2
     if call(fd, vector, 1, ctypes.c_int64(offset), flags) < 0 and ctypes.get_errno() in (Errno.EOPNOTSUPP, Errno.EINVAL):
         raise OSError(ctypes.get_errno(), "RWF_ flags")
 
@@ -175,20 +173,33 @@ def pwritev(fd: int, data: bytes, offset: int, flags: int) -> int:
 
 
 @host_call
-def splice(source: int, sink: int, count: int, start: int | None, target: int | None, flags: int) -> int:
-    return os.splice(source, sink, count, start, target, flags)
+def sendfile(sink: int, source: int, start: int | None, count: int) -> tuple[int, int | None]:
+    """Bytes moved, and what has become of the position: devices leave it where it is."""
+    at = _box(start)
+    done = _result(lambda: _libc.sendfile(sink, source, at, ctypes.c_size_t(count)))
+    return done, at and at.contents.value
+
+
+@host_call
+def splice(source: int, sink: int, count: int, start: int | None, target: int | None, flags: int) -> tuple[int, int | None, int | None]:
+    """As `sendfile`, with the position of either side."""
+    at, to = _box(start), _box(target)
+    done = _result(lambda: _libc.splice(source, at, sink, to, ctypes.c_size_t(count), flags))
+    return done, at and at.contents.value, to and to.contents.value
+
+
+def _box(position: int | None) -> Any:
+    return None if position is None else ctypes.pointer(ctypes.c_int64(position))
 
 
 @host_call
 def tee(source: int, sink: int, count: int, flags: int) -> int:
-    libc: Any = ctypes.CDLL(None, use_errno=True)
-    return _result(lambda: libc.tee(source, sink, ctypes.c_size_t(count), flags))
+    return _result(lambda: _libc.tee(source, sink, ctypes.c_size_t(count), flags))
 
 
 @host_call
 def vmsplice(fd: int, parts: list[tuple[int, bytes]], flags: int) -> int:
     """Give pages to a pipe: each part is the offset of its first byte in a page, and its bytes."""
-    libc: Any = ctypes.CDLL(None, use_errno=True)
     lengths = [-(-(offset + len(data)) // _PAGE) * _PAGE for offset, data in parts]
     with mmap.mmap(-1, sum(lengths)) as pages:
         holder = ctypes.c_char.from_buffer(pages)
@@ -199,7 +210,7 @@ def vmsplice(fd: int, parts: list[tuple[int, bytes]], flags: int) -> int:
             vectors[2 * number], vectors[2 * number + 1] = base + at + offset, len(data)
             at += length
         del holder
-        return _result(lambda: libc.vmsplice(fd, vectors, ctypes.c_size_t(len(parts)), flags))
+        return _result(lambda: _libc.vmsplice(fd, vectors, ctypes.c_size_t(len(parts)), flags))
 
 
 def _result(call: Callable[[], int]) -> int:
@@ -303,12 +314,11 @@ def append_only(fd: int) -> bool:
 
 def _map_page(fd: int, prot: int, flags: int) -> int:
     """Map one page and take it away again: 0 or an errno. Nothing is read, so the file may be empty."""
-    libc: Any = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    pointer = libc.mmap(None, ctypes.c_size_t(1), prot, flags, fd, ctypes.c_int64(0))
+    _libc.mmap.restype = ctypes.c_void_p
+    pointer = _libc.mmap(None, ctypes.c_size_t(1), prot, flags, fd, ctypes.c_int64(0))
     if pointer == ctypes.c_void_p(-1).value:
         return ctypes.get_errno()
-    libc.munmap(ctypes.c_void_p(pointer), ctypes.c_size_t(1))
+    _libc.munmap(ctypes.c_void_p(pointer), ctypes.c_size_t(1))
     return 0
 
 
@@ -338,8 +348,7 @@ def readable(fd: int, seconds: float) -> bool:
 @host_call
 def allocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2) with any mode."""
-    libc: Any = ctypes.CDLL(None, use_errno=True)
-    _result(lambda: libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
+    _result(lambda: _libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
 def size_limit() -> int | None:

@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 _SLACK = 0.01
 """A time limit that is over but for this, in seconds, is over."""
 
-TIME_OVER = "the time limit is over"
 
 class ExitStatus(NamedTuple):
-    """How a process ended: `signal` is 0 after exit(code)."""
+    """How a process ended: `signal` is 0 after exit(code). `late`: its time limit ended it."""
 
     code: int
     signal: int = 0
+    late: bool = False
 
     @property
     def shell(self) -> int:
@@ -201,8 +201,8 @@ class Process:
 
     def time_limit(self) -> None:
         """End as SIGKILL does, and say why."""
-        self.reporter.line(f"{TIME_OVER}: the program is killed")
-        self.ended = ExitStatus(0, Signal.SIGKILL)
+        self.reporter.line("the time limit is over: the program is killed")
+        self.ended = ExitStatus(0, Signal.SIGKILL, late=True)
 
     def close(self) -> None:
         """Give the engine and the files back."""

@@ -174,6 +174,13 @@ class PlainFile(MadeFile):
         return super().seek(offset, whence)
 
 
+class NumberFile(PlainFile):
+    """Numbers of /proc/sys: they are read from the start, or not at all (kernel/sysctl.c:__do_proc_dointvec)."""
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return b"" if offset else super().pread(length, 0)
+
+
 class SettingFile(PlainFile):
     """A short text that can be written; `store` gets what was written, whatever the offset."""
 

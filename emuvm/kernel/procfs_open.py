@@ -13,7 +13,7 @@ from emuvm.abi.flags import Mode, Open
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
 from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_pages, procfs_query, procfs_scan, procfs_system, procfs_task
-from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, OrderFile, PlainFile, SequenceFile, SettingFile, each, single
+from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, NumberFile, OrderFile, PlainFile, SequenceFile, SettingFile, each, single
 from emuvm.kernel.procfs_mem import MemoryFile, PagemapFile
 
 if TYPE_CHECKING:
@@ -86,6 +86,13 @@ SETTINGS: dict[bytes, tuple[Text, Store, bool]] = {
 
 def make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> OpenFile:
     """The open file; `path` is what /proc/self/fd will show."""
+    file = _make(proc, name, path, flags, stat)
+    # Of /proc/PID only the files about mounts have a splice_read (fs/proc/base.c, fs/proc_namespace.c); mm/swapfile.c has none either.
+    file.splices = name in RECORDS or (name.startswith(b"/") and name != b"/proc/swaps")
+    return file
+
+
+def _make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> OpenFile:
     flags = flags & _KEPT | Open.O_LARGEFILE
     if flags & Open.O_PATH:
         flags &= ~Open.O_LARGEFILE
@@ -106,8 +113,8 @@ def make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> Ope
         return SequenceFile(path, flags, stat, single(lambda: procfs_task.descriptor_info(proc, fd, file)))
     if name.startswith(b"/"):
         made = procfs_system.tree()[name]
-        if made.kind == "plain":
-            return PlainFile(path, flags, stat, lambda: made.text(proc))
+        if made.kind in ("plain", "number"):
+            return (PlainFile if made.kind == "plain" else NumberFile)(path, flags, stat, lambda: made.text(proc))
         text = made.text
     if text is not None:
         shown = text

@@ -42,6 +42,11 @@ _COPIED = (
     "fs/pipe-max-size", "fs/pipe-user-pages-soft", "fs/pipe-user-pages-hard",
 )  # fmt: skip
 """Settings of /proc/sys that are the host's; those it does not have are not there."""
+_WORDS = frozenset((
+    "kernel/arch", "kernel/core_pattern", "kernel/domainname", "kernel/hostname", "kernel/osrelease", "kernel/ostype",
+    "kernel/random/boot_id", "kernel/random/uuid", "kernel/version",
+))  # fmt: skip
+"""Those that are text; all others are numbers."""
 
 
 class Made(NamedTuple):
@@ -215,9 +220,9 @@ def _tree() -> dict[bytes, Made]:
             made[b"/proc/" + name.encode()] = Made(0o444, _host(f"/proc/{name}"))
     for name in _COPIED:
         if host_proc.exists(f"/proc/sys/{name}"):
-            made[b"/proc/sys/" + name.encode()] = Made(0o644, _host(f"/proc/sys/{name}"), kind="plain")
+            made[b"/proc/sys/" + name.encode()] = Made(0o644, _host(f"/proc/sys/{name}"), kind="plain" if name in _WORDS else "number")
     for setting, text in _MODEL.items():
-        made[b"/proc/sys/" + setting] = Made(0o644, text, kind="plain")
+        made[b"/proc/sys/" + setting] = Made(0o644, text, kind="plain" if setting.decode() in _WORDS else "number")
     for setting, text in _LARGE.items():
         made[_HUGE_PAGES + b"/" + setting] = Made(0o444 if setting == b"hpage_pmd_size" else 0o644, text, 4096, "plain")
     return made

@@ -353,4 +353,46 @@ static void effects(void) {
     F("1.14", sc(SYS_pwrite64, fd, P(6), PG, 0));
 }
 
-SHEET(SECTION(transfers), SECTION(pipes), SECTION(room), SECTION(structures), SECTION(edges), SECTION(effects))
+static volatile int exceeded;
+static void count_exceeded(int signal) { exceeded++; }
+
+/* Made-up files and devices that are moved from: which can be, and where their positions are then. */
+static void moves(void) {
+    static const char *names[] = {
+        "/proc/self/maps", "/proc/self/status", "/proc/self/stat", "/proc/self/mem", "/proc/self/pagemap", "/proc/self/cmdline", "/proc/self/comm",
+        "/proc/self/limits", "/proc/self/mounts", "/proc/self/mountinfo", "/proc/version", "/proc/meminfo", "/proc/cpuinfo", "/proc/swaps",
+        "/proc/sys/vm/max_map_count", "/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/pid_max", "/proc/sys/kernel/printk", "/proc/sys/kernel/ostype",
+        "/proc/sys/kernel/osrelease", "/dev/zero", "/dev/null", "/dev/urandom", "data"};
+    layout();
+    for (int i = 0; i < sizeof names / sizeof *names; i++) {
+        int from = reopen(names[i], O_RDONLY), to = memfd_create("to", 0), p[2];
+        long at = 2;
+        pipe2(p, O_NONBLOCK);
+        K("1.14", said(sc(SYS_sendfile, to, from, 0, 3)), "sendfile of %s", names[i]);
+        K("1.14", said(sc(SYS_sendfile, to, from, 0, 0)), "sendfile of nothing of %s", names[i]);
+        K("1.14", said(sc(SYS_sendfile, to, from, &at, 2)), "sendfile of %s at 2", names[i]);
+        K("1.14", said(at), "position after sendfile of %s", names[i]);
+        K("1.14", said(sc(SYS_sendfile, p[1], from, 0, 2)), "sendfile of %s to a pipe", names[i]);
+        K("1.14", said(sc(SYS_splice, from, 0, p[1], 0, 1, SPLICE_F_NONBLOCK)), "splice of %s", names[i]);
+        K("1.14", said(sc(SYS_splice, from, &at, p[1], 0, 1, SPLICE_F_NONBLOCK)), "splice of %s at it", names[i]);
+        K("1.14", said(at), "position after splice of %s", names[i]);
+        K("1.14", said(sc(SYS_pread64, from, procbuf, 1, 1)), "pread of %s at 1", names[i]);
+        K("1.14", said(sc(SYS_lseek, from, 0, SEEK_CUR)), "position of %s", names[i]);
+        close(from), close(to), close(p[0]), close(p[1]);
+    }
+    struct rlimit limit = {24, RLIM_INFINITY};
+    signal(SIGXFSZ, count_exceeded);
+    for (int length = 16; length <= 32; length += 8) {
+        int from = reopen("/proc/version", O_RDONLY), to = memfd_create("to", 0);
+        long first = (D("1.14", setrlimit(RLIMIT_FSIZE, &limit)), sc(SYS_sendfile, to, from, 0, length));
+        int signals = exceeded;
+        long second = sc(SYS_sendfile, to, from, 0, length), left = sc(SYS_lseek, from, 0, SEEK_CUR);
+        struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+        setrlimit(RLIMIT_FSIZE, &none);
+        K("1.14", text("%ld with %d signals, %ld with %d, at %ld", first, signals, second, exceeded, left), "sendfile of %d to a limited file", length);
+        exceeded = 0;
+        close(from), close(to);
+    }
+}
+
+SHEET(SECTION(transfers), SECTION(pipes), SECTION(room), SECTION(structures), SECTION(edges), SECTION(effects), SECTION(moves))

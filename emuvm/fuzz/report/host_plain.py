@@ -17,7 +17,6 @@ from emuvm.abi.signals import name
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import EmulatorBug, EmuvmError, EngineError
 from emuvm.fuzz.outcome import Kind
-from emuvm.kernel.process import TIME_OVER
 from emuvm.kernel.report import Reporter
 from emuvm.kernel.request import Request
 from emuvm.kernel.running import Refused, started
@@ -56,7 +55,7 @@ def run_plainly(
                 raise EmuvmError(str(error)) from None
             except (EmulatorBug, EngineError) as error:
                 raise EmuvmError(f"internal error, the run is stopped: {error or type(error).__name__}") from None
-    if status.signal == 9 and any(TIME_OVER in line for line in reporter.lines):
+    if status.late:
         return Plain(Kind.HANG, 0, [f"it did not end within {SECONDS:.0f} s"])
     if not status.signal:
         return Plain(Kind.EXIT, 0, [f"exit code {status.code}"])

@@ -7,7 +7,7 @@ RLIMIT_FSIZE shorten the request before. Sources: fs/splice.c, fs/read_write.c.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from emuvm.abi.controls import Fd
 from emuvm.abi.errno import Errno
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
     from emuvm.kernel.process import Process
 
+_R = TypeVar("_R")
 _COPY = 1 << 20
 _FLAGS = Fd.SPLICE_F_MOVE | Fd.SPLICE_F_NONBLOCK | Fd.SPLICE_F_MORE | Fd.SPLICE_F_GIFT
 
@@ -34,6 +35,11 @@ def _signed(value: int) -> int:
 
 def _position(proc: Process, at: int) -> int | None:
     return _signed(proc.mem.read_u64(at)) if at else None
+
+
+def _place(file: OpenFile, at: int | None) -> int:
+    """The offset that is meant: the caller's, or the file's own."""
+    return file.seek(0, 1) if at is None else at
 
 
 def _shortened(
@@ -47,22 +53,25 @@ def _shortened(
             proc.system.wait([(reader.host_fd, Poll.POLLIN)], None)
         present = hostfd.available(reader.host_fd)
     else:
-        present = max(0, reader.stat().size - (reader.seek(0, 1) if start is None else start))
+        present = max(0, reader.stat().size - _place(reader, start))
     return room(proc, writer, min(count, present), target) if present else count
 
 
 def _at_limit(
     proc: Process, reader: OpenFile, writer: OpenFile, wanted: int, done: int, start: int | None, target: int | None
 ) -> None:
-    """A file that came to RLIMIT_FSIZE while there was more: the kernel tries once more, which gives SIGXFSZ (iter_file_splice_write)."""
+    """A file that came to RLIMIT_FSIZE while there was more: the kernel tries once more, which gives SIGXFSZ (iter_file_splice_write).
+
+    `start` and `target`: where the move has got to.
+    """
     limit = proc.files.size_limit
     if limit is None or not writer.is_regular or not 0 < done < wanted:
         return
     if reader.is_pipe:
         more = hostfd.available(reader.host_fd) > 0
     else:
-        more = reader.stat().size > (reader.seek(0, 1) if start is None else start + done)
-    if more and (writer.seek(0, 1) if target is None else target + done) >= limit:
+        more = reader.stat().size > _place(reader, start)
+    if more and _place(writer, target) >= limit:
         too_big(proc)
 
 
@@ -74,7 +83,13 @@ def _ready(proc: Process, file: OpenFile, events: int, flags: int = 0) -> None:
         ready(proc, file.host_fd, events)
 
 
-def _broken(proc: Process, move: Callable[[], int]) -> int:
+def _spliced(reader: OpenFile) -> None:
+    """fs/splice.c:do_splice_read: EINVAL for what cannot be read this way."""
+    if not reader.splices:
+        raise GuestError(Errno.EINVAL, "its kind cannot be spliced")
+
+
+def _broken(proc: Process, move: Callable[[], _R]) -> _R:
     """Move; a pipe that nobody reads sends its signal."""
     try:
         return move()
@@ -84,8 +99,8 @@ def _broken(proc: Process, move: Callable[[], int]) -> int:
         raise
 
 
-def _copy_loop(reader: OpenFile, writer: OpenFile, start: int | None, count: int) -> int:
-    """Through a buffer of our own, for files that the host does not have."""
+def _copy_loop(proc: Process, reader: OpenFile, writer: OpenFile, start: int | None, count: int) -> int:
+    """Through a buffer of our own, for files that the host does not have. The writer's own position counts."""
     done = 0
     while done < count:
         step = min(_COPY, count - done)
@@ -93,7 +108,8 @@ def _copy_loop(reader: OpenFile, writer: OpenFile, start: int | None, count: int
         if not data:
             break
         try:
-            written = writer.write(data)
+            allowed = room(proc, writer, len(data), None)
+            written = writer.write(data[:allowed])
         except GuestError:
             if start is None:
                 reader.seek(-len(data), 1)
@@ -104,7 +120,8 @@ def _copy_loop(reader: OpenFile, writer: OpenFile, start: int | None, count: int
         if written < len(data):
             if start is None:
                 reader.seek(written - len(data), 1)
-            break
+            if written < allowed:
+                break
     return done
 
 
@@ -112,16 +129,17 @@ def _copy_loop(reader: OpenFile, writer: OpenFile, start: int | None, count: int
 @syscall("sendfile64", "fd fd ptr size")
 def sendfile(proc: Process, to: int, source_fd: int, position: int, count: int) -> int:
     start = _position(proc, position)
-    done = 0
+    after = start
     try:
-        done = _send(proc, to, source_fd, start, count)
+        done, after = _send(proc, to, source_fd, start, count)
     finally:
-        if start is not None:
-            proc.mem.write_u64(position, start + done)
+        if after is not None:
+            proc.mem.write_u64(position, after)
     return done
 
 
-def _send(proc: Process, to: int, source_fd: int, start: int | None, count: int) -> int:
+def _send(proc: Process, to: int, source_fd: int, start: int | None, count: int) -> tuple[int, int | None]:
+    """Bytes moved, and the source's position then."""
     reader = source(proc, source_fd)
     if start is not None:
         if reader.is_pipe:
@@ -135,18 +153,20 @@ def _send(proc: Process, to: int, source_fd: int, start: int | None, count: int)
     if writer.status() & Open.O_APPEND and not writer.is_pipe:
         raise GuestError(Errno.EINVAL, "opened for appending")
     _ready(proc, writer, Poll.POLLOUT)
+    if count:
+        _spliced(reader)
     wanted, count = count, _shortened(proc, reader, writer, count, start, None)
     if reader.host_fd < 0:
-        return _broken(proc, lambda: _copy_loop(reader, writer, start, count))
-    done = _broken(proc, lambda: hostfd.sendfile(writer.host_fd, reader.host_fd, start, count))
-    _at_limit(proc, reader, writer, wanted, done, start, None)
-    return done
+        done = _broken(proc, lambda: _copy_loop(proc, reader, writer, start, count))
+        return done, None if start is None else start + done
+    done, after = _broken(proc, lambda: hostfd.sendfile(writer.host_fd, reader.host_fd, start, count))
+    _at_limit(proc, reader, writer, wanted, done, after, None)
+    return done, after
 
 
 def _check_copy(proc: Process, reader: OpenFile, writer: OpenFile, count: int, start: int | None, target: int | None) -> None:
     """mm/filemap.c:generic_copy_file_checks, for regular files: RLIMIT_FSIZE, even for nothing; EINVAL within one file on itself."""
-    source_at = reader.seek(0, 1) if start is None else start
-    to_at = writer.seek(0, 1) if target is None else target
+    source_at, to_at = _place(reader, start), _place(writer, target)
     limit = proc.files.size_limit
     if limit is not None and to_at >= limit:
         raise too_big(proc)
@@ -195,17 +215,19 @@ def splice(proc: Process, source_fd: int, source_at: int, to: int, to_at: int, c
         raise GuestError(Errno.EINVAL, "a negative offset")
     _ready(proc, reader, Poll.POLLIN, flags)
     _ready(proc, writer, Poll.POLLOUT, flags)
+    _spliced(reader)
     wanted = min(count, MAX_RW_COUNT)
     count = _shortened(proc, reader, writer, wanted, start, target, flags)
     if reader.host_fd < 0:
-        done = _broken(proc, lambda: _copy_loop(reader, writer, start, min(count, 16 * 4096)))
+        done = _broken(proc, lambda: _copy_loop(proc, reader, writer, start, min(count, 16 * 4096)))
+        start = None if start is None else start + done
     else:
-        done = _broken(proc, lambda: hostfd.splice(reader.host_fd, writer.host_fd, count, start, target, flags))
-    _at_limit(proc, reader, writer, wanted, done, start, target)
+        done, start, target = _broken(proc, lambda: hostfd.splice(reader.host_fd, writer.host_fd, count, start, target, flags))
+        _at_limit(proc, reader, writer, wanted, done, start, target)
     if target is not None:
-        proc.mem.write_u64(to_at, target + done)
+        proc.mem.write_u64(to_at, target)
     if start is not None:
-        proc.mem.write_u64(source_at, start + done)
+        proc.mem.write_u64(source_at, start)
     return done
 
 
