@@ -365,7 +365,7 @@ static void moves(void) {
         "/proc/sys/kernel/osrelease", "/dev/zero", "/dev/null", "/dev/urandom", "data"};
     layout();
     for (int i = 0; i < sizeof names / sizeof *names; i++) {
-        int from = reopen(names[i], O_RDONLY), to = memfd_create("to", 0), p[2];
+        int from = reopen(names[i], O_RDONLY), to = memfd_create("to", 0), folder = reopen(".", O_RDONLY), p[2];
         long at = 2;
         pipe2(p, O_NONBLOCK);
         K("1.14", said(sc(SYS_sendfile, to, from, 0, 3)), "sendfile of %s", names[i]);
@@ -376,9 +376,15 @@ static void moves(void) {
         K("1.14", said(sc(SYS_splice, from, 0, p[1], 0, 1, SPLICE_F_NONBLOCK)), "splice of %s", names[i]);
         K("1.14", said(sc(SYS_splice, from, &at, p[1], 0, 1, SPLICE_F_NONBLOCK)), "splice of %s at it", names[i]);
         K("1.14", said(at), "position after splice of %s", names[i]);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, p[1], 0, 1, 0)), "copy_file_range of %s to a pipe", names[i]);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, folder, 0, 1, 0)), "copy_file_range of %s to a folder", names[i]);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, from, 0, 1, 0)), "copy_file_range of %s to what is read only", names[i]);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, to, 0, 1, 0)), "copy_file_range of %s", names[i]);
+        sc(SYS_fcntl, to, F_SETFL, O_APPEND);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, to, 0, 1, 0)), "copy_file_range of %s to the end", names[i]);
         K("1.14", said(sc(SYS_pread64, from, procbuf, 1, 1)), "pread of %s at 1", names[i]);
         K("1.14", said(sc(SYS_lseek, from, 0, SEEK_CUR)), "position of %s", names[i]);
-        close(from), close(to), close(p[0]), close(p[1]);
+        close(from), close(to), close(folder), close(p[0]), close(p[1]);
     }
     struct rlimit limit = {24, RLIM_INFINITY};
     signal(SIGXFSZ, count_exceeded);

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from emuvm.abi.controls import Fd
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Open, Poll
+from emuvm.abi.flags import Mode, Open, Poll
 from emuvm.abi.signals import Signal
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
@@ -164,8 +164,21 @@ def _send(proc: Process, to: int, source_fd: int, start: int | None, count: int)
     return done, after
 
 
+def _check_kinds(reader: OpenFile, writer: OpenFile) -> None:
+    """fs/read_write.c:generic_file_rw_checks: regular files, opened for it; then EXDEV between those of the host and others."""
+    kinds = {file.stat().mode & Mode.S_IFMT for file in (reader, writer)}
+    if Mode.S_IFDIR in kinds:
+        raise GuestError(Errno.EISDIR, "a directory")
+    if kinds != {Mode.S_IFREG}:
+        raise GuestError(Errno.EINVAL, "no regular file")
+    if not (reader.readable() and writer.writable()) or writer.status() & Open.O_APPEND:
+        raise GuestError(Errno.EBADF, "not opened for it")
+    if reader.host_fd < 0 or writer.host_fd < 0:
+        raise GuestError(Errno.EXDEV, "not between files of one file system")
+
+
 def _check_copy(proc: Process, reader: OpenFile, writer: OpenFile, count: int, start: int | None, target: int | None) -> None:
-    """mm/filemap.c:generic_copy_file_checks, for regular files: RLIMIT_FSIZE, even for nothing; EINVAL within one file on itself."""
+    """mm/filemap.c:generic_copy_file_checks: RLIMIT_FSIZE, even for nothing; EINVAL within one file on itself."""
     source_at, to_at = _place(reader, start), _place(writer, target)
     limit = proc.files.size_limit
     if limit is not None and to_at >= limit:
@@ -182,13 +195,10 @@ def copy_file_range(proc: Process, source_fd: int, source_at: int, to: int, to_a
     start, target = _position(proc, source_at), _position(proc, to_at)
     if flags:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    if reader.host_fd < 0 or writer.host_fd < 0:
-        raise GuestError(Errno.EXDEV, "not between files of one file system")
+    _check_kinds(reader, writer)
     count = min(count, MAX_RW_COUNT)
-    if reader.is_regular and reader.readable() and writer.writable() and not writer.status() & Open.O_APPEND:
-        if writer.is_regular:
-            _check_copy(proc, reader, writer, count, start, target)
-        count = _shortened(proc, reader, writer, count, start, target)
+    _check_copy(proc, reader, writer, count, start, target)
+    count = _shortened(proc, reader, writer, count, start, target)
     done = hostfd.copy_file_range(reader.host_fd, writer.host_fd, count, start, target)
     if done:
         if start is not None:
