@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Poll, Seek
+from emuvm.abi.flags import Open, Poll, Seek
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
 from emuvm.kernel.files import OpenFile
@@ -46,6 +46,11 @@ class MadeFile(OpenFile):
 
     def ready(self) -> int:
         return _ALWAYS
+
+    def set_status(self, flags: int) -> None:
+        if flags & Open.O_DIRECT:
+            raise GuestError(Errno.EINVAL, "it cannot be read around a cache")
+        super().set_status(flags)
 
     def read(self, length: int) -> bytes:
         data = self.pread(length, self.offset)

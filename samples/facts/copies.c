@@ -356,34 +356,36 @@ static void effects(void) {
 static volatile int exceeded;
 static void count_exceeded(int signal) { exceeded++; }
 
+static const char *made[] = {
+    "/proc/self/maps", "/proc/self/status", "/proc/self/stat", "/proc/self/mem", "/proc/self/pagemap", "/proc/self/cmdline", "/proc/self/comm",
+    "/proc/self/limits", "/proc/self/mounts", "/proc/self/mountinfo", "/proc/version", "/proc/meminfo", "/proc/cpuinfo", "/proc/swaps",
+    "/proc/sys/vm/max_map_count", "/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/pid_max", "/proc/sys/kernel/printk", "/proc/sys/kernel/ostype",
+    "/proc/sys/kernel/osrelease", "/dev/zero", "/dev/null", "/dev/urandom", "data"};
+#define MADE (int)(sizeof made / sizeof *made)
+
 /* Made-up files and devices that are moved from: which can be, and where their positions are then. */
 static void moves(void) {
-    static const char *names[] = {
-        "/proc/self/maps", "/proc/self/status", "/proc/self/stat", "/proc/self/mem", "/proc/self/pagemap", "/proc/self/cmdline", "/proc/self/comm",
-        "/proc/self/limits", "/proc/self/mounts", "/proc/self/mountinfo", "/proc/version", "/proc/meminfo", "/proc/cpuinfo", "/proc/swaps",
-        "/proc/sys/vm/max_map_count", "/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/pid_max", "/proc/sys/kernel/printk", "/proc/sys/kernel/ostype",
-        "/proc/sys/kernel/osrelease", "/dev/zero", "/dev/null", "/dev/urandom", "data"};
     layout();
-    for (int i = 0; i < sizeof names / sizeof *names; i++) {
-        int from = reopen(names[i], O_RDONLY), to = memfd_create("to", 0), folder = reopen(".", O_RDONLY), p[2];
+    for (int i = 0; i < MADE; i++) {
+        int from = reopen(made[i], O_RDONLY), to = memfd_create("to", 0), folder = reopen(".", O_RDONLY), p[2];
         long at = 2;
         pipe2(p, O_NONBLOCK);
-        K("1.14", said(sc(SYS_sendfile, to, from, 0, 3)), "sendfile of %s", names[i]);
-        K("1.14", said(sc(SYS_sendfile, to, from, 0, 0)), "sendfile of nothing of %s", names[i]);
-        K("1.14", said(sc(SYS_sendfile, to, from, &at, 2)), "sendfile of %s at 2", names[i]);
-        K("1.14", said(at), "position after sendfile of %s", names[i]);
-        K("1.14", said(sc(SYS_sendfile, p[1], from, 0, 2)), "sendfile of %s to a pipe", names[i]);
-        K("1.14", said(sc(SYS_splice, from, 0, p[1], 0, 1, SPLICE_F_NONBLOCK)), "splice of %s", names[i]);
-        K("1.14", said(sc(SYS_splice, from, &at, p[1], 0, 1, SPLICE_F_NONBLOCK)), "splice of %s at it", names[i]);
-        K("1.14", said(at), "position after splice of %s", names[i]);
-        K("1.14", said(sc(SYS_copy_file_range, from, 0, p[1], 0, 1, 0)), "copy_file_range of %s to a pipe", names[i]);
-        K("1.14", said(sc(SYS_copy_file_range, from, 0, folder, 0, 1, 0)), "copy_file_range of %s to a folder", names[i]);
-        K("1.14", said(sc(SYS_copy_file_range, from, 0, from, 0, 1, 0)), "copy_file_range of %s to what is read only", names[i]);
-        K("1.14", said(sc(SYS_copy_file_range, from, 0, to, 0, 1, 0)), "copy_file_range of %s", names[i]);
+        K("1.14", said(sc(SYS_sendfile, to, from, 0, 3)), "sendfile of %s", made[i]);
+        K("1.14", said(sc(SYS_sendfile, to, from, 0, 0)), "sendfile of nothing of %s", made[i]);
+        K("1.14", said(sc(SYS_sendfile, to, from, &at, 2)), "sendfile of %s at 2", made[i]);
+        K("1.14", said(at), "position after sendfile of %s", made[i]);
+        K("1.14", said(sc(SYS_sendfile, p[1], from, 0, 2)), "sendfile of %s to a pipe", made[i]);
+        K("1.14", said(sc(SYS_splice, from, 0, p[1], 0, 1, SPLICE_F_NONBLOCK)), "splice of %s", made[i]);
+        K("1.14", said(sc(SYS_splice, from, &at, p[1], 0, 1, SPLICE_F_NONBLOCK)), "splice of %s at it", made[i]);
+        K("1.14", said(at), "position after splice of %s", made[i]);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, p[1], 0, 1, 0)), "copy_file_range of %s to a pipe", made[i]);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, folder, 0, 1, 0)), "copy_file_range of %s to a folder", made[i]);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, from, 0, 1, 0)), "copy_file_range of %s to what is read only", made[i]);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, to, 0, 1, 0)), "copy_file_range of %s", made[i]);
         sc(SYS_fcntl, to, F_SETFL, O_APPEND);
-        K("1.14", said(sc(SYS_copy_file_range, from, 0, to, 0, 1, 0)), "copy_file_range of %s to the end", names[i]);
-        K("1.14", said(sc(SYS_pread64, from, procbuf, 1, 1)), "pread of %s at 1", names[i]);
-        K("1.14", said(sc(SYS_lseek, from, 0, SEEK_CUR)), "position of %s", names[i]);
+        K("1.14", said(sc(SYS_copy_file_range, from, 0, to, 0, 1, 0)), "copy_file_range of %s to the end", made[i]);
+        K("1.14", said(sc(SYS_pread64, from, procbuf, 1, 1)), "pread of %s at 1", made[i]);
+        K("1.14", said(sc(SYS_lseek, from, 0, SEEK_CUR)), "position of %s", made[i]);
         close(from), close(to), close(folder), close(p[0]), close(p[1]);
     }
     struct rlimit limit = {24, RLIM_INFINITY};
@@ -401,4 +403,22 @@ static void moves(void) {
     }
 }
 
-SHEET(SECTION(transfers), SECTION(pipes), SECTION(room), SECTION(structures), SECTION(edges), SECTION(effects), SECTION(moves))
+/* What is asked of them, and has to do with their kind. */
+static void controls(void) {
+    for (int i = 0; i < MADE; i++) {
+        int at = reopen(made[i], O_RDONLY);
+        K("1.14", said(sc(SYS_fcntl, at, F_SETFL, O_DIRECT)), "O_DIRECT of %s", made[i]);
+        K("1.14", said(sc(SYS_fcntl, at, F_GETPIPE_SZ)), "F_GETPIPE_SZ of %s", made[i]);
+        K("1.14", said(sc(SYS_fcntl, at, F_SETPIPE_SZ, PG)), "F_SETPIPE_SZ of %s", made[i]);
+        K("1.14", said(sc(SYS_fcntl, at, F_GET_SEALS)), "F_GET_SEALS of %s", made[i]);
+        K("1.14", said(sc(SYS_fcntl, at, F_ADD_SEALS, 0)), "F_ADD_SEALS of %s", made[i]);
+        K("1.14", said(sc(SYS_fcntl, at, F_GETSIG)), "F_GETSIG of %s", made[i]);
+        K("1.14", said(sc(SYS_readahead, at, 0L, 10L)), "readahead of %s", made[i]);
+        K("1.14", said(sc(SYS_sync_file_range, at, 0L, 0L, 0)), "sync_file_range of %s", made[i]);
+        close(at);
+    }
+    int at = reopen("/proc/self/comm", O_RDWR);
+    F("1.14", sc(SYS_fcntl, at, F_ADD_SEALS, 0));
+}
+
+SHEET(SECTION(transfers), SECTION(pipes), SECTION(room), SECTION(structures), SECTION(edges), SECTION(effects), SECTION(moves), SECTION(controls))

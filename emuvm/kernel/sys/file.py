@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.controls import Fd
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Fcntl, Open, Seek, convert_open, fcntl_for, open_for
+from emuvm.abi.flags import Fcntl, Mode, Open, Seek, convert_open, fcntl_for, open_for
 from emuvm.abi.structs import Flock, pack_flock, unpack_flock
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
@@ -162,17 +162,26 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
         return _seals(proc, file, command == names.F_ADD_SEALS, argument & 0xFFFF_FFFF)
     if command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ, names.F_ADD_SEALS, names.F_GET_SEALS):
         if file.host_fd < 0:
-            raise GuestError(Errno.EINVAL, f"command {command}")
+            raise _not_sealed(file, command, command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ), command == names.F_ADD_SEALS)
         if argument & 0x8000_0000:
             if command == names.F_SETPIPE_SZ:
                 raise GuestError(Errno.EINVAL, f"size {argument:#x}")
             argument |= 0x4000_0000  # another seal that does not exist: the top one would be a sign on the way to the host
         return int(hostfd.control(file.host_fd, command, argument & 0x7FFF_FFFF))
-    if command == names.F_GETOWN:
+    if command in (names.F_GETOWN, names.F_GETSIG):
         return 0
     if command == names.F_GETLEASE:
         return names.F_UNLCK
     raise GuestError(Errno.EINVAL, f"fcntl command {command}")
+
+
+def _not_sealed(file: OpenFile, command: int, of_pipes: bool, adding: bool) -> GuestError:
+    """fs/pipe.c:pipe_fcntl, mm/memfd.c:memfd_fcntl, for a file that is neither."""
+    if of_pipes:
+        return GuestError(Errno.EBADF, "no pipe")
+    if adding and not file.writable():
+        return GuestError(Errno.EPERM, "not opened for writing")
+    return GuestError(Errno.EINVAL, f"command {command}")
 
 
 def _seals(proc: Process, file: MemFile, adding: bool, seals: int) -> int:
@@ -282,12 +291,16 @@ def syncfs(proc: Process, fd: int) -> int:
     return 0
 
 
+def _stored(file: OpenFile, *kinds: int) -> bool:
+    return file.stat().mode & Mode.S_IFMT in kinds
+
+
 @syscall("sync_file_range", "fd off off uint")
 def sync_file_range(proc: Process, fd: int, offset: int, length: int, flags: int) -> int:
     file: OpenFile = proc.files.opened(fd)
     if flags & ~7 or offset < 0 or not offset <= offset + length < 1 << 63:
         raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}, flags {flags:#x}")
-    if not (file.is_regular or file.is_directory):
+    if not _stored(file, Mode.S_IFREG, Mode.S_IFDIR, Mode.S_IFBLK, Mode.S_IFLNK):
         raise GuestError(Errno.ESPIPE, "no storage")
     if flags and file.host_fd >= 0:
         hostfd.fdatasync(file.host_fd)
@@ -311,7 +324,7 @@ def readahead(proc: Process, fd: int, offset: int, length: int) -> int:
     file: OpenFile = proc.files.opened(fd)
     if not file.readable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for reading")
-    if not file.is_regular:
+    if not _stored(file, Mode.S_IFREG, Mode.S_IFBLK):
         raise GuestError(Errno.EINVAL, "not a regular file")
     return fadvise64(proc, fd, offset, length, 3)
 
