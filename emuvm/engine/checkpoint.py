@@ -116,6 +116,10 @@ class Checkpoint:
         which would cost fifty times as much."""
         self._written_once: set[int] = set()
         """Pages that were thrown away and may come to be such."""
+        self._outside: set[int] = set()
+        """Pages that were written and lie in no region of the checkpoint: what was there went with its region."""
+        self._bare: set[tuple[int, int]] = set()
+        """Ranges that were lost and in which no page has content."""
         self._loose = 0
         """How many pages of the plan were added one by one."""
         self._usual = 0
@@ -164,16 +168,19 @@ class Checkpoint:
 
     def _changed(self) -> None:
         """What the plan does not know yet."""
-        memory, image, planned = self._memory, self.image, self._planned
+        keeper, memory, image, planned = self._keeper, self._memory, self.image, self._planned
         pages, self.pending = self.pending, set()
         lost, self.lost = self.lost, []
         again: list[int] = []
         absent: list[int] = []
         fresh: list[int] = []
-        for page in pages:
-            if page in planned:
-                continue
-            if page not in image:
+        if strangers := pages & self._outside:
+            keeper.sticky -= strangers
+        for page in pages.difference(planned, strangers):
+            if page not in image and memory.space.query(page) is None:
+                if len(self._outside) < _MANY:
+                    self._outside.add(page)
+            elif page not in image:
                 (fresh if self._presence is None and self._comes_again(page) else absent).append(page)
             elif _executable(memory, page):
                 again.append(page)
@@ -184,7 +191,12 @@ class Checkpoint:
         for start, end, filled in lost:
             if filled:
                 absent += self._without_content(start, end)
-            for page in self._index[bisect_left(self._index, start) : bisect_left(self._index, end)]:
+            elif (start, end) in self._bare:
+                continue
+            inside = self._index[bisect_left(self._index, start) : bisect_left(self._index, end)]
+            if not inside and len(self._bare) < _MANY:
+                self._bare.add((start, end))
+            for page in inside:
                 if page in planned:
                     memory.table.has_content(page)
                 else:
@@ -193,7 +205,6 @@ class Checkpoint:
             self._usual, self._watching = len(pages), False
         for page in again:
             _put_back(memory, page, image[page])
-        keeper = self._keeper
         keeper.sticky.difference_update(again)
         if absent:
             _throw_away(memory, absent)

@@ -22,6 +22,7 @@ class Native(NamedTuple):
     block: int
     block_state: int
     merge: Callable[[int, int], int]
+    steps: Callable[[int, int], int] | None
 
 
 @cache
@@ -41,4 +42,4 @@ def native() -> Native | None:
                 return None
     except OSError:
         pass  # installed without the source: nothing could have changed
-    return Native(fill, fill_state, block, block_state, _fill.merge)
+    return Native(fill, fill_state, block, block_state, _fill.merge, getattr(_fill, "steps", None))

@@ -149,6 +149,11 @@ class PageTable:
         table = self._bytes.get(address >> WINDOW_BITS)
         return 0 if table is None else table[(address & WINDOW - 1) >> PAGE_BITS]
 
+    def pointer(self, address: int) -> int:
+        """Where the byte of the page is; 0 without a window."""
+        table = self._tables.get(address >> WINDOW_BITS)
+        return 0 if table is None else table + ((address & WINDOW - 1) >> PAGE_BITS)
+
     def grant(self, start: int, end: int, rights: int, *, code: bool) -> None:
         """Pages in a reserved window become present with these rights; `code`: they are about to be fetched from."""
         change = _grants.get((rights, code))

@@ -14,21 +14,17 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from unicorn.unicorn_const import (
-    UC_CTL_IO_WRITE,
-    UC_CTL_TB_REMOVE_CACHE,
-    UC_CTL_TLB_FLUSH,
-    UC_HOOK_TLB_FILL,
-    UC_TLB_VIRTUAL,
-)
+from unicorn.unicorn_const import UC_CTL_IO_WRITE, UC_CTL_TB_REMOVE_CACHE, UC_CTL_TLB_FLUSH, UC_HOOK_TLB_FILL, UC_TLB_VIRTUAL
 
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import FaultStop, Residency, fresh_when_read, host_file, is_shared
 from emuvm.engine.filepages import Extent, FilePages
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
 from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, native_fill
+from emuvm.engine.unicorn_again import prepare, protection
 from emuvm.engine.unicorn_raw import FILL, FLUSH_CODE, Raw
 from emuvm.engine.unicorn_refusals import Refusals
 from emuvm.errors import EmulatorBug, EngineError
@@ -85,7 +81,7 @@ class PagedMemory:
         if fill:
             self._raw.hook(UC_HOOK_TLB_FILL, fill, ctypes.addressof(self.table.state))
         self._raw.hook(UC_HOOK_TLB_FILL, FILL(self._fill))
-        self._unsubscribe = space.subscribe(self._update, committed=self._committed)
+        self._unsubscribe = space.subscribe(self._update, committed=self._committed, prepare=partial(prepare, self))
 
     # -- the Memory protocol ------------------------------------------------------------------------------------------
 
@@ -333,9 +329,8 @@ class PagedMemory:
         self.host.discard(start, end)
 
     def _protect(self, vma: Vma) -> None:
-        rights = self.rights[vma.prot & RIGHTS]
-        written = self.modifies is not None and not rights & 2 and fresh_when_read(vma)
-        less, code = self.table.protect(vma.start, vma.end, rights, only_written=written)
+        rights, only_written = protection(self, vma)
+        less, code = self.table.protect(vma.start, vma.end, rights, only_written=only_written)
         if less:
             self.disturb()
         if code:

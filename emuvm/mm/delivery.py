@@ -11,12 +11,17 @@ from typing import Any
 from emuvm.abi.tuples import NamedTuple
 from emuvm.mm.types import Callback, Kind, Update
 
+Again = Callable[[], None]
+"""Does at once what some updates and the end of their change came to before. It cannot refuse."""
+Prepare = Callable[[list[Update]], "Again | None"]
+
 
 class Subscriber(NamedTuple):
-    """Who is told: each update, and that the change is done."""
+    """Who is told: each update, and that the change is done. `prepare`: an `Again` for these updates, None to be told one by one."""
 
     callback: Callback
     committed: Callable[[], None] | None
+    prepare: Prepare | None = None
 
 
 Subscribers = tuple[Subscriber, ...]

@@ -16,14 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, Literal, ParamSpec, TypeVar
+from weakref import ref
 
 from emuvm.errors import BadArgument, EmulatorBug, Hole, NoSpace, Occupied, ReentryError
 from emuvm.mm import maps, vmamap
-from emuvm.mm.arguments import WORD, bounds, filtered, integer, word
+from emuvm.mm.arguments import Bounds, bounds, filtered, integer, word
 from emuvm.mm.cut import alike, behaviour, clip, first_hole, join, merge, shifted, way_back
-from emuvm.mm.delivery import Call, Subscriber, Subscribers, deliver, finish
+from emuvm.mm.delivery import Call, Prepare, Subscriber, Subscribers, deliver, finish
 from emuvm.mm.gapsearch import highest_gap, lowest_gap
 from emuvm.mm.types import Callback, Kind, Update, Vma
+from emuvm.mm.ways import Way, Ways
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,11 +37,12 @@ ProtFilter = Callable[[int], "int | None"]
 class Snapshot:
     """The regions of a space at one moment. Cheap to take and to keep; use `AddressSpace.restore`."""
 
-    __slots__ = ("_root", "_space")
+    __slots__ = ("_root", "_space", "_ways")
 
     def __init__(self, space: AddressSpace, root: vmamap.Root) -> None:
         self._space = space
         self._root = root
+        self._ways: Ways | None = None
 
     def __len__(self) -> int:
         return self._root.size if self._root else 0
@@ -65,7 +68,7 @@ def _changing(operation: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
-class AddressSpace:
+class AddressSpace(Bounds):
     """Regions in [start, start + length), in whole pages of `page_size` bytes (any power of two, 1 included).
 
     `length` is rounded up to pages. `context` is handed to subscribers with every update. All addresses and lengths are
@@ -79,25 +82,13 @@ class AddressSpace:
     """False: whoever owns the space decides which neighbours become one (mm.linux), and `check()` does not mind."""
 
     def __init__(self, start: int, length: int, page_size: int = 4096, *, context: Any = None) -> None:
-        page_size = integer(page_size, "page_size")
-        if page_size <= 0 or page_size & (page_size - 1) or page_size > WORD:
-            raise BadArgument("page_size", f"{page_size} is not a power of two")
-        self._mask = page_size - 1
-        start, length = integer(start, "start"), integer(length, "length")
-        if start < 0 or start & self._mask:
-            raise BadArgument("start", f"{start:#x} is negative or not a multiple of the page size")
-        if length <= 0:
-            raise BadArgument("length", f"{length} is not positive")
-        self.page_size = page_size
-        self.start = start
-        self.end = start + (length + self._mask & ~self._mask)
-        if self.end > WORD:
-            raise BadArgument("length", f"[{start:#x}, {self.end:#x}) does not fit into 64 bits")
+        super().__init__(start, length, page_size)
         self.context = context
         self._root: vmamap.Root = None
         self._last: Vma | None = None  # what `query` found, while it is in the map: it is asked about the same region again and again
         self._subscribers: Subscribers = ()
         self._busy = False
+        self._ways: Callable[[], Ways | None] = Ways.none  # what the snapshot that was restored last remembers
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -277,7 +268,7 @@ class AddressSpace:
             updates.append(Update(Kind.PROTECT, middle.start, middle.end, middle, changed, self.context))
             plan += [piece for piece in (left, changed, right) if piece is not None]
         if updates:
-            root = vmamap.replace(self._root, plan[0].start, plan[-1].start + 1, merge(plan))
+            root = self._edited(self._root, plan[0].start, plan[-1].start + 1, merge(plan))
             self._commit(root, updates)
         if hole is not None:
             raise Hole(hole, f"nothing is mapped at {hole:#x}; the regions below it were changed")
@@ -299,7 +290,7 @@ class AddressSpace:
             return
         shift = to - addr
         moved = [shifted(vma, shift) for vma in sources]
-        root, gone = self._place(vmamap.replace(self._root, lo, hi, kept), to, stop, merge(moved))
+        root, gone = self._place(self._edited(self._root, lo, hi, kept), to, stop, merge(moved))
         updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
         for old, new in zip(sources, moved, strict=True):
             updates.append(Update(Kind.MOVE, old.start, old.end, old, new, self.context))
@@ -322,9 +313,19 @@ class AddressSpace:
         """
         if not isinstance(snap, Snapshot) or snap._space is not self:
             raise BadArgument("snap", "is not a snapshot of this space")
-        now, then = vmamap.difference(self._root, snap._root)
-        updates, gone = way_back(now, then, same, self.context)
-        self._commit(snap._root, updates, gone)
+        ways = snap._ways = snap._ways or Ways(snap._root)
+        self._ways = ref(ways)
+        now = self._root
+        way = ways.find(now, same, self.context)
+        if way is not None and way.accepted and (again := way.at_once(self._subscribers)):
+            self._set(snap._root)
+            finish(iter(again))
+            return
+        if way is None:
+            way = Way(same, *way_back(*vmamap.difference(now, snap._root), same, self.context))
+            ways.keep(now, way)
+        self._commit(snap._root, way.updates, way.gone)
+        way.accepted = True
 
     @_changing
     def rewrite(self, edits: list[tuple[int, int, list[Vma]]], updates: list[Update]) -> None:
@@ -335,25 +336,28 @@ class AddressSpace:
         """
         root = self._root
         for lo, hi, regions in edits:
-            root = vmamap.replace(root, lo, hi, regions)
+            root = self._edited(root, lo, hi, regions)
         self._commit(root, updates, [u.old for u in updates if u.kind is Kind.UNMAP and u.old is not None])
 
     def around(self, addr: int, end: int) -> list[Vma]:
         """The regions that overlap or touch [addr, end), whole, ascending."""
         return vmamap.overlapping(self._root, addr - 1, end + 1)
 
-    def subscribe(self, callback: Callback, *, committed: Callable[[], None] | None = None) -> Callable[[], None]:
+    def subscribe(
+        self, callback: Callback, *, committed: Callable[[], None] | None = None, prepare: Prepare | None = None
+    ) -> Callable[[], None]:
         """Have `callback(update)` called for every update, before the change is visible; the function that ends it.
 
         Raising refuses the operation (see the module). `committed()` is called after an operation that emitted updates
-        has been accepted by everybody and is visible; it cannot refuse.
+        has been accepted by everybody and is visible; it cannot refuse. `prepare(updates)`: see `delivery.Subscriber`; it is
+        asked when `restore` takes a way for the second time, and only what it gives is called from then on.
         """
         if not callable(callback):
             raise BadArgument("callback", "is not callable")
         if committed is not None and not callable(committed):
             raise BadArgument("committed", "is not callable")
         self._enter()
-        mine = Subscriber(callback, committed)
+        mine = Subscriber(callback, committed, prepare)
         self._subscribers = (*self._subscribers, mine)
 
         def unsubscribe() -> None:
@@ -380,8 +384,12 @@ class AddressSpace:
             updates.append(Update(Kind.MAP, addr, end, None, new, self.context))
         self._commit(root, updates, gone)
 
-    @staticmethod
-    def _place(root: vmamap.Root, addr: int, end: int, regions: list[Vma]) -> tuple[vmamap.Root, list[Vma]]:
+    def _edited(self, root: vmamap.Root, lo: int, hi: int, regions: list[Vma]) -> vmamap.Root:
+        """`vmamap.replace`, remembered while there is somebody who goes back."""
+        ways = self._ways()
+        return vmamap.replace(root, lo, hi, regions) if ways is None else ways.replace(root, lo, hi, regions)
+
+    def _place(self, root: vmamap.Root, addr: int, end: int, regions: list[Vma]) -> tuple[vmamap.Root, list[Vma]]:
         """(`root` with exactly `regions` in [addr, end), the pieces that went)."""
         left: Vma | None = None
         right: Vma | None = None
@@ -412,7 +420,7 @@ class AddressSpace:
                 hi = end + 1
             elif cut:
                 regions = [*regions, right]
-        return vmamap.replace(root, lo, hi, regions), gone
+        return self._edited(root, lo, hi, regions), gone
 
     def _unmap(self, addr: int, end: int) -> None:
         kept, gone, lo, hi = self._cut_out(addr, end)
@@ -420,7 +428,7 @@ class AddressSpace:
             updates: list[Update] = []
             if self._subscribers:
                 updates += [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
-            self._commit(vmamap.replace(self._root, lo, hi, kept), updates, gone)
+            self._commit(self._edited(self._root, lo, hi, kept), updates, gone)
 
     def _cut_out(self, addr: int, end: int) -> tuple[list[Vma], list[Vma], int, int]:
         """What stays of the regions around [addr, end), what goes, and the key range the former replace."""
@@ -446,54 +454,15 @@ class AddressSpace:
         calls = iter(after)
         if updates:
             deliver(self._subscribers, updates)
+        self._set(root)
+        finish(calls)
+
+    def _set(self, root: vmamap.Root) -> None:
         self._root, self._last = root, None
         self._busy = False
         if self.checking:
             self.check()
-        finish(calls)
 
     def _enter(self) -> None:
         if self._busy:
             raise ReentryError("the address space is being changed: not from a callback, a filter or a backing of this change")
-
-    # -- arguments ----------------------------------------------------------------------------------------------------
-
-    def _length(self, length: int) -> int:
-        if type(length) is not int:
-            length = integer(length, "length")
-        if length <= 0:
-            raise BadArgument("length", f"{length} is not positive")
-        if length > WORD:
-            raise BadArgument("length", f"{length:#x} does not fit into 64 bits")
-        return length + self._mask & ~self._mask
-
-    def _pages(self, addr: int, length: int, name: str = "addr") -> tuple[int, int]:
-        """A page range: (start, end). Lengths are rounded up."""
-        if type(addr) is not int:
-            addr = integer(addr, name)
-        if addr < 0:
-            raise BadArgument(name, f"{addr} is negative")
-        if addr & self._mask:
-            raise BadArgument(name, f"{addr:#x} is not a multiple of the page size {self.page_size:#x}")
-        end = addr + self._length(length)
-        self._inside(addr, end, name)
-        return addr, end
-
-    def _bytes(self, addr: int, length: int) -> tuple[int, int]:
-        """A byte range: (start, end)."""
-        if type(addr) is not int:
-            addr = integer(addr, "addr")
-        if addr < 0:
-            raise BadArgument("addr", f"{addr} is negative")
-        if type(length) is not int:
-            length = integer(length, "length")
-        self._length(length)
-        self._inside(addr, addr + length, "addr")
-        return addr, addr + length
-
-    def _inside(self, addr: int, end: int, name: str) -> None:
-        if addr < self.start or addr >= self.end:
-            raise BadArgument(name, f"{addr:#x} is outside the space [{self.start:#x}, {self.end:#x})")
-        if end > self.end:
-            how = "wraps around" if end > WORD else f"ends behind the space [{self.start:#x}, {self.end:#x})"
-            raise BadArgument("length", f"[{addr:#x}, {end:#x}) {how}")

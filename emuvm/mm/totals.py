@@ -5,6 +5,7 @@ Owns: the counters that limits and /proc need (mm/mmap.c:vm_stat_account). Must 
 
 from __future__ import annotations
 
+from emuvm.mm.delivery import Again
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import Kind, Update, Vma, VmFlag
 
@@ -30,7 +31,7 @@ class Totals:
         """The most `total` has been."""
         for vma in space:
             self._count(vma, 1)
-        space.subscribe(self._update)
+        space.subscribe(self._update, prepare=self._prepare)
 
     def _count(self, vma: Vma, sign: int) -> None:
         size = (vma.end - vma.start) * sign
@@ -63,3 +64,26 @@ class Totals:
             self._count(old, -1)
         if new is not None:
             self._count(new, 1)
+
+    def _prepare(self, updates: list[Update]) -> Again:
+        names = ("total", "data", "stack", "exec", "locked")
+        before = [getattr(self, name) for name in names]
+        peak = self.peak
+        for update in updates:
+            self._update(update)
+        total, data, stack, executable, locked = (getattr(self, name) - old for name, old in zip(names, before, strict=True))
+        for name, old in zip(names, before, strict=True):
+            setattr(self, name, old)
+        self.peak = peak
+
+        def again() -> None:
+            self.total += total
+            self.data += data
+            self.stack += stack
+            self.exec += executable
+            self.locked += locked
+            # What comes back comes after what goes, so there was no more in between.
+            if self.total > self.peak:
+                self.peak = self.total
+
+        return again

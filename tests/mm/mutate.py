@@ -27,8 +27,9 @@ from pathlib import Path
 from . import mutate_linux
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("space.py", "delivery.py", "arguments.py", "cut.py", "vmamap.py", "gapsearch.py")
-TESTS = ("tests/mm/test_contract.py", "tests/mm/test_vmamap.py", "tests/mm/test_model.py", "tests/mm/test_memory.py")
+FILES = ("space.py", "delivery.py", "arguments.py", "cut.py", "vmamap.py", "gapsearch.py", "ways.py")
+TESTS = ("tests/mm/test_contract.py", "tests/mm/test_vmamap.py", "tests/mm/test_model.py", "tests/mm/test_memory.py",
+         "tests/mm/test_ways.py")  # fmt: skip
 LINUX_FILES = (
     "rules.py", "areas.py", "linux.py", "remap.py", "advice.py", "locking.py", "guards.py", "limits.py", "layout.py", "totals.py",
 )  # fmt: skip

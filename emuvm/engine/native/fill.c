@@ -1,5 +1,6 @@
 /* The TLB fill callback: one look at a page byte instead of a call into Python. A callback at the beginning of each block of code,
- * which counts edges, counts blocks down, and stops the engine there if somebody wants it. And the comparison of edge counters.
+ * which counts edges, counts blocks down, and stops the engine there if somebody wants it. And the comparison of edge counters,
+ * and several changes of page bytes and host pages in one call.
  *
  * Owns nothing: all state are a struct fill_state (emuvm/engine/pagetable.py must agree with it) and a struct block_state
  * (emuvm/engine/unicorn_blocks.py), which Python lays out. Every function has a twin in Python, named at its head.
@@ -13,6 +14,10 @@
 #include <Python.h>
 #include <stdbool.h>
 #include <stdint.h>
+#ifdef __linux__
+#include <string.h>
+#include <sys/mman.h>
+#endif
 
 #ifndef FILL_SOURCE
 #define FILL_SOURCE 0 /* setup.py gives the CRC-32 of this file */
@@ -172,6 +177,68 @@ static PyObject *merge(PyObject *self, PyObject *args)
     return PyLong_FromLong(found);
 }
 
+#ifdef __linux__
+/* emuvm/engine/unicorn_again.py, _Step */
+struct step {
+    uint8_t *bytes; /* of the first page */
+    uint64_t pages;
+    void *host; /* the first page: all are forgotten; NULL: those that have any right get others */
+    uint32_t rights;
+    uint32_t need; /* bits without which a page loses its rights */
+};
+
+enum { LESS = 1, HAD_CODE = 2 };
+
+static uint8_t protected(uint8_t bits, const struct step *step)
+{
+    uint32_t keeps = bits & (R | W | X) && (bits & step->need) == step->need;
+    return (uint8_t)((bits & (DIRTY | PRESENT)) | (keeps ? step->rights : 0));
+}
+
+static long protect(const struct step *step)
+{
+    long seen = 0;
+    for (uint64_t i = 0; i < step->pages; i++) {
+        uint8_t bits = step->bytes[i], changed = protected(bits, step), rights = bits & (R | W | X);
+        if (changed == bits)
+            continue;
+        if (bits & CODE)
+            seen |= LESS | HAD_CODE;
+        if (step->need || (rights & ~step->rights) || (rights && (step->rights & ~bits & X)))
+            seen |= LESS;
+        step->bytes[i] = changed;
+    }
+    return seen;
+}
+
+static long forget(const struct step *step)
+{
+    uint8_t all = 0;
+    for (uint64_t i = 0; i < step->pages; i++)
+        all |= step->bytes[i];
+    if (all) /* the table is sparse: what is not stored to costs no memory */
+        memset(step->bytes, 0, step->pages);
+    if (madvise(step->host, step->pages << PAGE_BITS, MADV_DONTNEED))
+        memset(step->host, 0, step->pages << PAGE_BITS); /* somebody locked them */
+    return (all & ~(DIRTY | PRESENT) ? LESS : 0) | (all & CODE ? HAD_CODE : 0);
+}
+
+/* steps(address, count): take them in their order; bits: something that was granted is not any more, code was among it.
+ * Twin: unicorn_again.one_by_one. */
+static PyObject *steps(PyObject *self, PyObject *args)
+{
+    unsigned long long at, count;
+    long seen = 0;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "KK", &at, &count))
+        return NULL;
+    const struct step *step = (const struct step *)(uintptr_t)at;
+    for (unsigned long long i = 0; i < count; i++)
+        seen |= step[i].host ? forget(&step[i]) : protect(&step[i]);
+    return PyLong_FromLong(seen);
+}
+#endif
+
 static PyObject *addresses(PyObject *self, PyObject *ignored)
 {
     (void)self;
@@ -184,6 +251,9 @@ static PyMethodDef methods[] = {
     {"addresses", addresses, METH_NOARGS, 
      "(address of the fill callback, size of its state in bytes, CRC-32 of the source, address of the block callback, size of its state)"},
     {"merge", merge, METH_VARARGS, "(address of a map of edge counters, address of what was seen) -> 0 nothing new, 1 a new bucket, 2 a new edge"},
+#ifdef __linux__
+    {"steps", steps, METH_VARARGS, "(address of steps, their count) -> 1 rights were taken away | 2 code was there"},
+#endif
     {NULL, NULL, 0, NULL},
 };
 
