@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
 
@@ -22,6 +23,7 @@ class Native(NamedTuple):
     block: int
     block_state: int
     merge: Callable[[int, int], int]
+    put_back: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None]
     steps: Callable[[int, int], int] | None
 
 
@@ -42,4 +44,4 @@ def native() -> Native | None:
                 return None
     except OSError:
         pass  # installed without the source: nothing could have changed
-    return Native(fill, fill_state, block, block_state, _fill.merge, getattr(_fill, "steps", None))
+    return Native(fill, fill_state, block, block_state, _fill.merge, _fill.put_back, getattr(_fill, "steps", None))

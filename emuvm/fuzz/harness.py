@@ -24,7 +24,7 @@ from emuvm.fuzz.coverage import Map
 from emuvm.fuzz.hooks import Hooks
 from emuvm.fuzz.host_watchdog import Watchdog
 from emuvm.fuzz.inputs import PLACES, Place
-from emuvm.fuzz.outcome import Call, Fault, Kind, Outcome
+from emuvm.fuzz.outcome import Calls, Fault, Kind, Outcome
 from emuvm.fuzz.results import Results, split
 from emuvm.fuzz.simhost import SimHost
 from emuvm.fuzz.snapshot import Snapshot
@@ -274,8 +274,7 @@ class Harness:
         if self._watchdog is not None:
             self._watchdog.end()
         blocks = system.blocks() - before
-        host, name = self._host, proc.dispatcher.name
-        calls = tuple([Call(name(number), args, result) for number, args, result in log])
+        host, calls = self._host, Calls(tuple(log), proc.dispatcher.name)
         out, err = bytes(host.stdout.data), bytes(host.stderr.data)
         pc = self.engine.get("pc")
         ended = proc.ended

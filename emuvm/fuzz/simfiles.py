@@ -14,6 +14,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile, MappedFile, OpenFile
 from emuvm.kernel.fs import Filesystem
+from emuvm_loaders import FileSource
 
 if TYPE_CHECKING:
     from emuvm.fuzz.host_tree import Tree
@@ -74,6 +75,13 @@ class InputFile(_Positioned):
     def pread(self, length: int, offset: int) -> bytes:
         return self.data[offset : offset + length]
 
+    def peek(self, length: int) -> bytes:
+        return self.data[self.offset : self.offset + length]
+
+    def skip(self, length: int) -> int:
+        self.offset += length
+        return length
+
     def forget(self) -> None:
         """The bytes have changed: mappings made from now on show them."""
         self._mapped, self.at_hand = None, True
@@ -127,8 +135,23 @@ class RandomFile(OpenFile):
         return Stat((0, 1), 5, Mode.S_IFCHR | 0o666, 1, 0, 0, (1, 9), 0, 4096, 0, _THEN, _THEN, _THEN)
 
 
+class ProgramSource(FileSource):
+    """A program's file, of whose size the harness may be sure: nobody but the guest reaches it, and a program that runs is not changed."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._size = super().size()
+
+    def size(self) -> int:
+        return self._size
+
+
 class SimFilesystem(Filesystem):
     """A root that is made for one guest: it may change everything in it. The tree is told when it does."""
+
+    source = ProgramSource
 
     def __init__(self, tree: Tree, system: SimSystem, reporter: Reporter) -> None:
         self._tree, self._system = tree, system

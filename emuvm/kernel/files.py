@@ -98,6 +98,15 @@ class OpenFile:
     def pwrite(self, data: bytes, offset: int) -> int:
         raise GuestError(Errno.ESPIPE, "has no offsets")
 
+    def peek(self, length: int) -> bytes:
+        """What `read` would give; the offset stays."""
+        return self.pread(length, self.seek(0, 1))
+
+    def skip(self, length: int) -> int:
+        """Move the offset along by what `peek` gave."""
+        self.seek(length, 1)
+        return length
+
     def seek(self, offset: int, whence: int) -> int:
         raise GuestError(Errno.ESPIPE, "has no offsets")
 

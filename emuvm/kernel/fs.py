@@ -81,6 +81,9 @@ class Place(NamedTuple):
 class Filesystem:
     """Files as one run sees them. `root` is a host directory, `writable` guest directories."""
 
+    source: type[FileSource] = FileSource
+    """How a program's file is opened."""
+
     def __init__(self, root: str, writable: tuple[str, ...], allow_all: bool, reporter: Reporter) -> None:
         self.root = hostfs.Root(root)
         self.allow_all = allow_all
@@ -237,7 +240,7 @@ class Filesystem:
         if not hostfs.may(node.fd, 1):
             raise GuestError(Errno.EACCES, "may not be executed")
         try:
-            source = FileSource(f"/proc/self/fd/{node.fd}")
+            source = self.source(f"/proc/self/fd/{node.fd}")
         except OSError as error:
             raise GuestError(Errno.EACCES, error.strerror or "cannot be read") from None
         real = self.guest_path(node.fd) or path

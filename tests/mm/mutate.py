@@ -34,9 +34,10 @@ LINUX_FILES = (
     "rules.py", "areas.py", "linux.py", "remap.py", "advice.py", "locking.py", "guards.py", "limits.py", "layout.py", "totals.py",
 )  # fmt: skip
 SECONDS = 60
-TUNING = {"WIDTH", "_LEAN", "_STRIDE"}
+TUNING = {"WIDTH", "_LEAN", "_STRIDE", "_MOST"}
 
 EQUIVALENT = {
+    ("ways.py", "way.updates[0].context", "0  ->  -1"): "all updates of a change have one context",
     ("gapsearch.py", "bisect_left(keys, hi) + 1", "1  ->  2"): "one more gap is looked at, all of it above the limit: nothing fits there",
     ("gapsearch.py", "k > len(keys)", "k > len(keys)  ->  k >= len(keys)"): "the same number is stored when they are equal",
     ("gapsearch.py", "hi > root.lo", "hi > root.lo  ->  hi >= root.lo"): "with nothing below the limit nothing is found in the tree",

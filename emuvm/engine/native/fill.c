@@ -1,6 +1,6 @@
 /* The TLB fill callback: one look at a page byte instead of a call into Python. A callback at the beginning of each block of code,
  * which counts edges, counts blocks down, and stops the engine there if somebody wants it. And the comparison of edge counters,
- * and several changes of page bytes and host pages in one call.
+ * several changes of page bytes and host pages in one call, and attributes that get the values of a snapshot.
  *
  * Owns nothing: all state are a struct fill_state (emuvm/engine/pagetable.py must agree with it) and a struct block_state
  * (emuvm/engine/unicorn_blocks.py), which Python lays out. Every function has a twin in Python, named at its head.
@@ -239,6 +239,40 @@ static PyObject *steps(PyObject *self, PyObject *args)
 }
 #endif
 
+/* put_back(live, kept): lists of dictionaries in pairs; in the first of each pair every key of the second gets its value of there.
+ * What is there already is only looked at, not stored again. Twin: emuvm/fuzz/state.py, _put_back. */
+static PyObject *put_back(PyObject *self, PyObject *args)
+{
+    PyObject *live, *kept;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &live, &PyList_Type, &kept))
+        return NULL;
+    Py_ssize_t count = PyList_Size(kept);
+    if (PyList_Size(live) != count) {
+        PyErr_SetString(PyExc_ValueError, "the lists are not equally long");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *values = PyList_GetItem(live, i), *wanted = PyList_GetItem(kept, i), *key, *value;
+        Py_ssize_t at = 0, there = 0;
+        bool in_step = true; /* the keys are met in one order: then none has to be looked up, nor even touched */
+        if (!PyDict_Check(values) || !PyDict_Check(wanted)) {
+            PyErr_SetString(PyExc_TypeError, "lists of dictionaries");
+            return NULL;
+        }
+        while (PyDict_Next(wanted, &at, &key, &value)) {
+            PyObject *name = NULL, *now = NULL;
+            while (in_step && name != key)
+                in_step = PyDict_Next(values, &there, &name, &now);
+            if ((in_step ? now : PyDict_GetItemWithError(values, key)) == value)
+                continue;
+            if (PyErr_Occurred() || PyDict_SetItem(values, key, value))
+                return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *addresses(PyObject *self, PyObject *ignored)
 {
     (void)self;
@@ -251,6 +285,7 @@ static PyMethodDef methods[] = {
     {"addresses", addresses, METH_NOARGS, 
      "(address of the fill callback, size of its state in bytes, CRC-32 of the source, address of the block callback, size of its state)"},
     {"merge", merge, METH_VARARGS, "(address of a map of edge counters, address of what was seen) -> 0 nothing new, 1 a new bucket, 2 a new edge"},
+    {"put_back", put_back, METH_VARARGS, "(list of dictionaries, list of dictionaries): the first get the values of the second"},
 #ifdef __linux__
     {"steps", steps, METH_VARARGS, "(address of steps, their count) -> 1 rights were taken away | 2 code was there"},
 #endif

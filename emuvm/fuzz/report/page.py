@@ -5,7 +5,7 @@ Owns: how pages look. Must not know how their contents came about. All text is e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from emuvm.fuzz.outcome import Call
@@ -55,7 +55,7 @@ def triage_page(groups: list[Group], target: str) -> str:
     return document("Crashes and hangs", body)
 
 
-def _calls(calls: tuple[Call, ...]) -> list[str]:
+def _calls(calls: Sequence[Call]) -> list[str]:
     """The last ones, if there are very many: a program that hangs may have made millions."""
     shown = [f"... {len(calls) - _CALLS} calls before"] if len(calls) > _CALLS else []
     for call in calls[-_CALLS:]:

@@ -103,9 +103,9 @@ def gather(proc: Process, buffers: Buffers, count: int) -> bytes:
 def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None, flags: int = 0) -> int:
     """Read once into the buffers; the count. `offset` None: from the file's own. `flags` are RWF_ bits."""
     if file.at_hand and len(buffers) == 1 and not flags:
-        data = file.pread(buffers[0][1], file.seek(0, 1) if offset is None else offset)
+        data = file.peek(buffers[0][1]) if offset is None else file.pread(buffers[0][1], offset)
         if proc.mem.stored(buffers[0][0], data):
-            return len(data) if offset is not None or file.seek(len(data), 1) else 0
+            return file.skip(len(data)) if offset is None else len(data)
     wanted = sum(length for _, length in buffers)
     if file.is_directory:
         raise GuestError(Errno.EISDIR, "a directory")
