@@ -2,7 +2,7 @@
 
 Owns: what of such a way is decided beforehand, and the steps handed to native/fill.c. Must not know who goes back, nor why.
 
-A way qualifies when nothing on it can be refused: no files, nothing that moves, no window that would have to be made.
+A way qualifies when nothing on it can be refused: no file to be mapped, nothing that moves, no window that would have to be made.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from emuvm.abi.tuples import NamedTuple
-from emuvm.engine.base import fresh_when_read, host_file
+from emuvm.engine.base import fresh_when_read, host_file, is_shared
 from emuvm.engine.hostmem import WINDOW_BITS
 from emuvm.engine.native_code import native
 from emuvm.engine.pagetable import DIRTY, PAGE_BITS, W
@@ -79,7 +79,7 @@ def prepare(memory: PagedMemory, updates: list[Update]) -> Again | None:
 def _step(memory: PagedMemory, update: Update) -> Step | None:
     """None: it can be refused. An empty range: nothing is to be done."""
     old, new = update.old, update.new
-    if update.kind is Kind.MOVE or any(vma is not None and host_file(vma) is not None for vma in (old, new)):
+    if update.kind is Kind.MOVE or any(vma is not None and _of_file(vma, update.kind) for vma in (old, new)):
         return None
     if update.kind is Kind.UNMAP:
         return Step(update.start, update.end, -1, 0)
@@ -90,6 +90,11 @@ def _step(memory: PagedMemory, update: Update) -> Step | None:
         return Step(new.start, new.start, 0, 0)
     rights, only_written = protection(memory, new)
     return Step(new.start, new.end, rights, DIRTY if only_written else 0)
+
+
+def _of_file(vma: Vma, kind: Kind) -> bool:
+    """Are there pages of a file to be mapped or forgotten, or to be given rights that the file may refuse?"""
+    return host_file(vma) is not None and (kind is not Kind.PROTECT or is_shared(vma))
 
 
 def protection(memory: PagedMemory, vma: Vma) -> tuple[int, bool]:

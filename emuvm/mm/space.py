@@ -313,16 +313,19 @@ class AddressSpace(Bounds):
         """
         if not isinstance(snap, Snapshot) or snap._space is not self:
             raise BadArgument("snap", "is not a snapshot of this space")
-        ways = snap._ways = snap._ways or Ways(snap._root)
-        self._ways = ref(ways)
+        ways = snap._ways
+        if ways is None:
+            ways = snap._ways = Ways(snap._root)
+        if self._ways() is not ways:
+            self._ways = ref(ways)
         now = self._root
         way = ways.find(now, same, self.context)
-        if way is not None and way.accepted and (again := way.at_once(self._subscribers)):
+        if way is not None and way.accepted and (again := way.at_once(self._subscribers)) is not None:
             self._set(snap._root)
             finish(iter(again))
             return
         if way is None:
-            way = Way(same, *way_back(*vmamap.difference(now, snap._root), same, self.context))
+            way = Way(same, self.context, *way_back(*vmamap.difference(now, snap._root), same, self.context))
             ways.keep(now, way)
         self._commit(snap._root, way.updates, way.gone)
         way.accepted = True

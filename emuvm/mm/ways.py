@@ -3,9 +3,9 @@
 Owns: which tree an edit led to, and which updates lead from one tree to another. Must not know what the updates mean to anybody.
 
 A tree is never modified, so what was made of it by an edit can be given out again. Then the trees of two runs that did the same are not
-only equal but the same object, and the way back is found by looking at which object it is. Only regions without a backing, or with
-Linux's books of anonymous memory, are remembered: two of those that are equal are interchangeable, two files' need not be, and files
-must not live longer for being remembered. So a tree that got a file meanwhile, and all that come of it, are not.
+only equal but the same object, and the way back is found by looking at which object it is. Remembered are regions without a backing,
+with Linux's books of anonymous memory, and of files that the snapshot has: two of those that are equal are interchangeable. Other
+backings may not be, and must not live longer for being remembered: a tree that got one meanwhile, and all that come of it, are not kept.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from typing import Any
 
 from emuvm.mm import vmamap
 from emuvm.mm.delivery import Call, Subscribers
-from emuvm.mm.types import Anon, Update, Vma
+from emuvm.mm.types import Anon, File, Update, Vma
 
 _MOST = 1024
 """So many trees are remembered; then all is forgotten."""
 _PLAIN = (type(None), Anon)
+_IDENTITY: Any = object.__eq__
 
 
 class Way:
     """The updates that lead back, and the regions that go."""
 
-    __slots__ = ("accepted", "again", "gone", "same", "subscribers", "updates")
+    __slots__ = ("accepted", "again", "context", "gone", "same", "subscribers", "updates")
 
-    def __init__(self, same: object, updates: list[Update], gone: list[Vma]) -> None:
-        self.same, self.updates, self.gone = same, updates, gone
+    def __init__(self, same: object, context: object, updates: list[Update], gone: list[Vma]) -> None:
+        self.same, self.context = same, context
+        self.updates, self.gone = updates, gone
         self.subscribers: Subscribers | None = None
         self.again: list[Call] | None = None
         self.accepted = False
@@ -43,6 +45,8 @@ class Way:
 
 def _at_once(subscribers: Subscribers, updates: list[Update]) -> list[Call] | None:
     found: list[Call] = []
+    if not updates:
+        return found
     for subscriber in subscribers:
         again = subscriber.prepare(updates) if subscriber.prepare is not None else None
         if again is None:
@@ -56,6 +60,9 @@ class Ways:
 
     def __init__(self, then: vmamap.Root) -> None:
         self._then = then
+        files = (vma.backing.file for vma in vmamap.ascending(then) if type(vma.backing) is File)
+        self._files = {id(file) for file in files if type(file).__eq__ is _IDENTITY}
+        """Of the snapshot, and equal only to themselves."""
         self._begin()
 
     @staticmethod
@@ -73,7 +80,7 @@ class Ways:
         if id(root) not in self._known:
             return vmamap.replace(root, lo, hi, regions)
         for vma in regions:
-            if type(vma.backing) not in _PLAIN:
+            if not self._lasting(vma.backing):
                 return vmamap.replace(root, lo, hi, regions)
         key = (id(root), lo, hi, tuple(regions))
         if key in self._trees:
@@ -86,13 +93,15 @@ class Ways:
             self._trees[key] = made
         return made
 
+    def _lasting(self, backing: Any) -> bool:
+        return type(backing) in _PLAIN or (type(backing) is File and id(backing.file) in self._files)
+
     def find(self, now: vmamap.Root, same: Callable[[Vma, Vma], bool], context: Any) -> Way | None:
         """The way from `now` if it was gone before, with the same idea of what may stay and for the same context."""
         way = self._ways.get(id(now))
-        return way if way is not None and way.same is same and way.updates[0].context is context else None
+        return way if way is not None and way.same is same and way.context is context else None
 
     def keep(self, now: vmamap.Root, way: Way) -> None:
         """Remember the way from there if it may be gone again as it is: of files, others would go then."""
-        updates = way.updates
-        if id(now) in self._known and updates and all(u.old is None or type(u.old.backing) in _PLAIN for u in updates):
+        if id(now) in self._known and all(update.old is None or self._lasting(update.old.backing) for update in way.updates):
             self._ways[id(now)] = way

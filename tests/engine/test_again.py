@@ -15,7 +15,7 @@ from emuvm.engine.pagetable import PRESENT
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.engine.unicorn_again import Step, laid_out, one_by_one, prepare
 from emuvm.engine.unicorn_paged import PagedMemory
-from emuvm.mm.types import File, Kind, Update, Vma
+from emuvm.mm.types import File, Kind, Update, Vma, VmFlag
 
 from .conftest import Make
 from .guests import DATA, PAGE, Disk, load, store
@@ -127,6 +127,9 @@ def test_what_may_be_refused_is_told_one_by_one(make: Make, disk: Disk) -> None:
     assert at_once(gone, come)
     assert not at_once(gone, Update(Kind.MAP, DATA, DATA + PAGE, None, of_file))
     assert not at_once(Update(Kind.UNMAP, DATA, DATA + PAGE, of_file, None))
+    shared = of_file._replace(flags=int(VmFlag.SHARED | VmFlag.MAYSHARE))
+    assert at_once(Update(Kind.PROTECT, DATA, DATA + PAGE, of_file, of_file._replace(prot=1)))
+    assert not at_once(Update(Kind.PROTECT, DATA, DATA + PAGE, shared._replace(prot=1), shared)), "the file may be read-only"
     assert not at_once(Update(Kind.MAP, far.start, far.end, None, far)), "its window has to be made"
     assert not at_once(Update(Kind.UNMAP, far.start, far.end, far, None))
     assert not at_once(Update(Kind.UNMAP, long.start, long.end, long, None)), "too many page bytes to look at"

@@ -37,7 +37,6 @@ SECONDS = 60
 TUNING = {"WIDTH", "_LEAN", "_STRIDE", "_MOST"}
 
 EQUIVALENT = {
-    ("ways.py", "way.updates[0].context", "0  ->  -1"): "all updates of a change have one context",
     ("gapsearch.py", "bisect_left(keys, hi) + 1", "1  ->  2"): "one more gap is looked at, all of it above the limit: nothing fits there",
     ("gapsearch.py", "k > len(keys)", "k > len(keys)  ->  k >= len(keys)"): "the same number is stored when they are equal",
     ("gapsearch.py", "hi > root.lo", "hi > root.lo  ->  hi >= root.lo"): "with nothing below the limit nothing is found in the tree",
