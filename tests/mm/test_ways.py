@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from emuvm.mm import ways
-from emuvm.mm.delivery import Again
+from emuvm.mm.delivery import Again, Subscriber
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.totals import Totals
 from emuvm.mm.types import Anon, File, Kind, Update, Vma, VmFlag
@@ -230,6 +230,9 @@ def test_books_without_updates_are_a_way_too() -> None:
     assert (listener.single, listener.committed, listener.at_once) == (0, 0, 0)
 
 
+    assert ways.Way(same, None, [], []).at_once((Subscriber(listener.update, None),)) == [], "nobody has to be told"
+
+
 def same(_old: Vma, _new: Vma) -> bool:
     return True
 
@@ -264,6 +267,11 @@ def test_so_many_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> 
         assert list(space) == before and listener.rights() == wanted(space)
         known = snap._ways
         assert known is not None and max(len(known._trees), len(known._known), len(known._ways)) <= 9
+    single = listener.at_once
+    for _ in range(12):
+        change(space)
+        space.restore(snap)
+    assert listener.at_once > single + 5, "what is old gave way"
 
 
 @pytest.mark.parametrize("order", [(0, 1, 0, 1, 1, 1, 1, 0, 0, 0, 1), (1, 1, 1, 0, 0, 0)])
