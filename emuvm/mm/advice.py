@@ -182,9 +182,10 @@ def _dontneed(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
 
 
 def _free(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
-    """The data survive while memory is not short, so nothing happens."""
+    """The data survive until memory is short or MADV_PAGEOUT asks for it, or for good if they are written to again."""
     if vma.flags & (VmFlag.PFNMAP | VmFlag.LOCKED) or not rules.anonymous(vma) or vma.flags & VmFlag.MAYSHARE:
         raise GuestError(Errno.EINVAL, "locked, special, or not private anonymous memory")
+    mm.pages.may_free(start, end)
 
 
 def _remove(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
@@ -200,7 +201,7 @@ def _remove(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
 def _reclaim(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     if vma.flags & (VmFlag.PFNMAP | VmFlag.LOCKED | VmFlag.HUGETLB):
         raise GuestError(Errno.EINVAL, "locked or special memory")
-    if advice == Memory.MADV_PAGEOUT and rules.has_file(vma):
+    if advice == Memory.MADV_PAGEOUT:
         mm.pages.page_out(start, end)
 
 
