@@ -140,7 +140,7 @@ def _modify(mm: LinuxMm, addr: int, end: int, change: Change) -> None:
 
 
 def _may_change(vma: Vma, advice: int) -> None:
-    flags = vma.flags
+    flags = vma.flags & ~(VmFlag.DONTEXPAND if vma.flags & VmFlag.HUGETLB else 0)
     bad = (
         (advice == Memory.MADV_DOFORK and flags & rules.SPECIAL)
         or (advice == Memory.MADV_WIPEONFORK and (rules.has_file(vma) or flags & VmFlag.SHARED))
@@ -178,7 +178,11 @@ def _dontneed(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     forbidden = VmFlag.PFNMAP | (0 if advice == Memory.MADV_DONTNEED_LOCKED else VmFlag.LOCKED)
     if vma.flags & forbidden:
         raise GuestError(Errno.EINVAL, "locked or special memory")
-    mm.pages.discard(start, end - start)
+    if vma.flags & VmFlag.HUGETLB:
+        rules.may_split(vma, start)
+        end &= -rules.huge_page(vma)
+    if start < end:
+        mm.pages.discard(start, end - start)
 
 
 def _free(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
