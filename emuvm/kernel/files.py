@@ -77,6 +77,10 @@ class OpenFile:
     def writable(self) -> bool:
         return self.flags & (Open.O_ACCMODE | Open.O_PATH) in (Open.O_WRONLY, Open.O_RDWR)
 
+    def writes_to(self, identity: tuple[tuple[int, int], int]) -> bool:
+        """Does it keep the file of this device and inode number from being executed?"""
+        return False
+
     def status(self) -> int:
         """What F_GETFL tells, in generic bits."""
         return self.flags
@@ -246,6 +250,12 @@ class HostOpenFile(OpenFile):
     @property
     def name(self) -> bytes:
         return self.path or hostfd.link(self.host_fd)
+
+    def writes_to(self, identity: tuple[tuple[int, int], int]) -> bool:
+        if not self.is_regular or not self.writable():
+            return False
+        found = hostfd.stat(self.host_fd)
+        return (found.dev, found.ino) == identity
 
     def status(self) -> int:
         now = convert_open(hostfd.control(self.host_fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)

@@ -39,6 +39,8 @@ class MemFile(HostOpenFile):
     """An open memfd; also what regions hold tells by `owns` whether it maps this one."""
 
     own = True
+    created = False
+    """It is what memfd_create made, which does not count as open for writing (fs/file_table.c:alloc_file_pseudo)."""
 
     def __init__(self, host_fd: int, flags: int, path: bytes, inode: Sealed) -> None:
         super().__init__(host_fd, flags, path)
@@ -51,6 +53,9 @@ class MemFile(HostOpenFile):
         mapped: Any = super().mappable()
         mapped.inode = self.inode
         return mapped
+
+    def writes_to(self, identity: tuple[tuple[int, int], int]) -> bool:
+        return not self.created and super().writes_to(identity)
 
     def write_sealed(self) -> bool:
         return self.inode.write_sealed
@@ -121,7 +126,9 @@ def create(name: bytes, flags: int) -> MemFile:
     mode, path = Open.O_RDWR | Open.O_LARGEFILE, b"/memfd:" + name + b" (deleted)"
     if flags & Fd.MFD_HUGETLB:
         return HugeFile(fd, mode, path, Sealed(seals), huge=1 << (flags >> _SIZE_SHIFT & 63 or 21))
-    return MemFile(fd, mode, path, Sealed(seals))
+    file = MemFile(fd, mode, path, Sealed(seals))
+    file.created = True
+    return file
 
 
 class HugeFile(MemFile):

@@ -13,6 +13,7 @@ from emuvm.abi.flags import Mode, Open
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
 from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_pages, procfs_query, procfs_scan, procfs_system, procfs_task
+from emuvm.kernel.fs import PATH_FLAGS
 from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, NumberFile, OrderFile, PlainFile, SequenceFile, SettingFile, each, single
 from emuvm.kernel.procfs_mem import MemoryFile, PagemapFile
 
@@ -95,7 +96,7 @@ def make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> Ope
 def _make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> OpenFile:
     flags = flags & _KEPT | Open.O_LARGEFILE
     if flags & Open.O_PATH:
-        flags &= ~Open.O_LARGEFILE
+        flags &= PATH_FLAGS
     if stat.mode & Mode.S_IFMT == Mode.S_IFDIR:
         return MadeDirectory(path, flags, stat, lambda: procfs.entries(proc, name))
     if name in RECORDS:

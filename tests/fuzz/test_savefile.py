@@ -327,6 +327,7 @@ def test_files_without_a_name_and_seals(standing: Process, tmp_path: Path) -> No
     save(standing, tmp_path / "saved")
     proc = _resumed(tmp_path / "saved")
     assert proc.files.get(fd).read(99) == b"a name"
+    assert proc.fs.program == standing.fs.program is not None
     assert call(proc, "fcntl", memory, 1034) == 2 and call(proc, "ftruncate", memory, 50) == (1 << 64) - 1
     assert call(proc, "ftruncate", memory, 200) == 0
     proc.close()

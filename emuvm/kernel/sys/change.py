@@ -338,6 +338,7 @@ def truncate(proc: Process, path: bytes, length: int) -> int:
         if node.kind != Mode.S_IFREG:
             raise GuestError(Errno.EINVAL, "not a regular file")
         proc.fs.changing(node.fd, where)
+        proc.fs.not_running(node.fd)
         limit = proc.files.size_limit
         if limit is not None and node.info.st_size < length > limit:
             raise too_big(proc)

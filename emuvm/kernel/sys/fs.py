@@ -104,9 +104,12 @@ def _open_again(proc: Process, name: bytes, flags: int) -> OpenFile:
         return procfs.open_file(proc, found, file.path, flags)
     if flags & Open.O_DIRECTORY and not file.is_directory:
         raise GuestError(Errno.ENOTDIR, "not a directory")
+    if flags & Open.O_PATH:
+        return file.again(hostfs.reopen(file.host_fd, hostfs.PATH), flags & (Open.O_PATH | Open.O_DIRECTORY | Open.O_NOFOLLOW))
     wants_write = flags & Open.O_ACCMODE != Open.O_RDONLY or flags & Open.O_TRUNC
     if wants_write and not (file.writable() or file.own or proc.fs.may_change(file.host_fd)):
         proc.fs.refused(file.name)
+    proc.fs.not_running(file.host_fd, flags)
     if flags & Open.O_TRUNC:
         file.check_size(0)
     kept = flags & (Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_TRUNC)
