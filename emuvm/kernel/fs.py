@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PATH_MAX = 4096
 NAME_MAX = 255
-_HARMLESS = frozenset(((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)))
+HARMLESS = frozenset(((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)))
 """null, zero, full, random, urandom, tty: opened and written by anybody."""
 _HIDDEN = frozenset((b"self", b"thread-self", b"kcore", b"kmsg", b"kpagecgroup", b"kpagecount", b"kpageflags"))
 _LINKS = 40
@@ -202,7 +202,7 @@ class Filesystem:
 
     def _reopen(self, node: Node, path: bytes, flags: int, creating: bool) -> HostOpenFile:
         wants_write = flags & Open.O_ACCMODE != Open.O_RDONLY or bool(flags & Open.O_TRUNC)
-        harmless = node.kind == Mode.S_IFCHR and node.device in _HARMLESS
+        harmless = node.kind == Mode.S_IFCHR and node.device in HARMLESS
         if node.kind == Mode.S_IFLNK:
             raise GuestError(Errno.ELOOP, "a symbolic link")
         if node.kind == Mode.S_IFDIR and (wants_write or creating):

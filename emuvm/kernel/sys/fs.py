@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
     from emuvm.kernel.process import Process
 
-_PROC_SUPER_MAGIC = 0x9FA0
+_PROC_SUPER_MAGIC, _SYSFS_MAGIC = 0x9FA0, 0x6265_6572
 _T = TypeVar("_T")
 
 
@@ -252,7 +252,7 @@ def statfs(proc: Process, path: bytes, to: int) -> int:
     if name is not None and name.startswith(b"fd/"):
         found = _statfs_of(procfs.descriptor(proc, name))
     elif name is not None:
-        found = _OF_PROC
+        found = _of_made(name)
     else:
         with proc.fs.node(where) as node:
             found = _statfs(node.fd)
@@ -260,11 +260,13 @@ def statfs(proc: Process, path: bytes, to: int) -> int:
     return 0
 
 
-_OF_PROC = Statfs(_PROC_SUPER_MAGIC, 4096, 0, 0, 0, 0, 0, (0, 0), 255, 4096, 0)
+def _of_made(path: bytes) -> Statfs:
+    magic = _SYSFS_MAGIC if path.startswith(b"/sys/") else _PROC_SUPER_MAGIC
+    return Statfs(magic, 4096, 0, 0, 0, 0, 0, (0, 0), 255, 4096, 0)
 
 
 def _statfs_of(file: OpenFile) -> Statfs:
-    return _statfs(file.host_fd) if file.host_fd >= 0 else _OF_PROC
+    return _statfs(file.host_fd) if file.host_fd >= 0 else _of_made(file.path)
 
 
 @syscall("fstatfs", "fd ptr")
@@ -359,6 +361,10 @@ def readlink(proc: Process, path: bytes, to: int, size: int) -> int:
 
 @syscall("readlinkat", "fd path ptr int", pure=True)
 def readlinkat(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> int:
+    if not path and size > 0 and dirfd != At.AT_FDCWD:
+        mode = proc.files.get(dirfd).stat().mode
+        if mode & Mode.S_IFMT != Mode.S_IFLNK:
+            raise GuestError(Errno.ENOENT, "not a symbolic link")
     return _readlink(proc, dirfd, path, to, size)
 
 
