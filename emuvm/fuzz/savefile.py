@@ -260,6 +260,8 @@ class _Writer:
     # -- System V -----------------------------------------------------------------------------------------------------------
 
     def _segment(self, segment: Any) -> dict[str, Any]:
+        if segment.huge:
+            self.notes.append(f"segment {segment.id} comes back with small pages, not huge ones")
         fields = "key id sequence size mode uid gid cuid cgid atime dtime ctime cpid lpid attached".split()
         return {**{name: getattr(segment, name) for name in fields}, "content": self._content(segment.memory.fileno())}
 

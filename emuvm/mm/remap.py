@@ -147,7 +147,9 @@ def _move_all(mm: LinuxMm, call: Remap) -> int:
 
 def _several(vma: Vma) -> bool:
     """vma_multi_allowed: what has an address search of its own does not go along with others: /dev/zero, System V segments."""
-    return not rules.has_file(vma) or not (rules.anonymous(vma) or getattr(vma.backing.file, "close_hook", False))
+    if not rules.has_file(vma) or vma.flags & VmFlag.HUGETLB:
+        return True
+    return not (rules.anonymous(vma) or getattr(vma.backing.file, "close_hook", False))
 
 
 def _to(mm: LinuxMm, call: Remap) -> int:

@@ -1,5 +1,7 @@
 /* Section 1.1: huge pages on a machine that has none. They can be mapped without a reservation, and cannot be touched. */
 #include "fact.h"
+#include <sys/ipc.h>
+#include <sys/shm.h>
 #define H (2L << 20)
 #define HUGE (MAP_HUGETLB | MAP_NORESERVE)
 #define RF(size, page) sc(SYS_remap_file_pages, P(0), size, 0L, page, 0L)
@@ -172,4 +174,41 @@ static void memfd(void) {
     T("1.1", STORE(P(1024)));
 }
 
-SHEET(SECTION(mapping), SECTION(touching), SECTION(changing), SECTION(advising), SECTION(memfd))
+static void segments(void) {
+    struct shmid_ds status;
+    huge_area(8);
+    F("1.1", sc(SYS_shmget, 0, PG, SHM_HUGETLB | 0600));
+    F("1.1", sc(SYS_shmget, 0, PG, SHM_HUGETLB | SHM_NORESERVE | 20 << 26 | 0600));
+    F("1.1", sc(SYS_shmget, 0, 0, SHM_HUGETLB | SHM_NORESERVE | 0600));
+    int id = (int)sc(SYS_shmget, 0, PG, SHM_HUGETLB | SHM_NORESERVE | 0600);
+    F("1.1", id < 0 ? id : 0);
+    C("1.1", sc(SYS_shmat, id, P(1), 0));
+    C("1.1", sc(SYS_shmat, id, P(1), SHM_RND));
+    C("1.1", sc(SYS_shmat, id, P(512), 0));
+    V("1.1", "flags of a segment", "%s %s", vmflags(512), smap(P(512), "KernelPageSize"));
+    T("1.1", LOAD(P(512)));
+    T("1.1", STORE(P(600)));
+    C("1.1", sc(SYS_shmat, id, P(1024), SHM_RDONLY));
+    V("1.1", "flags of a segment to be read", "%s", vmflags(1024));
+    C("1.1", sc(SYS_shmat, id, P(1024), 0));
+    C("1.1", sc(SYS_shmat, id, P(1024), SHM_REMAP));
+    F("1.1", give(sc(SYS_shmat, id, 0L, 0)));
+    C("1.1", protect(512, 1, R));
+    C("1.1", protect(512, 512, R));
+    C("1.1", unmap(513, 1));
+    F("1.1", advise(512, 512, MADV_DONTNEED));
+    F("1.1", advise(512, 512, MADV_REMOVE));
+    F("1.1", lock(512, 1));
+    V("1.1", "resident", "%s", resident(512, 2));
+    C("1.1", remap(512, 1024, 1024, MREMAP_MAYMOVE | MREMAP_FIXED, 2048));
+    C("1.1", remap(512, 512, 512, MREMAP_MAYMOVE | MREMAP_FIXED, 3072));
+    D("1.1", sc(SYS_shmctl, id, IPC_STAT, &status));
+    V("1.1", "segment", "%ld bytes, attached %ld, mode %o", (long)status.shm_segsz, (long)status.shm_nattch, status.shm_perm.mode);
+    C("1.1", sc(SYS_shmdt, P(2048)));
+    C("1.1", sc(SYS_shmdt, P(2560)));
+    F("1.1", sc(SYS_shmctl, id, IPC_RMID, 0L));
+    C("1.1", sc(SYS_shmdt, P(3072)));
+    F("1.1", sc(SYS_shmctl, id, IPC_STAT, &status));
+}
+
+SHEET(SECTION(mapping), SECTION(touching), SECTION(changing), SECTION(advising), SECTION(memfd), SECTION(segments))
