@@ -74,6 +74,9 @@ class Ioctl:
     FIOASYNC: int = 0x5452
     FIOQSIZE: int = 0x5460
     """0x545e on arm, s390 and m68k."""
+    FIBMAP: int = 1
+    FIGETBSZ: int = 2
+    FIEMAP: int = _ior("f", 11, 32, read=3)
     SIOCATMARK: int = 0x8905
     FICLONE: int = _ior("\x94", 9, 4, read=1)
 
@@ -118,6 +121,7 @@ class IoctlMips(Ioctl):
     FIOCLEX = 0x6601
     FIOASYNC = 0x667D
     FIOQSIZE = 0x667F
+    FIBMAP, FIGETBSZ, FIEMAP = 0x20000001, 0x20000002, _ior("f", 11, 32, read=6, bits=13)
     TCGETS2 = _ior("T", 0x2A, 48, read=2, bits=13)
     TIOCGPTN = _ior("T", 0x30, 4, read=2, bits=13)
     TIOCSPTLCK = _ior("T", 0x31, 4, read=4, bits=13)
@@ -150,6 +154,7 @@ class IoctlPowerpc(Ioctl):
     FIOCLEX = 0x20006601
     FIOASYNC = _ior("f", 125, 4, read=4, bits=13)
     FIOQSIZE = _ior("f", 128, 8, read=2, bits=13)
+    FIBMAP, FIGETBSZ, FIEMAP = 0x20000001, 0x20000002, _ior("f", 11, 32, read=6, bits=13)
     TCGETS2 = 0
     """0: powerpc has no such request."""
     TIOCGPTN = _ior("T", 0x30, 4, read=2, bits=13)

@@ -134,8 +134,11 @@ class Memory(Protocol):
     protects_in_hooks: bool
     """The space may give regions more rights, but no execution, while a hook of the engine runs."""
 
+    def may_free(self, start: int, end: int) -> None:
+        """MADV_FREE of private anonymous pages: they may read zero from any moment on, until they are written again. A hint."""
+
     def page_out(self, start: int, end: int) -> None:
-        """MADV_PAGEOUT of a part of a file mapping: the host may take the pages out of memory that it can bring back. A hint."""
+        """MADV_PAGEOUT: the host may take the pages out of memory that it can bring back, and those it may free. A hint."""
 
     withheld: Callable[[int, int], list[tuple[int, int]]] | None
     """(start, end) -> the parts of the range, ascending and clipped, that are mapped but may not be accessed (MADV_GUARD_INSTALL).

@@ -100,6 +100,8 @@ class Checkpoint:
         try:
             self.image = _contents(memory, keeper.checkpoints[-1] if keeper.checkpoints else None)
             """Page address -> its bytes, for pages with content of their own."""
+            if memory.freed:
+                self._keep()
             self._presence = _presence(memory) if presence else None
             """Which pages of anonymous memory are there, area by area."""
         except BaseException:
@@ -127,6 +129,15 @@ class Checkpoint:
         self._watching = True
         """All writes since the last restore were logged."""
         keeper.checkpoints.append(self)
+
+    def _keep(self) -> None:
+        """What the host was allowed to free (MADV_FREE) would go without notice: it is written to."""
+        memory = self._memory
+        for page, content in self.image.items():
+            vma = memory.space.query(page)
+            if vma is not None and host_file(vma) is None and not is_shared(vma):
+                memory.host.write(page, content)
+        memory.freed = False
 
     def unsure(self) -> bool:
         """Is more changed than the pages that are copied back every time? `restore` finds out what."""

@@ -27,7 +27,8 @@ WINDOW = 1 << WINDOW_BITS
 _READ_WRITE = 3
 _READ = 1
 _SHARED, _PRIVATE, _FIXED, _ANONYMOUS, _NORESERVE = 0x1, 0x2, 0x10, 0x20, 0x4000
-_DONTNEED, _REMOVE, _NOHUGEPAGE, _PAGEOUT, _POPULATE_READ, _POPULATE_WRITE = 4, 9, 15, 21, 22, 23
+_DONTNEED, _REMOVE, _NOHUGEPAGE, _POPULATE_READ, _POPULATE_WRITE = 4, 9, 15, 22, 23
+FREE, PAGEOUT = 8, 21
 _MAYMOVE, _REMAP_FIXED, _DONTUNMAP = 1, 2, 4
 _FAILED = (1 << 64) - 1
 _COPY = 256 << 10
@@ -296,10 +297,10 @@ class HostMemory:
         for low, high, pointer in self.spans(start, end):
             host_punch(pointer, high - low)
 
-    def page_out(self, start: int, end: int) -> None:
-        """MADV_PAGEOUT."""
+    def advise(self, start: int, end: int, advice: int) -> None:
+        """A hint for the host: FREE or PAGEOUT."""
         for low, high, pointer in self.spans(start, end):
-            _madvise(pointer, high - low, _PAGEOUT)
+            _madvise(pointer, high - low, advice)
 
     def stage(self, fd: int, offset: int, length: int, *, shared: bool) -> Staged:
         """Map a file aside; nothing of the guest's changes. The caller clips `length` to whole pages not behind the end of file.

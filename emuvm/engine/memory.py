@@ -53,6 +53,8 @@ class PlainMemory:
         self._pages: dict[int, bytearray] = {}
         self._written: set[int] = set()
         """Private pages that were written, by number."""
+        self._free: set[int] = set()
+        """Those of them that `may_free` named and nobody has written since."""
         self._first: list[int] = []
         self._areas: list[_Area] = []
         self._pending: list[_Undo] = []
@@ -103,8 +105,15 @@ class PlainMemory:
             if page in self._pages:
                 self._pages[page][low:high] = bytes(high - low)
 
+    def may_free(self, start: int, end: int) -> None:
+        """Pages that are not written again go with `page_out`."""
+        self._free.update(n for n in self._present(start, end) if n in self._written)
+
     def page_out(self, start: int, end: int) -> None:
-        """Nothing goes."""
+        """Nothing goes but what may be freed."""
+        for number in self._present(start, end):
+            if number in self._free:
+                self._forget(number * self.space.page_size, (number + 1) * self.space.page_size)
 
     def withdraw(self, start: int, end: int) -> None:
         """Nothing is kept of what `withheld` said."""
@@ -145,6 +154,7 @@ class PlainMemory:
                 self._note(page)
 
     def _note(self, page: int) -> None:
+        self._free.discard(page)
         vma = self.space.query(page * self.space.page_size)
         if page not in self._written and vma is not None and not is_shared(vma):
             self._written.add(page)
@@ -220,6 +230,8 @@ class PlainMemory:
                 self._written.difference_update(numbers)
                 self._pages.update(moved)
                 self._written |= written
+                self._free |= {n + shift for n in numbers if n in self._free}
+                self._free.difference_update(numbers)
 
     def _file_pages(self, vma: Vma, start: int, end: int) -> dict[int, bytes]:
         """The pages of [start, end) that the region's file fills, by page number."""
@@ -244,6 +256,7 @@ class PlainMemory:
         for number in self._present(start, end):
             del self._pages[number]
             self._written.discard(number)
+            self._free.discard(number)
 
     def _parts(self, address: int, length: int) -> list[tuple[int, int, int]]:
         """(page number, first, last byte in it) for a byte range, which must be mapped."""

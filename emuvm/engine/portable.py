@@ -23,7 +23,8 @@ from emuvm.errors import EngineError
 
 BLOCK = 1 << 20
 _POPULATE_READ, _POPULATE_WRITE = 22, 23
-"""Linux's numbers; Python does not name them."""
+MADV_FREE, MADV_PAGEOUT = 8, 21
+"""Linux's numbers; Python does not name them all."""
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 """Only a hint that large sparse memory is meant. Python below 3.13 does not name it; without it Linux refuses tens of GiB."""
 
@@ -220,6 +221,13 @@ class PortablePages:
         for low, high, piece in self._pieces.inside(start, end):
             if piece.source is not None and piece.source.shared and piece.pointer:
                 self._drop(piece, high - low)
+
+    def advise(self, start: int, end: int, advice: int) -> None:
+        """A hint about plain memory: MADV_FREE or MADV_PAGEOUT, by Linux's numbers."""
+        for low, high, piece in self._pieces.inside(start, end) if sys.platform == "linux" else ():
+            if piece.source is None and piece.block is not None:
+                with suppress(OSError):
+                    piece.block.memory.madvise(advice, piece.pointer - piece.block.pointer, high - low)
 
     def punch(self, start: int, end: int) -> None:
         """The objects behind shared pages lose them. EngineError when the host cannot do that."""

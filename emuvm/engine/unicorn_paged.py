@@ -22,7 +22,7 @@ from unicorn.unicorn_const import UC_CTL_IO_WRITE, UC_CTL_TB_REMOVE_CACHE, UC_CT
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import FaultStop, Residency, fresh_when_read, host_file, is_shared
 from emuvm.engine.filepages import Extent, FilePages
-from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
+from emuvm.engine.hostmem import FREE, PAGEOUT, WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
 from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, native_fill
 from emuvm.engine.unicorn_again import prepare, protection
 from emuvm.engine.unicorn_raw import FILL, FLUSH_CODE, Raw
@@ -75,6 +75,7 @@ class PagedMemory:
         self._extents = FilePages(self.host)
         self._pending: list[_Pending] = []
         self._flush = self._dropping = self._faulted = False  # after a fault the files are as they were when the run began
+        self.freed = False  # there may be pages that the host may free
         self._stale: list[tuple[int, int]] = []
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         self.native = bool(fill := native_fill() if native else 0)
@@ -182,9 +183,18 @@ class PagedMemory:
         found = of_guest(self.host, self.table, self._extents, self.attempt, start, end, cached)
         return sorted(found + behind) if behind else found
 
+    def may_free(self, start: int, end: int) -> None:
+        """MADV_FREE, as engine.base.Memory says. Writes are noticed again: nobody tells when the host takes the pages."""
+        self.withdraw(start, end)
+        self.table.clear(start, end)
+        self.host.advise(start, end, FREE)
+        self.freed = True
+
     def page_out(self, start: int, end: int) -> None:
         """A hint, as engine.base.Memory says."""
-        self.host.page_out(start, end)
+        if self.freed:
+            self.withdraw(start, end)  # translated code of what goes now
+        self.host.advise(start, end, PAGEOUT)
 
     def populate(self, start: int, end: int, *, write: bool) -> None:
         """Touch pages, as engine.base.Memory says."""
@@ -396,18 +406,18 @@ class PagedMemory:
         if alone and access == READ and self.modifies and self.modifies():
             access = WRITE  # Unicorn reads first, the CPU faults for the write at once
         if vma is None or not rights & _NEEDED[access]:
-            return self._deny(page, access, mapped=vma is not None)
+            return self.refusals.deny(page, access, mapped=vma is not None)
         low, high = max(vma.start, page & -CHUNK), min(vma.end, (page & -CHUNK) + CHUNK)
         if alone and fresh_when_read(vma):
             low, high = page, page + PAGE  # so that one that is read and written is refused before it is present
         for first, last in self.withheld(low, high) if self.withheld is not None else ():
             if first <= page < last:
-                return self._deny(page, access, mapped=False)
+                return self.refusals.deny(page, access, mapped=False)
             low, high = (last, high) if last <= page else (low, min(high, first))
         if host_file(vma) is not None:
             extent = self._extents.at(page) or self._extend(vma, page)
             if extent is None:
-                return self._deny(page, access, mapped=True, bus=True)
+                return self.refusals.deny(page, access, mapped=True, bus=True)
             low, high = max(low, extent[0]), min(high, extent[1])
         window = page >> WINDOW_BITS
         if window not in self._mapped:
@@ -422,10 +432,6 @@ class PagedMemory:
         if staged is None or not self._install(vma, page, staged):
             return None
         return self._extents.at(page)
-
-    def _deny(self, page: int, access: int, *, mapped: bool, bus: bool = False) -> int:
-        self.refusals.deny(page, access, mapped=mapped, bus=bus)
-        return 0
 
     # -- waiting for the engine to stand still --------------------------------------------------------------------------
 

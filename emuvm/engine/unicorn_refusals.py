@@ -68,11 +68,11 @@ class Refusals:
         self.watch = 0
         """The hook, while it is there."""
 
-    def deny(self, page: int, access: int, *, mapped: bool, bus: bool) -> None:
-        """Note a refused page; `answer` says what the engine is told."""
+    def deny(self, page: int, access: int, *, mapped: bool, bus: bool = False) -> int:
+        """Note a refused page; `answer` says what the engine is told. 0, the rights to it."""
         if access == _FETCH:
             self.fault = self.fault or FaultStop(page, Access.EXEC, 1, mapped, bus)
-            return
+            return 0
         if not self._searched:
             self._searched = True
             offset, block = _field_offset(), self._raw.handle.value or 0
@@ -80,7 +80,7 @@ class Refusals:
                 self._field = ctypes.c_uint64.from_address(block + offset)
         if self._field is not None and not self.always_hooked:
             self._last = Denial(page, _KINDS[access], mapped, bus, b"")
-            return
+            return 0
         # Only if the lower page was written can the store have begun there; reading others would make them present.
         crossing = access == _WRITE and self._is_written(page - 1)
         tail = self._host.read(page - TAIL, TAIL) if crossing else b""
@@ -89,6 +89,7 @@ class Refusals:
             address = ctypes.cast(self._call, ctypes.c_void_p).value
             assert address is not None
             self.watch = self._raw.hook(UC_HOOK_MEM_UNMAPPED, address)
+        return 0
 
     def answer(self, address: int, access: int) -> int:
         """The physical address to give the TLB for the page just denied; 0: refuse plainly."""

@@ -29,7 +29,7 @@ from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Access, FaultStop, Residency, host_file, is_shared
 from emuvm.engine.firstwrites import FirstWrites
 from emuvm.engine.intervals import Intervals
-from emuvm.engine.portable import PortablePages, Table
+from emuvm.engine.portable import MADV_FREE, MADV_PAGEOUT, PortablePages, Table
 from emuvm.engine.regions_files import grown, source_of
 from emuvm.engine.unicorn_mirror import Mirror, Region
 from emuvm.errors import EngineError
@@ -74,9 +74,7 @@ class RegionsMemory:
         page = int(uc.query(UC_QUERY_PAGE_SIZE))
         if space.page_size % page:
             raise EngineError(f"the engine's pages have {page} bytes, the space's {space.page_size}: not a multiple")
-        self.uc = uc
-        self.space = space
-        self.rights = rights
+        self.uc, self.space, self.rights = uc, space, rights
         self.pages = pages if pages is not None else PortablePages(space.page_size)
         self.mirror = Mirror(uc, self.pages)
         self._pinned: Intervals[str] = Intervals(lambda why, offset: why)
@@ -85,8 +83,7 @@ class RegionsMemory:
         self._adopting = self._adopted = False
         self.protects_in_hooks = False
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
-        self.again = False
-        """The last run ended only because an area needed the right to write; it has it now."""
+        self.again = False  # the last run ended only because an area needed the right to write; it has it now
         self.writes = FirstWrites(space) if track_writes else None
         self._wanted = -1
         self._fault: FaultStop | None = None
@@ -157,11 +154,16 @@ class RegionsMemory:
                 raise EngineError(f"{vma} does not map an object that could lose pages")
         self.attempt(self.pages.punch, start, end)
         for low, high, _ in self.mirror.regions.inside(self.space.start, self.space.end):
-            # Code of the lost pages may be mapped elsewhere too.
-            self.mirror.drop_code(low, high)
+            self.mirror.drop_code(low, high)  # code of the lost pages may be mapped elsewhere too
+
+    def may_free(self, start: int, end: int) -> None:
+        """A hint, passed on for plain memory."""
+        self.pages.advise(start, end, MADV_FREE)
 
     def page_out(self, start: int, end: int) -> None:
-        """A hint that is not passed on."""
+        """A hint, passed on for plain memory."""
+        self.pages.advise(start, end, MADV_PAGEOUT)
+        self.mirror.drop_code(start, end)
 
     def withdraw(self, start: int, end: int) -> None:
         """`withheld` says something else now: the engine gets the pages when they are touched, if it may have them."""
@@ -477,9 +479,8 @@ class RegionsMemory:
 
     def _engine_owned(self, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) whose memory is the engine's own: adopted, and not touched yet."""
-        if not self._adopted:
-            return []
-        return [(low, high) for low, high, region in self.mirror.regions.inside(start, end) if not region.pointer]
+        regions = self.mirror.regions.inside(start, end) if self._adopted else ()
+        return [(low, high) for low, high, region in regions if not region.pointer]
 
     def _page_range(self, address: int, length: int) -> tuple[int, int]:
         page, end = self.space.page_size, address + length

@@ -21,8 +21,9 @@ from emuvm.fuzz.simhost import SimSystem
 from emuvm.kernel import hostfd, hostfs, procfs
 from emuvm.kernel.files import FileTable, HostOpenFile, MappedFile, OpenFile
 from emuvm.kernel.memfd import MemFile, Sealed
-from emuvm.kernel.shmem import SharedMemory
+from emuvm.kernel.shmem import HugeMemory, SharedMemory
 from emuvm.kernel.sysv import Attachment, Segment
+from emuvm.mm.layout import HUGE
 from emuvm_loaders import LoadError, Source, printable
 from emuvm_loaders.snapshot import Saved
 
@@ -268,6 +269,8 @@ class Reopened:
             if entry["segment"] >= len(self.segments):
                 raise LoadError("System V segments without their table")
             return Attachment(self.segments[entry["segment"]])
+        if kind in ("huge", "gigantic"):
+            return HugeMemory(HUGE if kind == "huge" else 1 << 30, path)
         if kind == "memory":
             if content not in self._shared:
                 self._shared[content] = SharedMemory(self.header["contents"][content]["size"], path)

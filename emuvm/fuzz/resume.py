@@ -24,6 +24,7 @@ from emuvm.fuzz.reopen import Reopened, ResumeError, told
 from emuvm.fuzz.simhost import SimSystem
 from emuvm.kernel.boot import Host, Options
 from emuvm.kernel.credentials import Credentials, Ids
+from emuvm.kernel.execve import go_on
 from emuvm.kernel.process import Process
 from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.stack import InitialStack
@@ -96,6 +97,7 @@ def resume(
             _ipc(proc, saved, reopened)
             _memory(proc, saved, reopened)
             _state(proc, header)
+            go_on(proc)
             reopened.change_directory(header["process"]["cwd"])
             reopened.settle(header["notes"], partial, reporter)
             return proc

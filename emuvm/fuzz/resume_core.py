@@ -22,6 +22,7 @@ from emuvm.errors import GuestError
 from emuvm.fuzz.reopen import ResumeError, encoded, told
 from emuvm.kernel import hostfd
 from emuvm.kernel.boot import Host, Options
+from emuvm.kernel.execve import go_on
 from emuvm.kernel.process import Process
 from emuvm.kernel.stack import InitialStack
 from emuvm.mm.limits import Limits
@@ -83,6 +84,7 @@ def resume_core(
                 table.replace(fd, file, False)
             built = _Builder(proc, core, fs)
             built.build()
+            go_on(proc)
             if built.missing and not partial:
                 raise ResumeError(built.missing)
             for note in [*built.missing, *built.notes]:

@@ -27,8 +27,10 @@ from emuvm.kernel import hostfd, hostfs
 from emuvm.kernel.files import HostOpenFile, OpenFile, ZeroDevice
 from emuvm.kernel.memfd import HugeFile, MemFile
 from emuvm.kernel.procfs_files import MadeDirectory, MadeFile
+from emuvm.kernel.shmem import HugeMemory
 from emuvm.kernel.signals import Pending
 from emuvm.kernel.sysv import Attachment
+from emuvm.mm.layout import HUGE
 from emuvm.mm.types import Anon, File, Vma, VmFlag
 from emuvm_loaders.snapshot import BLOCK, HEAD, MAGIC, PLAN, REGISTERS, VERSION
 
@@ -201,6 +203,8 @@ class _Writer:
                 entry.update(kind="segment", segment=numbers[0])
             else:
                 entry["kind"] = "memory"
+        elif isinstance(file, HugeMemory):
+            entry["kind"] = "huge" if file.huge == HUGE else "gigantic"
         elif getattr(file, "restorable", False):
             inode = file.inode
             number = self._content(file.fileno(), seals=None if inode is None else inode.seals)
@@ -256,6 +260,8 @@ class _Writer:
     # -- System V -----------------------------------------------------------------------------------------------------------
 
     def _segment(self, segment: Any) -> dict[str, Any]:
+        if segment.huge:
+            self.notes.append(f"segment {segment.id} comes back with small pages, not huge ones")
         fields = "key id sequence size mode uid gid cuid cgid atime dtime ctime cpid lpid attached".split()
         return {**{name: getattr(segment, name) for name in fields}, "content": self._content(segment.memory.fileno())}
 

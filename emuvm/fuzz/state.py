@@ -30,6 +30,7 @@ _OPAQUE = frozenset(
         "emuvm.kernel.hostfs.Root",
         "emuvm.fuzz.simhost.SimHost",
         "emuvm.kernel.usermem.UserMemory",
+        "emuvm.kernel.shmem.HugeMemory",
         "emuvm.kernel.shmem.SharedMemory",
         "emuvm.kernel.files.MappedFile",
     )

@@ -7,14 +7,15 @@ host. `prepare` may fail and changes nothing; `install` is the point of no retur
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emuvm.abi.auxv import Facts
 from emuvm.abi.controls import Prctl
 from emuvm.abi.errno import Errno
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
-from emuvm.kernel import procfs
+from emuvm.kernel import hostfd, procfs
+from emuvm.kernel.files import MappedFile
 from emuvm.kernel.stack import InitialStack, build_stack
 from emuvm.mm.linux import MapRequest
 from emuvm.mm.types import File
@@ -97,6 +98,8 @@ def install(proc: Process, new: Prepared) -> None:
     memory.write(new.stack.start, new.stack.data)
     proc.plan, proc.stack_info = new.plan, new.stack
     proc.name, proc.exe = new.name, new.exe
+    if proc.fs is not None:
+        proc.fs.running(source)
     proc.personality = proc.personality & ~Prctl.READ_IMPLIES_EXEC | (Prctl.READ_IMPLIES_EXEC if new.plan.read_implies_exec else 0)
     _map_trampoline(proc)
     proc.clear_child_tid = 0
@@ -118,6 +121,8 @@ def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[by
     called = path  # AT_EXECFN and the name of a script's process are the script's
     for _ in range(_SCRIPTS):
         source, exe = _open(proc, path)
+        if _written(proc, source):
+            raise GuestError(Errno.ETXTBSY, "open for writing")
         try:
             new = prepare(proc, source, called, argv, envp, exe)
             break
@@ -148,6 +153,23 @@ def _open(proc: Process, path: bytes) -> tuple[Source, bytes]:
         target = procfs.target(proc, name) if name is not None else None
         found = proc.fs.open_program(target or path)
     return found
+
+
+def _written(proc: Process, source: Any) -> bool:
+    """Is the file open for writing, or mapped through a descriptor that was (deny_write_access)? Others of the host are not asked."""
+    found = hostfd.stat(source.fileno())
+    identity = (found.dev, found.ino)
+    if any(file.writes_to(identity) for _, file in proc.files.items()):
+        return True
+    mapped = (vma.backing.file for vma in proc.space if type(vma.backing) is File and isinstance(vma.backing.file, MappedFile))
+    return any(file.identity == identity and hostfd.control(file.fileno(), hostfd.F_GETFL) & 3 for file in mapped if file.inode is None)
+
+
+def go_on(proc: Process) -> None:
+    """A process that was saved runs the program that its code was mapped from."""
+    vma = proc.space.query(proc.plan.start_code) if proc.plan is not None else None
+    if vma is not None and type(vma.backing) is File:
+        proc.fs.running(vma.backing.file)
 
 
 def _start_registers(proc: Process, new: Prepared, again: bool) -> None:

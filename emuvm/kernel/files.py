@@ -45,8 +45,7 @@ class OpenFile:
     """Of huge pages."""
     consumes = False
     """Reading takes what there is even if the buffer cannot hold it."""
-    is_zero = False
-    """It is /dev/zero."""
+    is_zero = False  # it is /dev/zero
     splices = True
     """sendfile(2) and splice(2) can take data from it (f_op->splice_read)."""
     own = False
@@ -57,6 +56,12 @@ class OpenFile:
     """It lies on a mount whose files cannot be executed, nor mapped for it."""
     map_limit = (1 << 64) - 1
     """The highest offset at which a mapping may end (mm/mmap.c:file_mmap_size_max)."""
+
+    no_pwrite = False
+    """It has no positions to write at (FMODE_PWRITE)."""
+    hint: int = 0
+    stand_in: Any = None
+    """F_SET_RW_HINT, and what locks are held on, of a file that the host does not have (`kernel.standin`)."""
 
     def __init__(self, flags: int, path: bytes) -> None:
         self.flags = flags
@@ -76,6 +81,10 @@ class OpenFile:
 
     def writable(self) -> bool:
         return self.flags & (Open.O_ACCMODE | Open.O_PATH) in (Open.O_WRONLY, Open.O_RDWR)
+
+    def writes_to(self, identity: tuple[tuple[int, int], int]) -> bool:
+        """Does it keep the file of this device and inode number from being executed?"""
+        return False
 
     def status(self) -> int:
         """What F_GETFL tells, in generic bits."""
@@ -142,6 +151,10 @@ class OpenFile:
     def write_sealed(self) -> bool:
         """Is it a memfd whose seals forbid new shared writable mappings?"""
         return False
+
+    def check_flags(self, flags: int) -> None:
+        """EOPNOTSUPP: RWF_ flags that it does not know, or the host has to be asked."""
+        raise GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
 
     def ready(self) -> int:
         """poll(2) bits of files without a host descriptor: always ready."""
@@ -255,6 +268,12 @@ class HostOpenFile(OpenFile):
     @property
     def name(self) -> bytes:
         return self.path or hostfd.link(self.host_fd)
+
+    def writes_to(self, identity: tuple[tuple[int, int], int]) -> bool:
+        if not self.is_regular or not self.writable():
+            return False
+        found = hostfd.stat(self.host_fd)
+        return (found.dev, found.ino) == identity
 
     def status(self) -> int:
         now = convert_open(hostfd.control(self.host_fd, hostfd.F_GETFL), hostfd.HOST_OPEN, Open)

@@ -13,7 +13,7 @@ was called. Devices other than the harmless ones cannot be opened. Errors come i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open, convert_open
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PATH_MAX = 4096
 NAME_MAX = 255
-_HARMLESS = frozenset(((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)))
+HARMLESS = frozenset(((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0)))
 """null, zero, full, random, urandom, tty: opened and written by anybody."""
 _HIDDEN = frozenset((b"self", b"thread-self", b"kcore", b"kmsg", b"kpagecgroup", b"kpagecount", b"kpageflags"))
 _LINKS = 40
@@ -36,6 +36,8 @@ _STATUS = Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_DSYNC | Open
 _REOPEN = _STATUS & ~Open.O_PATH | Open.O_TRUNC | Open.O_DIRECTORY
 _KEPT = _STATUS | Open.O_DIRECTORY | Open.O_NOFOLLOW
 """What F_GETFL shows of the flags of open."""
+PATH_FLAGS = Open.O_PATH | Open.O_DIRECTORY | Open.O_NOFOLLOW
+"""What it shows with O_PATH."""
 
 
 class Node:
@@ -91,6 +93,8 @@ class Filesystem:
         self._reporter = reporter
         self.cwd = self.root.inside(hostfs.working_directory()) or b"/"
         """Guest path of the current directory: absolute, without links, dots or a slash at the end."""
+        self.program: tuple[int, int] | None = None
+        """Device and inode number of the program that runs, whose file is not written to."""
         self._writable: list[bytes] = []
         for name in writable:
             try:
@@ -152,6 +156,19 @@ class Filesystem:
         if not self.may_change(fd):
             self.refused(path)
 
+    def running(self, source: Any) -> None:
+        """From now on this is the program that runs."""
+        fileno = getattr(source, "fileno", None)
+        info = None if fileno is None else hostfs.status(fileno())
+        self.program = None if info is None else (info.st_dev, info.st_ino)
+
+    def not_running(self, fd: int, flags: int = Open.O_WRONLY) -> None:
+        """ETXTBSY for the file of the program that runs, to be opened for writing by who may do that (get_write_access)."""
+        if flags & Open.O_ACCMODE in (Open.O_WRONLY, Open.O_RDWR) or flags & Open.O_TRUNC:
+            info = hostfs.status(fd)
+            if self.program == (info.st_dev, info.st_ino) and hostfs.may(fd, 2, effective=True):
+                raise GuestError(Errno.ETXTBSY, "the program that runs")
+
     def refused(self, path: bytes) -> None:
         """EROFS for a path."""
         shown = path.decode("utf-8", "backslashreplace")
@@ -178,7 +195,7 @@ class Filesystem:
             if creating and flags & Open.O_EXCL:
                 raise GuestError(Errno.EEXIST, "exists already")
             if flags & Open.O_PATH:
-                file = HostOpenFile(node.fd, flags & _KEPT, self.guest_path(node.fd))
+                file = HostOpenFile(node.fd, flags & PATH_FLAGS, self.guest_path(node.fd))
                 node.fd = -1
                 return file
             return self._reopen(node, path, flags, creating)
@@ -188,7 +205,7 @@ class Filesystem:
 
     def _reopen(self, node: Node, path: bytes, flags: int, creating: bool) -> HostOpenFile:
         wants_write = flags & Open.O_ACCMODE != Open.O_RDONLY or bool(flags & Open.O_TRUNC)
-        harmless = node.kind == Mode.S_IFCHR and node.device in _HARMLESS
+        harmless = node.kind == Mode.S_IFCHR and node.device in HARMLESS
         if node.kind == Mode.S_IFLNK:
             raise GuestError(Errno.ELOOP, "a symbolic link")
         if node.kind == Mode.S_IFDIR and (wants_write or creating):
@@ -197,6 +214,7 @@ class Filesystem:
             raise GuestError(Errno.EACCES, "a device of the host")
         if wants_write and not harmless and node.kind != Mode.S_IFSOCK:
             self.changing(node.fd, path)
+            self.not_running(node.fd, flags)
         fd = hostfs.reopen(node.fd, convert_open(flags & _REOPEN, Open, hostfd.HOST_OPEN))
         return HostOpenFile(fd, flags & _KEPT | Open.O_LARGEFILE, self.guest_path(node.fd))
 

@@ -32,6 +32,11 @@ def exists(path: str) -> bool:
     return os.path.exists(path)
 
 
+def mode(path: str) -> int:
+    """The permissions of a file that exists."""
+    return os.stat(path).st_mode & 0o777
+
+
 def rows(path: str) -> dict[str, str]:
     """A file of lines 'name: value', blanks around both taken away; the first of equal names counts."""
     found: dict[str, str] = {}

@@ -15,12 +15,12 @@ from emuvm.abi.flags import Open
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
-from emuvm.mm.layout import HUGE
+from emuvm.kernel.shmem import HugeMemory
 
 X_BITS = 0o111
 _IMPLIED = Seal.F_SEAL_SHRINK | Seal.F_SEAL_GROW | Seal.F_SEAL_WRITE | Seal.F_SEAL_FUTURE_WRITE
 _NO_WRITE = Seal.F_SEAL_WRITE | Seal.F_SEAL_FUTURE_WRITE
-_PAGE = 4096
+_PAGE, _SIZE_SHIFT = 4096, 26
 
 
 class Sealed:
@@ -39,6 +39,8 @@ class MemFile(HostOpenFile):
     """An open memfd; also what regions hold tells by `owns` whether it maps this one."""
 
     own = True
+    created = False
+    """It is what memfd_create made, which does not count as open for writing (fs/file_table.c:alloc_file_pseudo)."""
 
     def __init__(self, host_fd: int, flags: int, path: bytes, inode: Sealed) -> None:
         super().__init__(host_fd, flags, path)
@@ -51,6 +53,9 @@ class MemFile(HostOpenFile):
         mapped: Any = super().mappable()
         mapped.inode = self.inode
         return mapped
+
+    def writes_to(self, identity: tuple[tuple[int, int], int]) -> bool:
+        return not self.created and super().writes_to(identity)
 
     def write_sealed(self) -> bool:
         return self.inode.write_sealed
@@ -118,8 +123,12 @@ def create(name: bytes, flags: int) -> MemFile:
     if flags & Fd.MFD_NOEXEC_SEAL:
         hostfd.change_mode(fd, 0o666)
         seals = Seal.F_SEAL_EXEC
-    kind = HugeFile if flags & Fd.MFD_HUGETLB else MemFile
-    return kind(fd, Open.O_RDWR | Open.O_LARGEFILE, b"/memfd:" + name + b" (deleted)", Sealed(seals))
+    mode, path = Open.O_RDWR | Open.O_LARGEFILE, b"/memfd:" + name + b" (deleted)"
+    if flags & Fd.MFD_HUGETLB:
+        return HugeFile(fd, mode, path, Sealed(seals), huge=1 << (flags >> _SIZE_SHIFT & 63 or 21))
+    file = MemFile(fd, mode, path, Sealed(seals))
+    file.created = True
+    return file
 
 
 class HugeFile(MemFile):
@@ -127,13 +136,25 @@ class HugeFile(MemFile):
 
     refuses_write = is_huge = True
 
+    def __init__(self, host_fd: int, flags: int, path: bytes, inode: Sealed, *, huge: int) -> None:
+        super().__init__(host_fd, flags, path, inode)
+        self.huge = huge
+
     def again(self, host_fd: int, flags: int) -> HugeFile:
-        return HugeFile(host_fd, flags, self.path, self.inode)
+        return HugeFile(host_fd, flags, self.path, self.inode, huge=self.huge)
 
     def check_size(self, length: int) -> None:
-        if length & HUGE - 1:
+        if length & self.huge - 1:
             raise GuestError(Errno.EINVAL, "not a size of huge pages")
         super().check_size(length)
 
     def mappable(self) -> Any:
-        """Nothing: whoever maps it finds no pages, see `sys.mem`."""
+        """Whoever maps it finds no pages."""
+        if self._mapped is None:
+            self._mapped = HugeMemory(self.huge, self.path)
+        return self._mapped
+
+    def grow(self, length: int) -> None:
+        """A writable mapping makes the file at least so long (fs/hugetlbfs/inode.c:hugetlbfs_file_mmap)."""
+        if length > hostfd.size(self.host_fd):
+            hostfd.ftruncate(self.host_fd, length)

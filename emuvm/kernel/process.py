@@ -72,6 +72,8 @@ class Kept:
         """Lines of maps by where their regions start: what they were made of, and their text."""
         self.map_names: tuple[int, ...] = ()
         """What the names in these lines depend on: the break, the vdso, the stack."""
+        self.stand_ins: dict[bytes, Any] = {}
+        """What locks on files are held on that the host does not have, by path (`kernel.standin`)."""
 
 
 class Process:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 _BLOCK = 1024
+_SYS = b"/sys/"
+_STRICT = (b"/proc/sys/", _SYS)
+"""Where root, too, may write only what has a bit for it (proc_sys_permission, kernfs_fop_open)."""
 _DIR, _LINK = Mode.S_IFDIR, Mode.S_IFLNK
 _TYPES = {Mode.S_IFDIR: 4, Mode.S_IFLNK: 10, Mode.S_IFREG: 8}
 """d_type of directory entries."""
@@ -264,7 +267,8 @@ def status(proc: Process, name: bytes) -> Stat:
     if mode & Mode.S_IFMT == _DIR:
         links = 2 + sum(1 for _, kind, entry in entries(proc, name) if kind == _TYPES[_DIR] and entry not in (b".", b".."))
     return Stat(
-        proc_device(proc), inode(proc, name), mode, links, *_owner(proc, name), (0, 0), _size(proc, name), _BLOCK, 0,
+        proc_device(proc), inode(proc, name), mode, links, *_owner(proc, name), (0, 0), _size(proc, name),
+        4096 if name.startswith(_SYS) else _BLOCK, 0,
         seconds, seconds, seconds,
     )  # fmt: skip
 
@@ -310,6 +314,8 @@ def open_file(proc: Process, name: bytes, path: bytes, flags: int) -> OpenFile:
             raise GuestError(Errno.EISDIR, "a directory")
         if not allowed(proc, name, access):
             raise GuestError(Errno.EACCES, "permissions")
+        if access & 2 and name.startswith(_STRICT) and not stat.mode & 0o222:
+            raise GuestError(Errno.EACCES, "nobody may write it")
         if access & 2 and name.startswith(b"/"):
             raise GuestError(Errno.EROFS, "settings of the host")
     file = make(proc, name, path, flags, stat)

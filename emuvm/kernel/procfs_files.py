@@ -27,6 +27,29 @@ Listing = Callable[[], "list[tuple[int, int, bytes]]"]
 """(inode, d_type, name) of every entry."""
 
 
+_HIPRI, _RWF = 1, 0x136
+"""RWF_HIPRI; RWF_DSYNC, SYNC, APPEND, NOAPPEND and NOSIGNAL."""
+_LIMIT = 0x7FFF_FFFF
+"""s_maxbytes of file systems that do not say otherwise: no position is beyond (fs/super.c)."""
+
+
+def moved(now: int, size: int, offset: int, whence: int, limit: int | None = _LIMIT) -> int:
+    """The new position (fs/read_write.c:generic_file_llseek; without a limit default_llseek). ENXIO, EINVAL."""
+    if whence == Seek.SEEK_CUR:
+        offset += now
+    elif whence == Seek.SEEK_END:
+        offset += size
+    elif whence in (Seek.SEEK_DATA, Seek.SEEK_HOLE):
+        if offset >= size or (offset < 0 and limit is not None):
+            raise GuestError(Errno.ENXIO, f"{offset} is not in the file")
+        offset = size if whence == Seek.SEEK_HOLE else offset
+    elif whence != Seek.SEEK_SET:
+        raise GuestError(Errno.EINVAL, f"whence {whence}")
+    if offset < 0 or (limit is not None and offset > limit):
+        raise GuestError(Errno.EINVAL, f"offset {offset}")
+    return offset
+
+
 class MadeFile(OpenFile):
     """A file of emuvm's own making, with an offset. Unless it is `prompt` its text is not made inside the engine's hook."""
 
@@ -44,20 +67,37 @@ class MadeFile(OpenFile):
     def stat(self) -> Stat:
         return self._stat
 
+    polls = _ALWAYS
+    unknown_request = Errno.ENOTTY
+    """ioctl(2) of what it does not serve."""
+
     def ready(self) -> int:
-        return _ALWAYS
+        return self.polls
 
     def set_status(self, flags: int) -> None:
         if flags & Open.O_DIRECT:
             raise GuestError(Errno.EINVAL, "it cannot be read around a cache")
         super().set_status(flags)
 
+    def check_flags(self, flags: int) -> None:
+        if flags & ~(_HIPRI | (_RWF if self.splices else 0)):  # who has a splice_read has a read_iter, which knows more
+            super().check_flags(flags)
+
+    signed = True
+    """Positions end where 63 bits do (fs/read_write.c:rw_verify_area)."""
+
+    def _verify(self, length: int) -> None:
+        if self.signed and not 0 <= self.offset < (1 << 63) - length:
+            raise GuestError(Errno.EINVAL, f"{length} bytes from {self.offset:#x} on")
+
     def read(self, length: int) -> bytes:
+        self._verify(length)
         data = self.pread(length, self.offset)
         self.offset += len(data)
         return data
 
     def write(self, data: bytes) -> int:
+        self._verify(len(data))
         count = self.pwrite(data, self.offset)
         self.offset += count
         return count
@@ -163,7 +203,11 @@ def single(text: Text) -> Records:
 
 
 class PlainFile(MadeFile):
-    """Bytes made at each read. `ends`: seeking from the end is allowed, and the end is 0."""
+    """Bytes made at each read. `ends`: there is an end to seek from, and up to `limit` a position."""
+
+    limit: int | None = _LIMIT
+    news = False
+    """poll(2) tells of a change until it is read (fs/kernfs/file.c:kernfs_generic_poll)."""
 
     def __init__(self, path: bytes, flags: int, stat: Stat, text: Text, ends: bool = True) -> None:
         super().__init__(path, flags, stat)
@@ -171,12 +215,17 @@ class PlainFile(MadeFile):
         self._ends = ends
 
     def pread(self, length: int, offset: int) -> bytes:
+        self.news = False
         return self._text()[offset : offset + length]
 
+    def ready(self) -> int:
+        return super().ready() | (Poll.POLLERR | Poll.POLLPRI if self.news else 0)
+
     def seek(self, offset: int, whence: int) -> int:
-        if self._ends and whence == Seek.SEEK_END:
-            whence, offset = Seek.SEEK_SET, offset + self._stat.size
-        return super().seek(offset, whence)
+        if not self._ends:
+            return super().seek(offset, whence)
+        self.offset = moved(self.offset, self._stat.size, offset, whence, self.limit)
+        return self.offset
 
 
 class NumberFile(PlainFile):
@@ -236,14 +285,17 @@ class MadeDirectory(OpenFile):
         raise GuestError(Errno.EISDIR, "a directory")
 
     def seek(self, offset: int, whence: int) -> int:
-        if whence == Seek.SEEK_CUR:
-            offset += self.offset
-        elif whence not in (Seek.SEEK_SET, Seek.SEEK_END):  # the end is 0: nobody knows it
-            raise GuestError(Errno.EINVAL, f"whence {whence}")
-        if offset < 0:
-            raise GuestError(Errno.EINVAL, f"offset {offset}")
-        self.offset = offset
-        return offset
+        self.offset = moved(self.offset, 0, offset, whence)  # the end is 0: nobody knows it
+        return self.offset
+
+    def check_flags(self, flags: int) -> None:
+        if flags & ~_HIPRI:
+            super().check_flags(flags)
+
+    def set_status(self, flags: int) -> None:
+        if flags & Open.O_DIRECT:
+            raise GuestError(Errno.EINVAL, "it cannot be read around a cache")
+        super().set_status(flags)
 
     def stat(self) -> Stat:
         return self._stat

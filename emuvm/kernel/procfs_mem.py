@@ -25,6 +25,7 @@ _U64 = (1 << 64) - 1
 class AddressFile(MadeFile):
     """A file whose offsets stand for addresses: they may be anything."""
 
+
     def __init__(self, proc: Process, path: bytes, flags: int, stat: Stat) -> None:
         super().__init__(path, flags, stat)
         self.proc = proc
@@ -48,6 +49,8 @@ class PagemapFile(AddressFile):
 
 class MemoryFile(AddressFile):
     """/proc/PID/mem. Reading and writing stop at the first page that cannot be reached; EIO when that is the first of all."""
+
+    signed = False
 
     def pread(self, length: int, offset: int) -> bytes:
         address = offset & _U64

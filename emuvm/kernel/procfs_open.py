@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Mode, Open
+from emuvm.abi.flags import Mode, Open, Poll
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
 from emuvm.kernel import host_proc, procfs, procfs_memory, procfs_pages, procfs_query, procfs_scan, procfs_system, procfs_task
+from emuvm.kernel.fs import PATH_FLAGS
 from emuvm.kernel.procfs_files import MadeDirectory, MadeFile, NumberFile, OrderFile, PlainFile, SequenceFile, SettingFile, each, single
 from emuvm.kernel.procfs_mem import MemoryFile, PagemapFile
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
 _KEPT = Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_DSYNC | Open.O_SYNC | Open.O_DIRECTORY | Open.O_NOFOLLOW | Open.O_PATH
+_IN_SEQUENCE = (b"comm", b"timerslack_ns")
+"""Settings that are read through a seq_file."""
+_POLLED = (b"mounts", b"mountinfo", b"/proc/swaps")
+"""Files that poll(2) says are to be read, and tells of news."""
 Text = Callable[["Process"], bytes]
 Record = Callable[["Process", int], "tuple[bytes, int] | None"]
 Store = Callable[["Process", bytes], None]
@@ -89,13 +94,20 @@ def make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> Ope
     file = _make(proc, name, path, flags, stat)
     # Of /proc/PID only the files about mounts have a splice_read (fs/proc/base.c, fs/proc_namespace.c); mm/swapfile.c has none either.
     file.splices = name in RECORDS or (name.startswith(b"/") and name != b"/proc/swaps")
+    file.no_pwrite = isinstance(file, SequenceFile) or name in _IN_SEQUENCE or (name.startswith(b"/sys/") and not file.writable())
+    if isinstance(file, PlainFile):
+        file.limit = None if name == b"oom_score_adj" or name.startswith(b"/proc/sys/") else file.limit
+        file.news = name.startswith(b"/sys/")
+    if isinstance(file, MadeFile):
+        file.polls = Poll.POLLIN | Poll.POLLRDNORM if name in _POLLED else file.polls
+        file.unknown_request = Errno.EINVAL if name == b"pagemap" else Errno.ENOTTY
     return file
 
 
 def _make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> OpenFile:
     flags = flags & _KEPT | Open.O_LARGEFILE
     if flags & Open.O_PATH:
-        flags &= ~Open.O_LARGEFILE
+        flags &= PATH_FLAGS
     if stat.mode & Mode.S_IFMT == Mode.S_IFDIR:
         return MadeDirectory(path, flags, stat, lambda: procfs.entries(proc, name))
     if name in RECORDS:

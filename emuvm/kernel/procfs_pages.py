@@ -18,6 +18,7 @@ from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.procfs_memory import Lines, encoded, identity, onward, past_the_end
+from emuvm.mm import rules
 from emuvm.mm.maps import line
 from emuvm.mm.types import File, Vma, VmFlag
 
@@ -364,7 +365,7 @@ _AT_ONCE = 6
 
 
 def _smap(proc: Process, vma: Vma, head: bytes, sums: _Sums) -> bytes:
-    page = proc.space.page_size >> 10
+    page = (rules.huge_page(vma) or proc.space.page_size) >> 10
     sizes = _SIZES % (vma.end - vma.start >> 10, page, page)
     eligible = f"{'THPeligible:':<16}{int(huge_eligible(proc, vma)):>8}\n"
     return head + f"{sizes}{sums.text(False)}{eligible}VmFlags: {vm_flags(vma)}\n".encode()

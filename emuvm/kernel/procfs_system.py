@@ -220,7 +220,8 @@ def _tree() -> dict[bytes, Made]:
             made[b"/proc/" + name.encode()] = Made(0o444, _host(f"/proc/{name}"))
     for name in _COPIED:
         if host_proc.exists(f"/proc/sys/{name}"):
-            made[b"/proc/sys/" + name.encode()] = Made(0o644, _host(f"/proc/sys/{name}"), kind="plain" if name in _WORDS else "number")
+            path, kind = f"/proc/sys/{name}", "plain" if name in _WORDS else "number"
+            made[path.encode()] = Made(host_proc.mode(path), _host(path), kind=kind)
     for setting, text in _MODEL.items():
         made[b"/proc/sys/" + setting] = Made(0o644, text, kind="plain" if setting.decode() in _WORDS else "number")
     for setting, text in _LARGE.items():

@@ -21,3 +21,15 @@ class SharedMemory(MappedFile):
 
     def __init__(self, size: int, path: bytes = b"/dev/zero (deleted)") -> None:
         super().__init__(hostfd.memory_file(size), path)
+
+
+class HugeMemory(MappedFile):
+    """What a mapping of huge pages shows, of which the machine has none: nothing, whatever its size is said to be."""
+
+    def __init__(self, huge: int, path: bytes = b"/anon_hugepage (deleted)") -> None:
+        super().__init__(hostfd.memory_file(0), path)
+        self.huge = huge
+
+    def size(self) -> int:
+        """No page is there to be touched."""
+        return 0

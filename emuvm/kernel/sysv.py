@@ -14,7 +14,8 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.ipc import Ipc
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
-from emuvm.kernel.shmem import SharedMemory
+from emuvm.kernel.files import MappedFile
+from emuvm.kernel.shmem import HugeMemory, SharedMemory
 from emuvm.mm.types import File, Kind, Update
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _MIN_CYCLE = 64
 class Segment:
     """A shared memory segment (struct shmid_kernel)."""
 
-    def __init__(self, key: int, size: int, mode: int, owner: tuple[int, int], page: int) -> None:
+    def __init__(self, key: int, size: int, mode: int, owner: tuple[int, int], page: int, huge: int = 0) -> None:
         self.key = key
         self.id = -1
         self.sequence = 0
@@ -46,7 +47,10 @@ class Segment:
         self.cpid = self.lpid = 0
         self.attached = 0
         """Regions that map it (shm_nattch), when last counted."""
-        self.memory = SharedMemory(size, b"/SYSV%08x (deleted)" % (key & 0xFFFF_FFFF))
+        self.huge = huge
+        """The size of its pages if they are huge, of which there are none."""
+        path = b"/SYSV%08x (deleted)" % (key & 0xFFFF_FFFF)
+        self.memory: MappedFile = HugeMemory(huge, path) if huge else SharedMemory(size, path)
 
     @property
     def path(self) -> bytes:
@@ -62,12 +66,13 @@ class Attachment:
     def __init__(self, segment: Segment) -> None:
         self.segment = segment
         self.path = segment.path
+        self.huge = segment.huge
 
     def fileno(self) -> int:
         return self.segment.memory.fileno()
 
     def size(self) -> int:
-        return self.segment.size
+        return 0 if self.huge else self.segment.size
 
     def stat(self) -> Stat:
         """The inode number is the segment's id."""
@@ -119,7 +124,7 @@ class Namespace:
 
     # -- making and removing ------------------------------------------------------------------------------------------------
 
-    def create(self, key: int, size: int, mode: int, owner: tuple[int, int], pid: int) -> Segment:
+    def create(self, key: int, size: int, mode: int, owner: tuple[int, int], pid: int, huge: int = 0) -> Segment:
         """newseg: EINVAL size; ENOSPC too many, or too much; ENOMEM the host refuses."""
         if not SHMMIN <= size <= SHMMAX:
             raise GuestError(Errno.EINVAL, f"{size:#x} bytes")
@@ -128,7 +133,7 @@ class Namespace:
             raise GuestError(Errno.ENOSPC, f"{size:#x} bytes")
         if size >> 63:
             raise GuestError(Errno.EINVAL, f"{size:#x} bytes")
-        segment = Segment(key, size, mode, owner, self._page)
+        segment = Segment(key, size, mode, owner, self._page, huge)
         if len(self._slots) >= SHMMNI:
             raise GuestError(Errno.ENOSPC, f"{SHMMNI} segments")
         index = self._free_index()

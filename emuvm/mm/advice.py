@@ -140,7 +140,7 @@ def _modify(mm: LinuxMm, addr: int, end: int, change: Change) -> None:
 
 
 def _may_change(vma: Vma, advice: int) -> None:
-    flags = vma.flags
+    flags = vma.flags & ~(VmFlag.DONTEXPAND if vma.flags & VmFlag.HUGETLB else 0)
     bad = (
         (advice == Memory.MADV_DOFORK and flags & rules.SPECIAL)
         or (advice == Memory.MADV_WIPEONFORK and (rules.has_file(vma) or flags & VmFlag.SHARED))
@@ -178,13 +178,18 @@ def _dontneed(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     forbidden = VmFlag.PFNMAP | (0 if advice == Memory.MADV_DONTNEED_LOCKED else VmFlag.LOCKED)
     if vma.flags & forbidden:
         raise GuestError(Errno.EINVAL, "locked or special memory")
-    mm.pages.discard(start, end - start)
+    if vma.flags & VmFlag.HUGETLB:
+        rules.may_split(vma, start)
+        end &= -rules.huge_page(vma)
+    if start < end:
+        mm.pages.discard(start, end - start)
 
 
 def _free(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
-    """The data survive while memory is not short, so nothing happens."""
+    """The data survive until memory is short or MADV_PAGEOUT asks for it, or for good if they are written to again."""
     if vma.flags & (VmFlag.PFNMAP | VmFlag.LOCKED) or not rules.anonymous(vma) or vma.flags & VmFlag.MAYSHARE:
         raise GuestError(Errno.EINVAL, "locked, special, or not private anonymous memory")
+    mm.pages.may_free(start, end)
 
 
 def _remove(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
@@ -200,7 +205,7 @@ def _remove(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
 def _reclaim(mm: LinuxMm, vma: Vma, start: int, end: int, advice: int) -> None:
     if vma.flags & (VmFlag.PFNMAP | VmFlag.LOCKED | VmFlag.HUGETLB):
         raise GuestError(Errno.EINVAL, "locked or special memory")
-    if advice == Memory.MADV_PAGEOUT and rules.has_file(vma):
+    if advice == Memory.MADV_PAGEOUT:
         mm.pages.page_out(start, end)
 
 

@@ -79,9 +79,8 @@ class Areas:
         space.rewrite([(lo, hi, regions)], updates)
 
     def may_remove(self, start: int, end: int) -> None:
-        """The tests of vms_gather_munmap_vmas: ENOMEM when a hole would be cut at the limit, EPERM for sealed areas.
-
-        After EPERM for a later area the first one stays cut at `start`, as in Linux.
+        """The tests of vms_gather_munmap_vmas: ENOMEM when a hole would be cut at the limit, EPERM for sealed areas, EINVAL within huge
+        pages. When a later area is in the way the first one stays cut at `start`, as in Linux.
         """
         found = self.space.regions(start, end - start)
         if not found:
@@ -92,11 +91,16 @@ class Areas:
                 raise GuestError(Errno.ENOMEM, "max_map_count")
             if first.flags & VmFlag.SEALED:
                 raise GuestError(Errno.EPERM, "sealed")
-        for vma in found:
-            if vma.flags & VmFlag.SEALED:
-                if first.start < start:
-                    self.cut(start)
-                raise GuestError(Errno.EPERM, "sealed")
+            rules.may_split(first, start)
+        try:
+            for vma in found:
+                if vma.flags & VmFlag.SEALED:
+                    raise GuestError(Errno.EPERM, "sealed")
+                if vma.end > end:
+                    rules.may_split(vma, end)
+        except GuestError:
+            self.cut(start)
+            raise
 
     def remove(self, start: int, end: int) -> None:
         """Unmap; holes are fine. The caller has asked may_remove."""
@@ -123,7 +127,7 @@ class Areas:
         room = self._max_count() - len(space)
         if room >= 2:
             for place, vma in enumerate(touched):
-                if vma.start <= start and end <= vma.end:
+                if vma.start <= start and end <= vma.end and not vma.flags & VmFlag.HUGETLB:
                     self._modify_inside(touched, place, start, end, change, walk)
                     return walk
         out: list[Vma] = []
@@ -155,19 +159,15 @@ class Areas:
             after = touched[index] if right is None and index < len(touched) and touched[index].start == new.end else None
             joins = rules.merge_existing(prev, new, after, whole=left is None and right is None, kernel=self.kernel)
             if joins == (False, False) and not (left is None and right is None):
-                cuts = (left is not None) + (right is not None)
-                if room < cuts:
-                    walk.error = GuestError(Errno.ENOMEM, "max_map_count")
+                cuts, walk.error = _cuts(vma, piece, room)
+                room -= cuts
+                if walk.error is not None:
                     walk.place = piece.start
-                    if room >= 1 and left is not None:
-                        # The first of two cuts has already been made.
-                        out += [left, clip(vma, piece.start, vma.end)[1]]
-                        changed = True
-                    else:
-                        out.append(vma)
+                    # The first of two cuts may already have been made.
+                    out += [left, clip(vma, piece.start, vma.end)[1]] if cuts and left is not None else [vma]
+                    changed |= bool(cuts)
                     out += touched[index:]
                     break
-                room -= cuts
             changed = True
             updates.append(Update(Kind.PROTECT, piece.start, piece.end, piece, new, space.context))
             if _put(out, left, new, right, after, joins):
@@ -335,3 +335,19 @@ def _without(vma: Vma, start: int, end: int) -> list[Vma]:
     """What is left of an area without [start, end), which lies in it."""
     left, _, right = clip(vma, start, end)
     return [rest for rest in (left, right) if rest is not None]
+
+
+def _cuts(vma: Vma, piece: Vma, room: int) -> tuple[int, GuestError | None]:
+    """The cuts that make a piece an area of its own, as far as they can be made, and what is against the next one."""
+    cuts = 0
+    for address, needed in ((piece.start, piece.start > vma.start), (piece.end, piece.end < vma.end)):
+        if not needed:
+            continue
+        if cuts >= room:
+            return cuts, GuestError(Errno.ENOMEM, "max_map_count")
+        try:
+            rules.may_split(vma, address)
+        except GuestError as error:
+            return cuts, error
+        cuts += 1
+    return cuts, None

@@ -71,15 +71,22 @@ def place(
     align_at: int = 0,
     in_file: bool = False,
     low: int = 0,
+    aligned: int = 0,
 ) -> int:
     """A free address for `length` bytes (whole pages). Raises NoSpace (ENOMEM). `hint` is already rounded down to a page.
 
     `anonymous`: the mapping may be aligned to large pages; for a file (`in_file`) so that position `align_at` of the file would be.
+    `aligned`: to multiples of this, at all events.
     """
     page = space.page_size
     if hint and _hint_fits(space, layout, hint, length, (1 << 31) if low_2g else layout.task_size):
         return hint
     found: int | None = None
+    if aligned:
+        found = _search(space, layout, length + aligned - page, low, low_2g=low_2g)
+        if found is None:
+            raise NoSpace(f"no gap of {length // page} pages")
+        return found + aligned - page & -aligned
     if layout.align_huge and anonymous and _wants_huge(length, hint, kernel, align_at, in_file):
         found = _search(space, layout, length + HUGE, low, low_2g=low_2g)
         if found is not None:

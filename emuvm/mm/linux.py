@@ -74,6 +74,8 @@ class MapRequest(NamedTuple):
     """The file system aligns large mappings to large pages (thp_get_unmapped_area)."""
     has_file: bool = False
     vm_flags: int = 0
+    huge: int = 0
+    """The size of the pages of a mapping of hugetlbfs."""
     late: GuestError | None = None
     """What the file system says to the mapping when the place has been cleared for it, which is not undone."""
 
@@ -229,12 +231,15 @@ class LinuxMm:
             hint = addr & ~self._mask
             if hint and hint < layout.min_addr:
                 hint = layout.min_addr
+            if request.huge:
+                hint = hint + request.huge - 1 & -request.huge
             aligned = -1 if request.shared or request.has_file or request.backing is not None else 0
             if request.file_aligned:
                 aligned = offset
             return place(
                 self.space, layout, length, hint, anonymous=aligned >= 0, low_2g=request.low_2g, kernel=self.kernel,
                 align_at=max(aligned, 0), in_file=request.file_aligned, low=1 << 32 if request.above_4g else 0,
+                aligned=request.huge,
             )  # fmt: skip
         self.check_fixed(addr, length)
         if not request.replace and self.space.overlaps(addr, length):

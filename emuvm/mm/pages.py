@@ -29,8 +29,11 @@ class Pages(Protocol):
     def punch(self, address: int, length: int) -> None:
         """The pages of a shared object read zero for everybody."""
 
+    def may_free(self, start: int, end: int) -> None:
+        """MADV_FREE: the host may take private pages until they are written again."""
+
     def page_out(self, start: int, end: int) -> None:
-        """MADV_PAGEOUT: the host may take what it can bring back."""
+        """MADV_PAGEOUT: the host takes what it can bring back, and what it may free."""
 
     def withdraw(self, start: int, end: int) -> None:
         """`withheld` answers differently now."""
@@ -54,6 +57,9 @@ class NoPages:
         return
 
     def punch(self, address: int, length: int) -> None:
+        return
+
+    def may_free(self, start: int, end: int) -> None:
         return
 
     def page_out(self, start: int, end: int) -> None:

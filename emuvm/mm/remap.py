@@ -49,7 +49,7 @@ def mremap(mm: LinuxMm, call: Remap) -> int:
     if call.fixed and call.old_length == call.new_length and mm.kernel >= (6, 17):
         return _move_all(mm, call)
     vma = mm.space.query(call.old)
-    _check_area(mm, call, vma)
+    call = _check_area(mm, call, vma)
     assert vma is not None
     return _to(mm, call) if call.fixed or call.dontunmap else _at(mm, call, vma)
 
@@ -77,15 +77,17 @@ def _check(mm: LinuxMm, call: Remap) -> None:
         raise GuestError(Errno.ENOMEM, "max_map_count")
 
 
-def _check_area(mm: LinuxMm, call: Remap, vma: Vma | None) -> None:
-    """check_prep_vma."""
+def _check_area(mm: LinuxMm, call: Remap, vma: Vma | None) -> Remap:
+    """check_prep_vma; the call as it goes on, in whole huge pages."""
     if vma is None:
         raise GuestError(Errno.EFAULT, "nothing is mapped at the old address")
     if vma.flags & VmFlag.SEALED:
         raise GuestError(Errno.EPERM, "sealed")
+    if vma.flags & VmFlag.HUGETLB:
+        call = _in_huge_pages(call, rules.huge_page(vma) - 1)
     old_length, new_length = call.old_length, call.new_length
     if new_length <= old_length and not call.fixed and not call.dontunmap:
-        return
+        return call
     if not old_length and not vma.flags & (VmFlag.SHARED | VmFlag.MAYSHARE):
         raise GuestError(Errno.EINVAL, "old length zero duplicates shared mappings only")
     if call.dontunmap and vma.flags & (VmFlag.DONTEXPAND | VmFlag.PFNMAP):
@@ -93,7 +95,7 @@ def _check_area(mm: LinuxMm, call: Remap, vma: Vma | None) -> None:
     if min(old_length, new_length) > vma.end - call.old if new_length < old_length else old_length > vma.end - call.old:
         raise GuestError(Errno.EFAULT, "the old range crosses the end of its region")
     if new_length <= old_length:
-        return
+        return call
     if (rules.offset_of(vma) + call.old - vma.start) + new_length >> 12 >= 1 << 64:
         raise GuestError(Errno.EINVAL, "the offset wraps")
     if vma.flags & (VmFlag.DONTEXPAND | VmFlag.PFNMAP):
@@ -102,6 +104,15 @@ def _check_area(mm: LinuxMm, call: Remap, vma: Vma | None) -> None:
     if not mm.limits.lock_fits(mm.totals, vma.flags, delta):
         raise GuestError(Errno.EAGAIN, "RLIMIT_MEMLOCK")
     mm.limits.expand(mm.totals, delta, vma.prot, vma.flags)
+    return call
+
+
+def _in_huge_pages(call: Remap, mask: int) -> Remap:
+    """align_hugetlb. The new address is looked at even where it is not used."""
+    call = call._replace(old_length=_round(call.old_length, mask), new_length=_round(call.new_length, mask))
+    if call.old & mask or call.to & mask or call.new_length > call.old_length:
+        raise GuestError(Errno.EINVAL, "not aligned to huge pages, or growing")
+    return call
 
 
 def _move_all(mm: LinuxMm, call: Remap) -> int:
@@ -124,8 +135,7 @@ def _move_all(mm: LinuxMm, call: Remap) -> int:
         goal += 0 if first else vma.start - last_end
         last_end = vma.end
         one = call._replace(old=low, old_length=high - low, new_length=high - low, to=goal)
-        _check_area(mm, one, vma)
-        at = _to(mm, one)
+        at = _to(mm, _check_area(mm, one, vma))
         if first:
             result, first = at, False
         goal = at + high - low
@@ -137,7 +147,9 @@ def _move_all(mm: LinuxMm, call: Remap) -> int:
 
 def _several(vma: Vma) -> bool:
     """vma_multi_allowed: what has an address search of its own does not go along with others: /dev/zero, System V segments."""
-    return not rules.has_file(vma) or not (rules.anonymous(vma) or getattr(vma.backing.file, "close_hook", False))
+    if not rules.has_file(vma) or vma.flags & VmFlag.HUGETLB:
+        return True
+    return not (rules.anonymous(vma) or getattr(vma.backing.file, "close_hook", False))
 
 
 def _to(mm: LinuxMm, call: Remap) -> int:

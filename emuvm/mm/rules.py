@@ -13,6 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from emuvm.abi.errno import Errno
+from emuvm.errors import GuestError
+from emuvm.mm.layout import HUGE
 from emuvm.mm.types import Anon, File, Vma, VmFlag
 
 SPECIAL = VmFlag.IO | VmFlag.DONTEXPAND | VmFlag.PFNMAP | VmFlag.MIXEDMAP
@@ -51,6 +54,17 @@ def offset_of(vma: Vma) -> int:
     """vm_pgoff in bytes."""
     backing = vma.backing
     return backing.offset if type(backing) is Anon or type(backing) is File else vma.start
+
+
+def huge_page(vma: Vma) -> int:
+    """The size of an area's pages, if it is one of hugetlbfs; else 0."""
+    return getattr(getattr(vma.backing, "file", None), "huge", HUGE) if vma.flags & VmFlag.HUGETLB else 0
+
+
+def may_split(vma: Vma, address: int) -> None:
+    """EINVAL: a huge page would be cut in two (mm/hugetlb.c:hugetlb_vm_op_split)."""
+    if vma.flags & VmFlag.HUGETLB and address & huge_page(vma) - 1:
+        raise GuestError(Errno.EINVAL, "within a huge page")
 
 
 def same_memory(one: Vma, other: Vma) -> bool:

@@ -91,7 +91,7 @@ SHAPE: dict[str, Any] = {
     "blocks": Each((int, int, int, int)),
 }  # fmt: skip
 KINDS = {
-    "mapped": frozenset(("source", "file", "memory", "memfd", "segment", "zero")),
+    "mapped": frozenset(("source", "file", "memory", "memfd", "segment", "zero", "huge", "gigantic")),
     "open": frozenset(("stream", "file", "memfd", "pipe", "made", "input", "output", "random", "lost")),
 }
 _NEEDS_CONTENT = frozenset(("memory", "memfd", "pipe", "input"))

@@ -314,6 +314,34 @@ static void absent(void) {
     }
 }
 
+/* Pages that may be freed go at MADV_PAGEOUT, unless they were written to again. */
+static void freed(void) {
+    static const char *touches[] = {"nothing", "a store", "a load", "a read", "no store of a call", "a lock", "no right", "no right and back", "cold"};
+    int zeros = reopen("/dev/zero", O_RDONLY);
+    area(16);
+    for (int i = 0; i < 9; i++) {
+        map(0, 4, RW);
+        for (int k = 0; k < 4; k++) put(k, 'a' + k);
+        F("1.8", advise(0, 3, MADV_FREE));
+        K("1.8", text("%s, rss %s", resident(0, 4), smap(P(0), "Rss")), "resident after MADV_FREE, round %d", i);
+        if (i == 1) put(1, 'z');
+        if (i == 2) get(1);
+        if (i == 3) sc(SYS_read, zeros, P(1) + 5, 2);
+        if (i == 4) sc(SYS_write, reopen("/dev/null", O_WRONLY), P(1), 2);
+        if (i == 5) lock(1, 1), unlock(1, 1);
+        if (i == 6) protect(1, 1, R);
+        if (i == 7) protect(1, 1, NONE), protect(1, 1, RW);
+        if (i == 8) advise(0, 4, MADV_COLD);
+        K("1.8", said(advise(0, 1, MADV_PAGEOUT)), "MADV_PAGEOUT of one after MADV_FREE and %s", touches[i]);
+        K("1.8", resident(0, 4), "resident then, after MADV_FREE and %s", touches[i]);
+        K("1.8", said(advise(0, 4, MADV_PAGEOUT)), "MADV_PAGEOUT after MADV_FREE and %s", touches[i]);
+        K("1.8", text("%s, rss %s", resident(0, 4), smap(P(0), "Rss")), "resident after MADV_FREE, MADV_PAGEOUT and %s", touches[i]);
+        K("1.8", text("%s %s %s %s", got(0), got(1), got(2), got(3)), "bytes after MADV_FREE, MADV_PAGEOUT and %s", touches[i]);
+        K("1.8", resident(0, 4), "resident after a look at them, %s", touches[i]);
+        unmap(0, 4);
+    }
+}
+
 static void other(void) {
     area(16);
     D("1.8", map(0, 2, RW));
@@ -341,4 +369,4 @@ static void other(void) {
     V("1.8", "shape", "%s", shape());
 }
 
-SHEET(SECTION(matrix), SECTION(contents), SECTION(arguments), SECTION(partial), SECTION(guards), SECTION(names), SECTION(absent), SECTION(other))
+SHEET(SECTION(matrix), SECTION(contents), SECTION(arguments), SECTION(partial), SECTION(guards), SECTION(names), SECTION(absent), SECTION(freed), SECTION(other))

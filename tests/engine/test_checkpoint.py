@@ -146,15 +146,34 @@ def test_code_that_was_written_over_is_translated_anew(make: Make) -> None:
     assert result() == 7
 
 
+def test_pages_that_the_host_may_free_come_back(make: Make) -> None:
+    """MADV_FREE before the checkpoint and after it, on pages that are copied back at every restore and on others."""
+    engine = make()
+    filled(engine)
+    memory = paged(engine)
+    memory.may_free(DATA, DATA + 40 * PAGE)
+    checkpoint, before = Checkpoint(memory), contents(engine)
+    memory.page_out(DATA, DATA + 40 * PAGE)
+    assert contents(engine) == before
+    for _ in range(4):
+        store(engine, DATA + 50 * PAGE, 1)
+        memory.may_free(DATA + 20 * PAGE, DATA + 60 * PAGE)
+        store(engine, DATA + 54 * PAGE, 0xEE)
+        memory.page_out(DATA, DATA + PAGES * PAGE)
+        assert [load(engine, DATA + page * PAGE) for page in (18, 20, 50, 54, 58, 60)] == [18, 0, 0, 0xEE, 0, 60]
+        checkpoint.restore()
+        assert contents(engine) == before
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_changes(make: Make, seed: int) -> None:
-    """Stores, unmapping, mapping anew, other rights, moving, throwing away; two checkpoints, gone back to in any order."""
+    """Stores, unmapping, mapping anew, other rights, moving, throwing away, freeing; two checkpoints, gone back to in any order."""
     engine, rng = make(), random.Random(seed)
     filled(engine)
     space, memory = engine.space, paged(engine)
 
     def change() -> None:
-        kind, page, count = rng.randrange(8), rng.randrange(PAGES - 40), rng.randrange(1, 40)
+        kind, page, count = rng.randrange(10), rng.randrange(PAGES - 40), rng.randrange(1, 40)
         start, length = DATA + page * PAGE, count * PAGE
         mapped = not space.gaps(start, length)
         if kind == 0:
@@ -167,6 +186,8 @@ def test_random_changes(make: Make, seed: int) -> None:
             space.move(start, length, DATA + 0x800_0000 + rng.randrange(40) * PAGE)
         elif kind == 4 and mapped:
             memory.discard(start, length)
+        elif kind in (8, 9) and mapped:
+            (memory.may_free if kind == 8 else memory.page_out)(start, length + start)
         elif kind == 5 and not space.gaps(OTHER - 0x800_0000, PAGE):
             space.move(OTHER - 0x800_0000, PAGE, start)
         else:

@@ -148,12 +148,18 @@ def test_unmap_and_map_again_restore_and_move(make: Make, name: str) -> None:
     assert isinstance(engine.run(), FaultStop)
 
 
-def test_discarded_code_is_gone(make: Make) -> None:
+@pytest.mark.parametrize("freed", [False, True])
+def test_discarded_code_is_gone(make: Make, freed: bool) -> None:
     engine = make()
     engine.space.map_at(CODE, 2 * PAGE, 5)
     engine.memory.write(CODE, RETURNS["x86_64"](1))
+    if freed:
+        engine.memory.may_free(CODE, CODE + PAGE)
     assert number(engine) == 1
-    engine.memory.discard(CODE, PAGE)
+    if freed:
+        engine.memory.page_out(CODE, CODE + PAGE)
+    else:
+        engine.memory.discard(CODE, PAGE)
     assert engine.memory.read(CODE, 16) == bytes(16)
     engine.set("rax", 0)
     engine.set("pc", CODE)

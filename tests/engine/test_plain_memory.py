@@ -39,6 +39,20 @@ def test_contents_follow_the_updates() -> None:
         memory.write(0x82000 - 1, b"xy")
 
 
+def test_freed_pages_go_unless_written_again() -> None:
+    memory = build().memory
+    memory.space.map_at(0x20000, 4 * PAGE, 3)
+    memory.write(0x20000, b"x" * 3 * PAGE)
+    memory.may_free(0x20000, 0x20000 + 3 * PAGE)
+    memory.write(0x20000, b"y")
+    memory.space.move(0x20000 + 2 * PAGE, PAGE, 0x80000)
+    assert memory.read(0x20000 + PAGE, 2) == b"xx"
+    for start in (0x20000, 0x80000):
+        memory.page_out(start, start + 4 * PAGE)
+    assert memory.read(0x20000, 2) == b"yx" and memory.read(0x20000 + PAGE, 2) == memory.read(0x80000, 2) == bytes(2)
+    assert memory.residency(0x20000, 0x20000 + 2 * PAGE) == b"\x0b\0"
+
+
 def test_rights_and_faults() -> None:
     memory = build().memory
     memory.space.map_at(0x20000, PAGE, Prot.WRITE)

@@ -327,8 +327,23 @@ def test_files_without_a_name_and_seals(standing: Process, tmp_path: Path) -> No
     save(standing, tmp_path / "saved")
     proc = _resumed(tmp_path / "saved")
     assert proc.files.get(fd).read(99) == b"a name"
+    assert proc.fs.program == standing.fs.program is not None
     assert call(proc, "fcntl", memory, 1034) == 2 and call(proc, "ftruncate", memory, 50) == (1 << 64) - 1
     assert call(proc, "ftruncate", memory, 200) == 0
+    proc.close()
+
+
+def test_huge_pages_come_back_as_little_as_they_were_there(standing: Process, tmp_path: Path) -> None:
+    flags = 2 | 0x20 | 0x4000 | 0x4_0000  # private, anonymous, MAP_NORESERVE, MAP_HUGETLB
+    at = call(standing, "mmap", 0, 4 << 20, 3, flags, (1 << 64) - 1, 0)
+    other = call(standing, "mmap", 0, 4096, 3, flags | 30 << 26, (1 << 64) - 1, 0)
+    assert not at & (2 << 20) - 1 and not other & (1 << 30) - 1
+    save(standing, tmp_path / "saved")
+    proc = _resumed(tmp_path / "saved")
+    for process in (standing, proc):
+        assert call(process, "munmap", other + (2 << 20), 2 << 20) == call(process, "munmap", at, 4096) == (1 << 64) - Errno.EINVAL
+        assert call(process, "getcwd", at + 5, 100) == (1 << 64) - Errno.EFAULT
+    assert call(proc, "munmap", at + (2 << 20), 2 << 20) == call(proc, "munmap", other, 1 << 30) == 0
     proc.close()
 
 

@@ -254,7 +254,6 @@ def test_pages_of_earlier_runs_are_absent() -> None:
         ("brk(0) (fail_nth: 1)", "only emuvm"), ("write(1, arena, 8)", "a standard stream"),
         ("fcntl(5, F_SETOWN, 1)", "not with this command"), ("prctl(1, 9)", "not with this command"),
         ("fallocate(3, 0, 0, 0x100000000)", "too much memory"), ("r0 = brk(0)\nfcntl(5, r0)", "not with this command"),
-        ("mmap(0, 4096, 3, MAP_PRIVATE|MAP_ANONYMOUS|MAP_HUGETLB|MAP_NORESERVE, -1, 0)", "huge pages without"),
     ],
 )  # fmt: skip
 def test_what_could_do_harm_is_not_run_on_the_host(text: str, why: str) -> None:

@@ -50,6 +50,9 @@ class Written:
     def punch(self, address: int, length: int) -> None:
         self.calls.append(("punch", address, address + length))
 
+    def may_free(self, start: int, end: int) -> None:
+        self.calls.append(("may_free", start, end))
+
     def page_out(self, start: int, end: int) -> None:
         self.calls.append(("page_out", start, end))
 

@@ -191,12 +191,14 @@ def test_what_advice_does_to_contents() -> None:
     numbers = [refusal(lambda page=page: advise(page, 1, 9)) for page in (0, 8, 16, 18, 20, 22)]
     assert numbers == [Errno.EINVAL, Errno.EINVAL, Errno.EACCES, Errno.EACCES, Errno.EPERM, Errno.EINVAL] and asked(mm) == []
     advise(0, 8, 8)
+    assert asked(mm) == [("may_free", 0, 4), ("may_free", 4, 8)]
     assert [refusal(lambda page=page: advise(page, 1, 8)) for page in (8, 12, 18)] == [Errno.EINVAL] * 3 and asked(mm) == []
     for number in (20, 21):
         advise(6, 2, number)
         advise(13, 6, number)
-        assert asked(mm) == ([("page_out", 13, 16), ("page_out", 16, 18), ("page_out", 18, 19)] if number == 21 else [])
+        assert asked(mm) == ([("page_out", 6, 8), ("page_out", 13, 16), ("page_out", 16, 18), ("page_out", 18, 19)] if number == 21 else [])
         assert refusal(lambda number=number: advise(7, 2, number)) == Errno.EINVAL
+        assert asked(mm) == ([("page_out", 7, 8)] if number == 21 else [])
     advise(1, 2, 102)
     assert asked(mm) == [("discard", 1, 3), ("withdraw", 1, 3)]
     advise(1, 1, 103)

@@ -117,6 +117,9 @@ class Touched:
     def discard(self, address: int, length: int) -> None:
         return
 
+    def may_free(self, start: int, end: int) -> None:
+        return
+
     def page_out(self, start: int, end: int) -> None:
         return
 

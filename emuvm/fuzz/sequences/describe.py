@@ -20,7 +20,7 @@ from functools import cache
 from typing import NamedTuple
 
 from emuvm.abi.numbers import numbers
-from emuvm.fuzz.sequences.program import PSEUDO, Call, Const, Program
+from emuvm.fuzz.sequences.program import PSEUDO, Const, Program
 from emuvm.kernel import registry
 
 _TABLE = """
@@ -107,7 +107,6 @@ ON_THE_HOST = frozenset(
     "preadv2 pwritev2 lseek pipe2 dup close fcntl load load4 load8 store store4 store8 hash".split()
 )
 """What may be run outside an emulator: nothing here reaches beyond its own process, or its IPC namespace."""
-_HUGETLB, _NORESERVE, _MFD_HUGETLB = 0x4_0000, 0x4000, 4
 _HOST_PRCTL = frozenset((0x53564D41,))
 _HOST_FCNTL = frozenset((0, 1, 2, 3, 4, 1030, 1031, 1032, 1033, 1034))
 """DUPFD GETFD SETFD GETFL SETFL DUPFD_CLOEXEC SETPIPE_SZ GETPIPE_SZ ADD_SEALS GET_SEALS."""
@@ -155,15 +154,8 @@ def descriptions(arch: str) -> dict[str, Description]:
     return found
 
 
-def _bits(call: Call, place: int, bits: int) -> bool:
-    """May an argument have these bits? What an earlier call gives may have any."""
-    arg = call.args[place] if place < len(call.args) else None
-    return arg is not None and (type(arg) is not Const or bool(arg.value & bits))
-
-
 def forbidden_on_host(program: Program) -> str:
     """Why a program must not run outside an emulator; '' if it may."""
-    huge = any(call.name == "memfd_create" and _bits(call, 1, _MFD_HUGETLB) for call in program)
     for number, call in enumerate(program):
         where = f"call {number}, {call.name}"
         if call.name not in ON_THE_HOST:
@@ -171,9 +163,6 @@ def forbidden_on_host(program: Program) -> str:
         if call.fail_nth:
             return f"{where}: only emuvm can make it fail"
         word = call.args[1] if call.name == "fcntl" and len(call.args) > 1 else call.args[0] if call.name == "prctl" and call.args else None
-        if call.name == "mmap" and len(call.args) > 3:
-            if _bits(call, 3, _NORESERVE) and (huge or _bits(call, 3, _HUGETLB)):
-                return f"{where}: huge pages without a reservation are nothing that emuvm has"
         if call.name in _LIMITED:
             which = call.args[_LIMITED[call.name]] if len(call.args) > _LIMITED[call.name] else None
             if type(which) is not Const or which.value & 0xFFFF_FFFF not in _HOST_LIMITS:

@@ -16,6 +16,7 @@ from emuvm.abi.flags import At, Mode
 from emuvm.abi.structs import timespec_size, unpack_timespec
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, hostfs, procfs
+from emuvm.kernel.fs import HARMLESS
 from emuvm.kernel.memfd import X_BITS, MemFile
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.fs import inner, resolve
@@ -201,11 +202,18 @@ def _change_open(proc: Process, fd: int, change: Callable[[int], None]) -> int:
     """The same for an open file. Changing needs the right of its place, whatever it was opened for."""
     file: OpenFile = proc.files.opened(fd)
     if file.host_fd < 0:
-        raise GuestError(Errno.EPERM, "/proc/self cannot be changed")
+        raise GuestError(Errno.EPERM, "what emuvm makes cannot be changed")
     if not file.own:
         proc.fs.changing(file.host_fd, file.name)
     change(file.host_fd)
     return 0
+
+
+def _keeps(path: bytes) -> bool:
+    """Is it a made-up file whose mode may be set? Not those of a process and of /proc/sys."""
+    top, _, rest = path[1:].partition(b"/")
+    part = rest.partition(b"/")[0]
+    return top != b"proc" or not (part.isdigit() or part == b"sys")
 
 
 def _set_mode(proc: Process, fd: int, mode: int) -> None:
@@ -239,6 +247,10 @@ def fchmodat2(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> 
 
 @syscall("fchmod", "fd mode")
 def fchmod(proc: Process, fd: int, mode: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    status = file.stat()
+    if not (status.mode ^ mode) & 0o7777 and (_keeps(file.path) if file.host_fd < 0 else status.rdev in HARMLESS):
+        return 0  # nothing but a time would change
     return _change_open(proc, fd, lambda host: _set_mode(proc, host, mode & 0o7777))
 
 
@@ -338,6 +350,7 @@ def truncate(proc: Process, path: bytes, length: int) -> int:
         if node.kind != Mode.S_IFREG:
             raise GuestError(Errno.EINVAL, "not a regular file")
         proc.fs.changing(node.fd, where)
+        proc.fs.not_running(node.fd)
         limit = proc.files.size_limit
         if limit is not None and node.info.st_size < length > limit:
             raise too_big(proc)

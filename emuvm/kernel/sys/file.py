@@ -7,6 +7,7 @@ fs/pipe.c, fs/open.c.
 from __future__ import annotations
 
 import struct
+import sys
 from typing import TYPE_CHECKING
 
 from emuvm.abi.controls import Fd
@@ -18,6 +19,7 @@ from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.memfd import MemFile, create
 from emuvm.kernel.registry import syscall
+from emuvm.kernel.standin import lock_fd
 from emuvm.kernel.sys.io import check_size
 from emuvm.kernel.usermem import Deferred
 from emuvm.mm.types import File, Vma, VmFlag
@@ -33,6 +35,7 @@ _ALLOCATIONS = _MOVING | {0, Fd.FALLOC_FL_PUNCH_HOLE, 0x10, 0x40}
 _FLOCK = struct.Struct("@hhqqi4x")
 """The host's struct flock; the library's 64-bit locks."""
 _FLOCK_SIZE = 32
+_GET_RW_HINT, _SET_RW_HINT, _HINTS = 1035, 1036, 5
 
 
 @syscall("close", "fd", pure=True)
@@ -170,9 +173,33 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
         return int(hostfd.control(file.host_fd, command, argument & 0x7FFF_FFFF))
     if command in (names.F_GETOWN, names.F_GETSIG):
         return 0
+    if command == names.F_GETOWN_EX:
+        proc.mem.write(argument, bytes(8))  # F_OWNER_TID of nobody
+        return 0
+    if command in (_GET_RW_HINT, _SET_RW_HINT):
+        return _hint(proc, file, command, argument)
     if command == names.F_GETLEASE:
         return names.F_UNLCK
     raise GuestError(Errno.EINVAL, f"fcntl command {command}")
+
+
+def _hint(proc: Process, file: OpenFile, command: int, at: int) -> int:
+    """How long what is written will live (fs/fcntl.c:fcntl_get_rw_hint)."""
+    if command == _SET_RW_HINT:
+        wanted = proc.mem.read_u64(at)
+        if file.host_fd >= 0 and (file.own or proc.fs.may_change(file.host_fd)):
+            hostfd.control(file.host_fd, command, wanted.to_bytes(8, sys.byteorder))
+        elif wanted > _HINTS:
+            raise GuestError(Errno.EINVAL, f"hint {wanted}")
+        else:
+            file.hint = wanted
+        return 0
+    found = file.hint
+    if file.host_fd >= 0 and not found:
+        answer = hostfd.control(file.host_fd, command, bytes(8))
+        found = int.from_bytes(answer, sys.byteorder) if isinstance(answer, bytes) else 0
+    proc.mem.write_u64(at, found)
+    return 0
 
 
 def _not_sealed(file: OpenFile, command: int, of_pipes: bool, adding: bool) -> GuestError:
@@ -209,10 +236,8 @@ _LOCKS = frozenset((Fcntl.F_GETLK, Fcntl.F_SETLK, Fcntl.F_SETLKW, Fcntl.F_OFD_GE
 
 def _lock(proc: Process, file: OpenFile, command: int, at: int) -> int:
     """Record locks: the host's own, held by emuvm's process for the guest."""
-    if file.host_fd < 0:
-        raise GuestError(Errno.ENOLCK, "not a file of the host")
     wanted = unpack_flock(proc.arch, proc.mem.read(at, _FLOCK_SIZE))
-    answer = hostfd.control(file.host_fd, command, _FLOCK.pack(*wanted))
+    answer = hostfd.control(lock_fd(proc, file), command, _FLOCK.pack(*wanted))
     if command in (Fcntl.F_GETLK, Fcntl.F_OFD_GETLK) and isinstance(answer, bytes):
         proc.mem.write(at, pack_flock(proc.arch, Flock(*_FLOCK.unpack(answer))))
     return 0
@@ -228,9 +253,7 @@ def flock(proc: Process, fd: int, operation: int) -> int:
     if operation & ~_LOCK_NB not in (1, 2, 8):
         raise GuestError(Errno.EINVAL, f"operation {operation}")
     file: OpenFile = proc.files.opened(fd)
-    if file.host_fd < 0:
-        raise GuestError(Errno.EBADF, f"descriptor {fd}")
-    hostfd.flock(file.host_fd, operation)
+    hostfd.flock(lock_fd(proc, file), operation)
     return 0
 
 
@@ -273,6 +296,8 @@ def fallocate(proc: Process, fd: int, mode: int, offset: int, length: int) -> in
 def fsync(proc: Process, fd: int) -> int:
     file: OpenFile = proc.files.opened(fd)
     if file.host_fd < 0:
+        if file.path.startswith(b"/sys/"):
+            return 0  # fs/kernfs/file.c: noop_fsync
         raise GuestError(Errno.EINVAL, "not a file of the host")
     hostfd.fsync(file.host_fd)
     return 0
@@ -302,7 +327,7 @@ def sync_file_range(proc: Process, fd: int, offset: int, length: int, flags: int
         raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}, flags {flags:#x}")
     if not _stored(file, Mode.S_IFREG, Mode.S_IFDIR, Mode.S_IFBLK, Mode.S_IFLNK):
         raise GuestError(Errno.ESPIPE, "no storage")
-    if flags and file.host_fd >= 0:
+    if flags and file.is_regular and file.host_fd >= 0:
         hostfd.fdatasync(file.host_fd)
     return 0
 

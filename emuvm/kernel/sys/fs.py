@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
     from emuvm.kernel.process import Process
 
-_PROC_SUPER_MAGIC = 0x9FA0
+_PROC_SUPER_MAGIC, _SYSFS_MAGIC = 0x9FA0, 0x6265_6572
 _T = TypeVar("_T")
 
 
@@ -104,9 +104,12 @@ def _open_again(proc: Process, name: bytes, flags: int) -> OpenFile:
         return procfs.open_file(proc, found, file.path, flags)
     if flags & Open.O_DIRECTORY and not file.is_directory:
         raise GuestError(Errno.ENOTDIR, "not a directory")
+    if flags & Open.O_PATH:
+        return file.again(hostfs.reopen(file.host_fd, hostfs.PATH), flags & (Open.O_PATH | Open.O_DIRECTORY | Open.O_NOFOLLOW))
     wants_write = flags & Open.O_ACCMODE != Open.O_RDONLY or flags & Open.O_TRUNC
     if wants_write and not (file.writable() or file.own or proc.fs.may_change(file.host_fd)):
         proc.fs.refused(file.name)
+    proc.fs.not_running(file.host_fd, flags)
     if flags & Open.O_TRUNC:
         file.check_size(0)
     kept = flags & (Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_TRUNC)
@@ -249,7 +252,7 @@ def statfs(proc: Process, path: bytes, to: int) -> int:
     if name is not None and name.startswith(b"fd/"):
         found = _statfs_of(procfs.descriptor(proc, name))
     elif name is not None:
-        found = _OF_PROC
+        found = _of_made(name)
     else:
         with proc.fs.node(where) as node:
             found = _statfs(node.fd)
@@ -257,11 +260,13 @@ def statfs(proc: Process, path: bytes, to: int) -> int:
     return 0
 
 
-_OF_PROC = Statfs(_PROC_SUPER_MAGIC, 4096, 0, 0, 0, 0, 0, (0, 0), 255, 4096, 0)
+def _of_made(path: bytes) -> Statfs:
+    magic = _SYSFS_MAGIC if path.startswith(b"/sys/") else _PROC_SUPER_MAGIC
+    return Statfs(magic, 4096, 0, 0, 0, 0, 0, (0, 0), 255, 4096, 0)
 
 
 def _statfs_of(file: OpenFile) -> Statfs:
-    return _statfs(file.host_fd) if file.host_fd >= 0 else _OF_PROC
+    return _statfs(file.host_fd) if file.host_fd >= 0 else _of_made(file.path)
 
 
 @syscall("fstatfs", "fd ptr")
@@ -356,6 +361,10 @@ def readlink(proc: Process, path: bytes, to: int, size: int) -> int:
 
 @syscall("readlinkat", "fd path ptr int", pure=True)
 def readlinkat(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> int:
+    if not path and size > 0 and dirfd != At.AT_FDCWD:
+        mode = proc.files.get(dirfd).stat().mode
+        if mode & Mode.S_IFMT != Mode.S_IFLNK:
+            raise GuestError(Errno.ENOENT, "not a symbolic link")
     return _readlink(proc, dirfd, path, to, size)
 
 

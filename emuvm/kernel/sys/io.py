@@ -106,9 +106,9 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
         data = file.peek(buffers[0][1]) if offset is None else file.pread(buffers[0][1], offset)
         if proc.mem.stored(buffers[0][0], data):
             return file.skip(len(data)) if offset is None else len(data)
-    wanted = sum(length for _, length in buffers)
+    wanted = total(buffers)
     if file.is_directory:
-        raise GuestError(Errno.EISDIR, "a directory")
+        raise GuestError(Errno.EOPNOTSUPP if flags & ~Fd.RWF_HIPRI else Errno.EISDIR, "a directory")
     if file.is_pipe and offset is None and wanted and not flags:
         return _read_pipe(proc, file, buffers, wanted)
     if file.is_regular and not flags and any(type(v.backing) is File for v in _regions(proc, buffers)):
@@ -118,7 +118,7 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
             return read_itself(proc, file, buffers, offset)
     if (file.is_regular or file.host_fd >= 0 and file.discards) and not _mapped(proc, buffers):
         buffers = first(buffers, _left(file, wanted, offset))
-        wanted = sum(length for _, length in buffers)
+        wanted = total(buffers)
     usable = usable_bytes(proc, buffers, WRITE)
     if usable < wanted:
         if file.consumes:
@@ -227,7 +227,7 @@ def too_big(proc: Process) -> GuestError:
 
 def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | None, flags: int = 0) -> int:
     """Write once from the buffers; the count. `flags` are RWF_ bits."""
-    wanted = sum(length for _, length in buffers)
+    wanted = total(buffers)
     if file.discards:
         for address, length in buffers:
             proc.mem.access_ok(address, length)
@@ -309,6 +309,10 @@ def write_nothing(file: OpenFile, wanted: int, offset: int | None, flags: int = 
         hostfd.write_from_nowhere(file.host_fd, wanted, offset, flags)
 
 
+def total(buffers: Buffers) -> int:
+    return sum(length for _, length in buffers)
+
+
 def first(buffers: Buffers, count: int) -> Buffers:
     """The buffers cut to `count` bytes."""
     cut = []
@@ -346,14 +350,10 @@ def _write_in_parts(proc: Process, file: OpenFile, data: bytes) -> int:
             return done
 
 
-def _verify(length: int, offset: int) -> None:
-    """Positions do not reach beyond what 63 bits can say (fs/read_write.c:rw_verify_area)."""
-    if offset + length >= 1 << 63:
+def _verify(length: int, offset: int, file: OpenFile | None = None) -> None:
+    """Positions do not reach beyond what 63 bits can say, unless they are addresses (fs/read_write.c:rw_verify_area)."""
+    if offset + length >= 1 << 63 and getattr(file, "signed", True):
         raise GuestError(Errno.EINVAL, f"{length} bytes from {offset:#x} on")
-
-
-def _total(buffers: Buffers) -> int:
-    return sum(length for _, length in buffers)
 
 
 def _one(address: int, length: int) -> Buffers:
@@ -393,7 +393,7 @@ def pread64(proc: Process, fd: int, to: int, length: int, offset: int) -> int:
     _now(proc, file)
     proc.mem.access_ok(to, length)
     _positive(length, proc.arch.bits)
-    _verify(length, offset)
+    _verify(length, offset, file)
     return _read_into(proc, file, _one(to, length), offset)
 
 
@@ -401,24 +401,24 @@ def pread64(proc: Process, fd: int, to: int, length: int, offset: int) -> int:
 def pwrite64(proc: Process, fd: int, at: int, length: int, offset: int) -> int:
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
-    _seekable(proc.files.opened(fd))
+    _seekable(proc.files.opened(fd), writing=True)
     file = _written(proc, fd)
     proc.mem.access_ok(at, length)
     _positive(length, proc.arch.bits)
-    _verify(length, offset)
+    _verify(length, offset, file)
     return _write_from(proc, file, _one(at, length), offset)
 
 
-def _seekable(file: OpenFile) -> None:
-    """ESPIPE for what has no offsets (FMODE_PREAD)."""
-    if file.is_pipe:
-        raise GuestError(Errno.ESPIPE, "a pipe")
+def _seekable(file: OpenFile, writing: bool = False) -> None:
+    """ESPIPE for what has no offsets (FMODE_PREAD, FMODE_PWRITE)."""
+    if file.is_pipe or (writing and file.no_pwrite):
+        raise GuestError(Errno.ESPIPE, "no offsets")
 
 
 @syscall("readv", "fd ptr ulong")
 def readv(proc: Process, fd: int, vector: int, count: int) -> int:
-    file = source(proc, fd)
-    return _read_into(proc, file, proc.mem.read_iovec(vector, count), None)
+    file, buffers = source(proc, fd), proc.mem.read_iovec(vector, count)
+    return _read_into(proc, file, buffers, None) if total(buffers) else 0
 
 
 @syscall("writev", "fd ptr ulong")
@@ -446,19 +446,18 @@ def _preadv(proc: Process, fd: int, vector: int, count: int, offset: int) -> int
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     _seekable(proc.files.opened(fd))
-    file = source(proc, fd)
-    buffers = proc.mem.read_iovec(vector, count)
-    _verify(_total(buffers), offset)
-    return _read_into(proc, file, buffers, offset)
+    file, buffers = source(proc, fd), proc.mem.read_iovec(vector, count)
+    _verify(total(buffers), offset, file)
+    return _read_into(proc, file, buffers, offset) if total(buffers) else 0
 
 
 def _pwritev(proc: Process, fd: int, vector: int, count: int, offset: int) -> int:
     if offset < 0:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
-    _seekable(proc.files.opened(fd))
+    _seekable(proc.files.opened(fd), writing=True)
     file = _written(proc, fd)
     buffers = proc.mem.read_iovec(vector, count)
-    _verify(_total(buffers), offset)
+    _verify(total(buffers), offset, file)
     return _write_from(proc, file, buffers, offset)
 
 
@@ -485,15 +484,15 @@ def _with_flags(
     if offset < -1:
         raise GuestError(Errno.EINVAL, f"offset {offset}")
     if offset >= 0:
-        _seekable(proc.files.opened(fd))
+        _seekable(proc.files.opened(fd), writing=move is _write_from)
     file = which(proc, fd)
     buffers = proc.mem.read_iovec(vector, count)
-    if file.host_fd < 0:
-        raise GuestError(Errno.EOPNOTSUPP, f"flags {flags:#x}")
-    wanted = _total(buffers)
+    wanted = total(buffers)
     if offset >= 0:
-        _verify(wanted, offset)
+        _verify(wanted, offset, file)
+    if file.host_fd < 0 and wanted:
+        file.check_flags(flags)
+        flags = 0
     if wanted and file.is_regular:  # they are looked at before the file's end and the buffers are
         hostfd.check_flags(file.host_fd, offset, flags, writing=move is _write_from)
-    done: int = move(proc, file, buffers, None if offset == -1 else offset, flags)
-    return done
+    return move(proc, file, buffers, None if offset == -1 else offset, flags) if wanted else 0

@@ -10,9 +10,10 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from emuvm.abi.caps import Cap
 from emuvm.abi.controls import Ioctl, ioctl_for
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Open
+from emuvm.abi.flags import Mode, Open
 from emuvm.abi.structs import TERMIOS_SIZE, Termios, pack_termios, pack_winsize, unpack_termios, unpack_winsize
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 
 _TERMIOS = struct.Struct("@4IB19s")
 _WINSIZE = struct.Struct("@4H")
-_INT = struct.Struct("@i")
+_INT, _LONG = struct.Struct("@i"), struct.Struct("@q")
+_RANDOM = (0x108, 0x109)
+"""/dev/random and /dev/urandom, whose driver does not say ENOTTY to what it does not know."""
 
 
 @syscall(
     "ioctl", "fd uint ulong",
-    level="partial", note="terminals, FIONREAD, FIONBIO, FIOCLEX, PROCMAP_QUERY, PAGEMAP_SCAN; others get ENOTTY",
+    level="partial", note="terminals, FIONREAD, FIGETBSZ, FIONBIO, FIOCLEX, PROCMAP_QUERY, PAGEMAP_SCAN; others get ENOTTY",
 )  # fmt: skip
 def ioctl(proc: Process, fd: int, request: int, argument: int) -> int:
     file: OpenFile = proc.files.opened(fd)
@@ -42,15 +45,47 @@ def ioctl(proc: Process, fd: int, request: int, argument: int) -> int:
         file.set_status(file.status() & ~Open.O_NONBLOCK | (Open.O_NONBLOCK if on else 0))
         return 0
     if file.host_fd < 0:
-        own = getattr(file, "requests", {}).get(request)
-        if own is not None:
-            return own(argument)  # type: ignore[no-any-return]
-        raise GuestError(Errno.ENOTTY, f"request {request:#x}")
+        return _of_made_file(proc, file, request, argument)
+    if request == names.FIBMAP and file.is_regular:
+        _may_map_blocks(proc)
     for name, serve in _REQUESTS.items():
         if request == getattr(names, name):
             serve(proc, file.host_fd, getattr(Ioctl, name), argument)
             return 0
-    raise GuestError(Errno.ENOTTY, f"request {request:#x}")
+    if request == names.FIEMAP:
+        raise GuestError(Errno.EOPNOTSUPP, "where its blocks lie is not told")
+    mode, device = hostfd.kind(file.host_fd)
+    random = mode & Mode.S_IFMT == Mode.S_IFCHR and device in _RANDOM
+    raise GuestError(Errno.EINVAL if random else Errno.ENOTTY, f"request {request:#x}")
+
+
+def _of_made_file(proc: Process, file: OpenFile, request: int, argument: int) -> int:
+    """What every file system answers (fs/ioctl.c:do_vfs_ioctl, file_ioctl), and what some files know besides."""
+    names, own = ioctl_for(proc.arch.name), getattr(file, "requests", {})
+    status = file.stat() if request in (names.FIGETBSZ, names.FIONREAD, names.FIBMAP, names.FIOQSIZE) else None
+    regular = status is not None and status.mode & Mode.S_IFMT == Mode.S_IFREG
+    if request == names.FIGETBSZ and status is not None:
+        proc.mem.write_u32(argument, status.blksize)
+    elif request == names.FIONREAD and regular and status is not None:
+        proc.mem.write_u32(argument, status.size - file.seek(0, 1) & 0xFFFF_FFFF)
+    elif request == names.FIOQSIZE and (regular or file.is_directory):
+        proc.mem.write_u64(argument, 0)
+    elif request == names.FIBMAP and regular:
+        _may_map_blocks(proc)
+        proc.mem.read_u32(argument)
+        raise GuestError(Errno.EINVAL, "it has no blocks")
+    elif request == names.FIEMAP:
+        raise GuestError(Errno.EOPNOTSUPP, "it has no blocks")
+    elif request in own:
+        return own[request](argument)  # type: ignore[no-any-return]
+    else:
+        raise GuestError(getattr(file, "unknown_request", Errno.ENOTTY), f"request {request:#x}")
+    return 0
+
+
+def _may_map_blocks(proc: Process) -> None:
+    if not proc.system.credentials.capable(Cap.CAP_SYS_RAWIO):
+        raise GuestError(Errno.EPERM, "no CAP_SYS_RAWIO")
 
 
 def _get_termios(proc: Process, fd: int, request: int, to: int) -> None:
@@ -81,6 +116,14 @@ def _set_int(proc: Process, fd: int, request: int, at: int) -> None:
     hostfd.ioctl(fd, request, _INT.pack(value - (value >> 31 << 32)))
 
 
+def _change_int(proc: Process, fd: int, request: int, at: int) -> None:
+    proc.mem.write_u32(at, _INT.unpack(hostfd.ioctl(fd, request, _INT.pack(proc.mem.read_u32(at) & 0x7FFF_FFFF)))[0])
+
+
+def _get_long(proc: Process, fd: int, request: int, to: int) -> None:
+    proc.mem.write_u64(to, _LONG.unpack(hostfd.ioctl(fd, request, bytes(8)))[0])
+
+
 def _number(proc: Process, fd: int, request: int, argument: int) -> None:
     """The argument is no address."""
     hostfd.ioctl(fd, request, argument & 0x7FFF_FFFF)
@@ -90,6 +133,9 @@ _REQUESTS: dict[str, Callable[[Process, int, int, int], None]] = {
     "TCGETS": _get_termios,
     "TIOCGWINSZ": _get_winsize,
     "FIONREAD": _get_int,
+    "FIGETBSZ": _get_int,
+    "FIBMAP": _change_int,
+    "FIOQSIZE": _get_long,
     "TCSETS": _set_termios,
     "TCSETSW": _set_termios,
     "TCSETSF": _set_termios,

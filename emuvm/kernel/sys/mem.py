@@ -17,6 +17,7 @@ from emuvm.abi.ipc import Ipc
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.usermem import Deferred
+from emuvm.mm import rules
 from emuvm.mm.layout import HUGE
 from emuvm.mm.linux import Backed, MapRequest
 from emuvm.mm.types import File, Vma, VmFlag
@@ -28,6 +29,7 @@ _F = TypeVar("_F", bound=Callable[..., int])
 _bits: dict[str, tuple[type[Map], type[Prot]]] = {}
 _TAGGED = frozenset(("arm64",))
 """Architectures whose kernel strips the top byte off the addresses of all calls but mmap."""
+_HUGE_SHIFT = 21
 _MUCH = 1 << 20
 """From this many bytes on it is noted how much memory was in use before it goes."""
 
@@ -65,7 +67,7 @@ def _constants(proc: Process) -> tuple[type[Map], type[Prot]]:
 # -- mmap -------------------------------------------------------------------------------------------------------------------
 
 
-@syscall("mmap", "ptr size ulong ulong fd off", note="MAP_HUGETLB is ENOMEM: there are no huge pages", pure=True)
+@syscall("mmap", "ptr size ulong ulong fd off", note="MAP_HUGETLB: there are no huge pages to be touched", pure=True)
 @enomem
 def mmap(proc: Process, addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
     bits, _ = _constants(proc)
@@ -84,14 +86,14 @@ def mmap2(proc: Process, addr: int, length: int, prot: int, flags: int, fd: int,
 def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int, fd: int, offset: int) -> int:
     file = None if flags & bits.MAP_ANONYMOUS else proc.files.opened(fd)
     if file is not None and file.is_huge:
-        return _huge(proc, bits, addr, length, prot, flags, offset, file)
+        return _huge(proc, bits, addr, length, prot, flags, offset, file.huge, file)
     if flags & bits.MAP_HUGETLB:
         if file is not None:
             raise GuestError(Errno.EINVAL, "MAP_HUGETLB is for files of hugetlbfs")
-        size = flags >> bits.MAP_HUGE_SHIFT & bits.MAP_HUGE_MASK
-        if size and size not in (21, 30):
-            raise GuestError(Errno.EINVAL, f"no huge pages of 2**{size} bytes")
-        return _huge(proc, bits, addr, length, prot, flags, offset)
+        shift = flags >> bits.MAP_HUGE_SHIFT & bits.MAP_HUGE_MASK or _HUGE_SHIFT
+        if shift not in (_HUGE_SHIFT, 30):
+            raise GuestError(Errno.EINVAL, f"no huge pages of 2**{shift} bytes")
+        return _huge(proc, bits, addr, length, prot, flags, offset, 1 << shift)
     rights = prot & 7
     if rights & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC and (file is None or not file.noexec):
         rights |= 4
@@ -99,9 +101,9 @@ def _mmap(proc: Process, bits: type[Map], addr: int, length: int, prot: int, fla
     shared = kind in (bits.MAP_SHARED, bits.MAP_SHARED_VALIDATE)
     growsdown = bool(flags & bits.MAP_GROWSDOWN)
     request = MapRequest(
-        addr=addr,
-        length=length,
-        prot=rights,
+        addr,
+        length,
+        rights,
         shared=shared,
         fixed=bool(flags & (bits.MAP_FIXED | bits.MAP_FIXED_NOREPLACE)),
         replace=not flags & bits.MAP_FIXED_NOREPLACE,
@@ -129,35 +131,51 @@ def _not_droppable() -> Backed:
     raise GuestError(Errno.EINVAL, "droppable memory is not locked and does not grow")
 
 
-def _huge(proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int, offset: int, file: Any = None) -> int:
-    """Huge pages on a machine without any: the order of the refusals (fs/hugetlbfs/inode.c:hugetlb_get_unmapped_area and
-    hugetlbfs_file_mmap). MAP_NORESERVE does not help here, as it would there.
+def _huge(
+    proc: Process, bits: type[Map], addr: int, length: int, prot: int, flags: int, offset: int, size: int, file: Any = None
+) -> int:
+    """Huge pages on a machine without any (fs/hugetlbfs/inode.c:hugetlb_get_unmapped_area and hugetlbfs_file_mmap): ENOMEM where they
+    are reserved, with MAP_NORESERVE an area whose pages cannot be touched.
     """
-    mask, fixed = HUGE - 1, bool(flags & (bits.MAP_FIXED | bits.MAP_FIXED_NOREPLACE))
+    mask, fixed = size - 1, bool(flags & (bits.MAP_FIXED | bits.MAP_FIXED_NOREPLACE))
     length = length + mask & ~mask & (1 << 64) - 1
     if fixed and addr & mask and len(proc.space) <= proc.mm.limits.max_map_count and 0 < length <= proc.arch.task_size:
         raise GuestError(Errno.EINVAL, "not aligned to huge pages")
 
-    def nothing() -> Backed:
+    def open_backing() -> Backed:
         refusal = _type_refusal(bits, flags)
         if file is not None:
             from emuvm.kernel.filemap import file_mapping
 
-            file_mapping(file, prot & 7, offset, length, shared=shared, refusal=refusal, growsdown=bool(flags & bits.MAP_GROWSDOWN))
-            return Backed(None)
+            found = file_mapping(file, rights, offset, length, shared=shared, refusal=refusal, growsdown=bool(flags & bits.MAP_GROWSDOWN))
+            return Backed(File(found.file, offset), found.may, found.shared)
         if offset > (1 << 63) - 1 - length:
             raise GuestError(Errno.EOVERFLOW, "no file is so long")
         if refusal is None and flags & bits.MAP_GROWSDOWN:
             refusal = GuestError(Errno.EINVAL, "huge pages do not grow")
         if refusal is not None:
             raise refusal
-        return Backed(None)
+        from emuvm.kernel.shmem import HugeMemory
 
+        return Backed(File(HugeMemory(size), offset))
+
+    rights = prot & 7 | (4 if prot & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC else 0)
     replace, locked = not flags & bits.MAP_FIXED_NOREPLACE, bool(flags & bits.MAP_LOCKED)
-    late = GuestError(Errno.EINVAL, "the offset is not one of huge pages") if offset & mask else GuestError(Errno.ENOMEM, "no huge pages")
+    late = None if flags & bits.MAP_NORESERVE else GuestError(Errno.ENOMEM, "no huge pages")
+    if offset & mask:
+        late = GuestError(Errno.EINVAL, "the offset is not one of huge pages")
     shared = flags & bits.MAP_TYPE in (bits.MAP_SHARED, bits.MAP_SHARED_VALIDATE)
-    where = MapRequest(addr, length, prot, shared=shared, low_2g=bool(flags & bits.MAP_32BIT), above_4g=bool(flags & bits.MAP_ABOVE4G))
-    return proc.mm.mmap(where._replace(fixed=fixed, replace=replace, locked=locked, open_backing=nothing, late=late))
+    where = MapRequest(addr, length, rights, shared=shared, low_2g=bool(flags & bits.MAP_32BIT), above_4g=bool(flags & bits.MAP_ABOVE4G))
+    at = proc.mm.mmap(
+        where._replace(
+            fixed=fixed, replace=replace, locked=locked, open_backing=open_backing, late=late, huge=size, has_file=True, offset=offset,
+            vm_flags=int(VmFlag.HUGETLB | VmFlag.DONTEXPAND | VmFlag.NORESERVE),
+            populate=flags & (bits.MAP_POPULATE | bits.MAP_NONBLOCK) == bits.MAP_POPULATE,
+        )
+    )  # fmt: skip
+    if file is not None and prot & 2:
+        file.grow(offset + length)
+    return at
 
 
 def _type_refusal(bits: type[Map], flags: int, synchronous: bool = False) -> GuestError | None:
@@ -213,7 +231,11 @@ def _legacy(bits: type[Map]) -> int:
 
 
 def _gone_by_then(proc: Process, vma: Vma, start: int, end: int) -> GuestError | None:
-    """A removed System V segment goes with its last region, before it could be mapped again (ipc/shm.c:shm_mmap)."""
+    """A removed System V segment goes with its last region, before it could be mapped again (ipc/shm.c:shm_mmap); huge pages are not
+    there to be reserved.
+    """
+    if vma.flags & VmFlag.HUGETLB:
+        return GuestError(Errno.ENOMEM, "no huge pages")
     segment = getattr(vma.backing.file, "segment", None)
     if segment is None or not segment.mode & Ipc.SHM_DEST:
         return None
@@ -236,6 +258,8 @@ def remap_file_pages(proc: Process, start: int, size: int, prot: int, page: int,
     def again(vma: Vma, start: int, size: int, offset: int) -> None:
         if offset + size >= 1 << 63:
             raise GuestError(Errno.EOVERFLOW, "no file is so long")
+        if vma.flags & VmFlag.HUGETLB and (start | size) & rules.huge_page(vma) - 1:
+            raise GuestError(Errno.EINVAL, "not aligned to huge pages")
 
         def open_backing() -> Backed:
             may, inode = vma.flags >> 4 & 7, getattr(vma.backing.file, "inode", None)
@@ -357,16 +381,9 @@ def mremap(proc: Process, old: int, old_length: int, new_length: int, flags: int
 
     if flags & ~(Memory.MREMAP_MAYMOVE | Memory.MREMAP_FIXED | Memory.MREMAP_DONTUNMAP):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    call = remap.Remap(
-        _untagged(proc, old),
-        old_length,
-        new_length,
-        maymove=bool(flags & Memory.MREMAP_MAYMOVE),
-        fixed=bool(flags & Memory.MREMAP_FIXED),
-        dontunmap=bool(flags & Memory.MREMAP_DONTUNMAP),
-        to=to,
-    )
-    return remap.mremap(proc.mm, call)
+    bits = (Memory.MREMAP_MAYMOVE, Memory.MREMAP_FIXED, Memory.MREMAP_DONTUNMAP)
+    maymove, fixed, dontunmap = (bool(flags & bit) for bit in bits)
+    return remap.mremap(proc.mm, remap.Remap(_untagged(proc, old), old_length, new_length, maymove, fixed, dontunmap, to))
 
 
 @syscall("brk", "ptr", pure=True)

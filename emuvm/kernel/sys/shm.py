@@ -16,7 +16,7 @@ from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.mem import enomem
 from emuvm.kernel.sysv import SHMALL, SHMMAX, SHMMIN, SHMMNI, Attachment, Namespace, Segment
 from emuvm.mm.linux import Backed, MapRequest
-from emuvm.mm.types import File, Vma
+from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -48,7 +48,7 @@ def _permitted(proc: Process, segment: Segment, flags: int) -> None:
         raise GuestError(Errno.EACCES, f"mode {segment.mode & _ACCESS:o}")
 
 
-@syscall("shmget", "int size int", note="SHM_HUGETLB is ENOMEM: there are no huge pages")
+@syscall("shmget", "int size int", note="SHM_HUGETLB: there are no huge pages to be touched")
 @enomem
 def shmget(proc: Process, key: int, size: int, flags: int) -> int:
     segments = _segments(proc)
@@ -66,17 +66,20 @@ def shmget(proc: Process, key: int, size: int, flags: int) -> int:
 
 
 def _create(proc: Process, segments: Namespace, key: int, size: int, flags: int) -> int:
+    huge = 0
     if SHMMIN <= size <= SHMMAX:
         if flags & Ipc.SHM_HUGETLB:
-            shift, creds = flags >> 26 & 63, proc.system.credentials
-            if shift and shift not in (21, 30):
+            shift, creds = flags >> 26 & 63 or 21, proc.system.credentials
+            if shift not in (21, 30):
                 raise GuestError(Errno.EINVAL, f"no huge pages of 2**{shift} bytes")
             may = creds.capable(Cap.CAP_IPC_LOCK) or creds.in_group(_HUGETLB_GROUP)
-            raise GuestError(Errno.ENOMEM if may else Errno.EPERM, "no huge pages")
-        if not flags & Ipc.SHM_NORESERVE and size >> 63 == 0:
+            if not may or not flags & Ipc.SHM_NORESERVE:
+                raise GuestError(Errno.ENOMEM if may else Errno.EPERM, "no huge pages")
+            huge = 1 << shift
+        elif not flags & Ipc.SHM_NORESERVE and size >> 63 == 0:
             proc.mm.limits.enough_memory(size)
     creds = proc.system.credentials
-    return segments.create(key, size, flags & _ACCESS, (creds.uids.effective, creds.gids.effective), proc.pid).id
+    return segments.create(key, size, flags & _ACCESS, (creds.uids.effective, creds.gids.effective), proc.pid, huge).id
 
 
 @syscall("shmat", "int ptr int")
@@ -100,15 +103,19 @@ def shmat(proc: Process, number: int, addr: int, flags: int) -> int:
         prot, wanted = prot | 4, wanted | 0o111
     segment = segments.by_id(number)
     _permitted(proc, segment, wanted)
-    length = segment.pages * page
-    if fixed and not flags & Ipc.SHM_REMAP and (addr + segment.size >> 64 or _occupied(proc, addr, segment.size)):
+    size = -(-segment.size // (segment.huge or 1)) * (segment.huge or 1)
+    length = -(-size // page) * page
+    if fixed and not flags & Ipc.SHM_REMAP and (addr + size >> 64 or _occupied(proc, addr, size)):
         raise GuestError(Errno.EINVAL, "the range is not free")
+    if segment.huge and addr & segment.huge - 1:
+        raise GuestError(Errno.EINVAL, "not aligned to huge pages")
     segments.watch(proc.space, proc.pid)
     writable = not flags & Ipc.SHM_RDONLY
     if proc.personality & Prctl.READ_IMPLIES_EXEC:
         prot |= 4
     request = MapRequest(
-        addr, length, prot, shared=True, fixed=fixed, has_file=True,
+        addr, length, prot, shared=True, fixed=fixed, has_file=True, huge=segment.huge,
+        vm_flags=int(VmFlag.HUGETLB | VmFlag.DONTEXPAND) if segment.huge else 0,
         open_backing=lambda: Backed(File(Attachment(segment), 0), 7 if writable else 5, writable),
     )  # fmt: skip
     try:
