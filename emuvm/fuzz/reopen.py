@@ -19,7 +19,8 @@ from emuvm.fuzz.lastpage import put_tail
 from emuvm.fuzz.simfiles import InputFile, OutputFile, RandomFile
 from emuvm.fuzz.simhost import SimSystem
 from emuvm.kernel import hostfd, hostfs, procfs
-from emuvm.kernel.files import FileTable, HostOpenFile, MappedFile, OpenFile
+from emuvm.kernel.files import HostOpenFile, MappedFile, OpenFile
+from emuvm.kernel.filetable import FileTable
 from emuvm.kernel.memfd import MemFile, Sealed
 from emuvm.kernel.shmem import HugeMemory, SharedMemory
 from emuvm.kernel.sysv import Attachment, Segment

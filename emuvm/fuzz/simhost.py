@@ -20,7 +20,7 @@ from emuvm.fuzz.simfiles import InputFile, OutputFile, SimFilesystem
 from emuvm.kernel import hostfd
 from emuvm.kernel.boot import Host, Options
 from emuvm.kernel.credentials import Credentials, Ids
-from emuvm.kernel.files import FileTable
+from emuvm.kernel.filetable import FileTable
 from emuvm.kernel.fs import Filesystem
 from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.report import Reporter

@@ -15,7 +15,7 @@ from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import GuestError
 from emuvm.kernel.execve import install, prepare
-from emuvm.kernel.files import FileTable
+from emuvm.kernel.filetable import FileTable
 from emuvm.kernel.fs import Filesystem
 from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.process import Process

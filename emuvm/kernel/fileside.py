@@ -1,6 +1,6 @@
 """What the process side asks of the file side.
 
-Owns: these protocols, nothing else. `emuvm.kernel.files.FileTable` is a Descriptors, `emuvm.kernel.fs.Filesystem` a Programs,
+Owns: these protocols, nothing else. `emuvm.kernel.filetable.FileTable` is a Descriptors, `emuvm.kernel.fs.Filesystem` a Programs,
 made as `Filesystem(root, writable, allow_all, reporter)` and `FileTable()`; `reporter.once(key, text)` gives a notice once.
 """
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from emuvm.abi.arch import X86_64
 from emuvm.abi.numbers import numbers
 from emuvm.engine.memory import MemoryEngine
-from emuvm.kernel.files import FileTable
+from emuvm.kernel.filetable import FileTable
 from emuvm.kernel.fs import Filesystem
 from emuvm.kernel.process import Process
 from emuvm.kernel.report import Reporter

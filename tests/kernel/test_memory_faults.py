@@ -21,7 +21,7 @@ from emuvm.engine.memory import MemoryEngine
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel import hostfd
-from emuvm.kernel.files import FileTable
+from emuvm.kernel.filetable import FileTable
 from emuvm.kernel.fs import Filesystem
 from emuvm.kernel.process import Process
 from emuvm.kernel.report import Reporter

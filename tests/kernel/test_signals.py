@@ -262,7 +262,7 @@ def test_a_sleep_is_interrupted_and_tells_the_rest(guest: Guest, flags: int) -> 
 
 @pytest.mark.parametrize(("flags", "back"), [(0, 0), (SA_RESTART, 2)])
 def test_a_read_is_interrupted_or_made_again(guest: Guest, flags: int, back: int) -> None:
-    from emuvm.kernel.files import FileTable
+    from emuvm.kernel.filetable import FileTable
 
     guest.proc.files = FileTable()
     catch(guest, Signal.SIGUSR1, flags)

@@ -13,7 +13,7 @@ from emuvm.abi.names import kinds, names
 from emuvm.abi.numbers import numbers
 from emuvm.engine.memory import MemoryEngine
 from emuvm.kernel import registry
-from emuvm.kernel.files import FileTable
+from emuvm.kernel.filetable import FileTable
 from emuvm.kernel.fs import Filesystem
 from emuvm.kernel.process import ExitStatus, Process
 from emuvm.kernel.report import Reporter
