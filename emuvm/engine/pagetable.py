@@ -4,12 +4,14 @@ Owns: the bytes, their meaning, the dirty log, and the struct shared with native
 address space.
 
     bits    7 6   5    4       3     2 1 0
-            - -  CODE PRESENT DIRTY  X W R      R W X   rights granted now, already the effective ones of the architecture
+            - OWN CODE PRESENT DIRTY X W R      R W X   rights granted now, already the effective ones of the architecture: all or none
                                                 DIRTY   written since `take_dirty`; in the log once, in the order of writing
                                                 PRESENT the host page may hold content (even when no right is granted)
                                                 CODE    was fetched from: there may be translated code
+                                                OWN     no page of a file
 
-A right that is not there means "ask", not "no". Tables are sparse: host memory only where pages were used.
+A right that is not there means "ask", not "no"; beside others, once `FillState.refuses` says so, "no". Tables are sparse: host memory
+only where pages were used.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, host_map, host_unmap
 from emuvm.engine.native_code import native
 from emuvm.errors import EngineError
 
-R, W, X, DIRTY, PRESENT, CODE = 1, 2, 4, 8, 16, 32
+R, W, X, DIRTY, PRESENT, CODE, OWN = 1, 2, 4, 8, 16, 32, 64
 READ, WRITE, FETCH = 16, 17, 18
 """The access numbers of the fill callback (unicorn.h: uc_mem_type)."""
 PAGE_BITS = 12
@@ -36,19 +38,19 @@ _LEAF = 1 << _LEAF_BITS
 _LOG = 1 << 16
 _FIRST_BUDGET, _LAST_BUDGET, _PUT_OFF = 512, 1 << 22, 16
 
-_KEEP = bytes(b & (DIRTY | PRESENT) for b in range(256))
+_KEEP = bytes(b & (DIRTY | PRESENT | OWN) for b in range(256))
 _IS_CODE = bytes(1 if b & CODE else 0 for b in range(256))
 _GRANTING = re.compile(b"[" + b"".join(re.escape(bytes((bits,))) for bits in range(256) if bits & (R | W | X)) + b"]", re.DOTALL)
 """A byte with any right."""
-_grants: dict[tuple[int, bool], bytes] = {}
+_grants: dict[tuple[int, bool, bool], bytes] = {}
 _protects: dict[tuple[int, bool], bytes] = {}
 
 class _Window(ctypes.Structure):
-    _fields_ = [("number", ctypes.c_uint64), ("bytes", ctypes.c_uint64)]
+    _fields_ = [("number", ctypes.c_uint64), ("bytes", ctypes.c_uint64), ("host", ctypes.c_uint64)]
 
 
 class FillState(ctypes.Structure):
-    """struct fill_state of native/fill.c."""
+    """struct fill_state of native/state.h."""
 
     _fields_ = [
         ("fills_left", ctypes.c_uint64),
@@ -56,6 +58,10 @@ class FillState(ctypes.Structure):
         ("dirty_count", ctypes.c_uint64),
         ("dirty_capacity", ctypes.c_uint64),
         ("dirty_log", ctypes.c_uint64),
+        ("refuses", ctypes.c_uint64),
+        ("refused", ctypes.c_uint64),
+        ("refused_page", ctypes.c_uint64),
+        ("attend", ctypes.c_uint64),
         ("windows", _Window * MAX_WINDOWS),
     ]
 
@@ -94,8 +100,9 @@ class PageTable:
         self.keeper: Any = None
         """The checkpoints of this memory (engine.checkpoint), while there are any."""
 
-    def reserve(self, window: int) -> None:
-        """Have a table for a window. EngineError when the host refuses or there are too many."""
+    def reserve(self, window: int, host: int = 0) -> None:
+        """Have a table for a window, whose contents begin at the host address `host`. EngineError when the host refuses or there are
+        too many."""
         if window in self._tables:
             return
         count = self.state.window_count
@@ -103,7 +110,7 @@ class PageTable:
             raise EngineError(f"more than {MAX_WINDOWS} windows of guest memory in use")
         table = self._tables[window] = host_map(_TABLE)
         self._bytes[window] = _Table.from_address(table)
-        self.state.windows[count].number, self.state.windows[count].bytes = window, table
+        self.state.windows[count] = _Window(window, table, host)
         self.state.window_count = count + 1
 
     def lookup(self, address: int, access: int) -> int:
@@ -149,12 +156,12 @@ class PageTable:
         table = self._bytes.get(address >> WINDOW_BITS)
         return 0 if table is None else table[(address & WINDOW - 1) >> PAGE_BITS]
 
-    def grant(self, start: int, end: int, rights: int, *, code: bool) -> None:
-        """Pages in a reserved window become present with these rights; `code`: they are about to be fetched from."""
-        change = _grants.get((rights, code))
+    def grant(self, start: int, end: int, rights: int, *, code: bool, own: bool = False) -> None:
+        """Pages in a reserved window become present with these rights; `code`: they are about to be fetched from; `own`: of no file."""
+        change = _grants.get((rights, code, own))
         if change is None:
-            extra = rights | PRESENT | (CODE if code else 0)
-            change = _grants[rights, code] = bytes(b & (DIRTY | CODE) | extra for b in range(256))
+            extra = rights | PRESENT | (CODE if code else 0) | (OWN if own else 0)
+            change = _grants[rights, code, own] = bytes(b & (DIRTY | CODE) | extra for b in range(256))
         self._leaves.update(range(start >> _LEAF_BITS, (end - 1 >> _LEAF_BITS) + 1))
         self._spill()
         for _, pointer, count in self._runs(start, end):
@@ -207,7 +214,7 @@ class PageTable:
         change = _protects.get((rights, only_written))
         if change is None:
             need = DIRTY if only_written else 0
-            change = bytes(b & (DIRTY | PRESENT) | (rights if b & (R | W | X) and b & need == need else 0) for b in range(256))
+            change = bytes(b & (DIRTY | PRESENT | OWN) | (rights if b & (R | W | X) and b & need == need else 0) for b in range(256))
             _protects[rights, only_written] = change
         if end - start == PAGE:
             return self._protect_page(start, rights, change, only_written)

@@ -44,9 +44,8 @@ T = TypeVar("T")
 
 CHUNK = 64 * PAGE
 """What one question fills in, aligned."""
-_EAGER_WINDOWS = 4
 _WRITTEN = bytes((Residency.PRESENT | Residency.PRIVATE | Residency.MAPPED,))
-_MANY_STALE, _NEEDED = 512 * PAGE, {16: 1, 17: 2, 18: 4}
+_EAGER_WINDOWS, _MANY_STALE, _NEEDED = 4, 512 * PAGE, {16: 1, 17: 2, 18: 4}
 _REMOVE_CACHE = UC_CTL_TB_REMOVE_CACHE | 2 << 26 | UC_CTL_IO_WRITE << 30
 _FLUSH_TLB = UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30
 
@@ -74,7 +73,7 @@ class PagedMemory:
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self.modifies: Callable[[], bool] | None = None  # does this instruction read memory and write it back? None: none does
         self._raw = Raw(uc)
-        self.refusals = Refusals(self._raw, self.host, lambda address: bool(self.table.byte(address) & DIRTY))
+        self.refusals = Refusals(self._raw, self.host, lambda address: bool(self.table.byte(address) & DIRTY), self.table.state)
         self._mapped: set[int] = set()
         self._extents = FilePages(self.host)
         self._pending: list[_Pending] = []
@@ -203,9 +202,10 @@ class PagedMemory:
         self.attempt(self.host.populate, start, end, write)
         for vma in self.space.regions(start, end - start):
             # Present, so that what moves or goes moves or goes on the host too.
-            self.table.grant(max(start, vma.start), min(end, vma.end), self.rights[vma.prot & RIGHTS], code=False)
+            low, high, rights = max(start, vma.start), min(end, vma.end), self.rights[vma.prot & RIGHTS]
+            self.table.grant(low, high, rights, code=False, own=not host_file(vma))
             if write and not is_shared(vma):
-                self.table.note(max(start, vma.start))
+                self.table.note(low)
 
     def verify(self) -> None:
         """EmulatorBug unless page bytes, windows and file pages agree with the space."""
@@ -364,7 +364,7 @@ class PagedMemory:
     def _reserve(self, window: int) -> None:
         """Have a window: host pages, page bytes, an engine region."""
         pointer = self.attempt(self.host.reserve, window)
-        self.attempt(self.table.reserve, window)
+        self.attempt(self.table.reserve, window, pointer)
         self.attempt(self._raw.map_pointer, window << WINDOW_BITS, WINDOW, pointer)
         self._mapped.add(window)
 
@@ -417,7 +417,7 @@ class PagedMemory:
         window = page >> WINDOW_BITS
         if window not in self._mapped:
             self._reserve(window)
-        self.table.grant(low, high, rights, code=access == FETCH)
+        self.table.grant(low, high, rights, code=access == FETCH, own=host_file(vma) is None)
         return self.table.lookup(address, access)
 
     def _extend(self, vma: Vma, page: int) -> tuple[int, int, Extent] | None:
@@ -448,7 +448,7 @@ class PagedMemory:
 
     def disturb(self, stop: bool = True) -> None:
         """The TLB is out of date. A run in progress is interrupted; its driver goes on after `before_run`."""
-        self._flush = True
+        self._flush = self.table.state.attend = True
         if self.running and stop:
             self._raw.stop()
 
