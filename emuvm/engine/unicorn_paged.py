@@ -271,7 +271,7 @@ class PagedMemory:
 
     def _update(self, update: Update) -> None:
         pending, old, new = self._pending, update.old, update.new
-        if update.kind is Kind.PROTECT and old is not None and new is not None and not (old.prot ^ new.prot) & RIGHTS:
+        if old is not None and new is not None and update.kind is Kind.PROTECT and not (old.prot ^ new.prot) & RIGHTS:
             return
         if pending and undoes(update, pending[-1].update):
             item = pending.pop()
@@ -280,7 +280,7 @@ class PagedMemory:
             return
         staged = None
         if update.kind is Kind.PROTECT:
-            if self._extents and new is not None and new.prot & _NEEDED[WRITE]:
+            if new is not None and type(new.backing) is File and new.prot & _NEEDED[WRITE] and self._extents:
                 self._extents.must_be_writable(new.start, new.end)
         else:
             if new is not None:
@@ -305,8 +305,8 @@ class PagedMemory:
         """Contents: forget, install, move. File pages the host refuses now are asked for again when touched."""
         pending, self._pending = self._pending, []
         start = end = 0
-        for item in pending:
-            update, new = item.update, item.update.new
+        for update, staged in pending:
+            new = update.new
             if update.kind is Kind.UNMAP and update.start == end:
                 end = update.end
                 continue
@@ -319,8 +319,8 @@ class PagedMemory:
                 self._protect(new)
             elif update.kind is Kind.MOVE and new is not None:
                 self._move(update.start, update.end, new.start)
-            elif item.staged is not None and new is not None:
-                self._install(new, new.start, item.staged)
+            elif staged is not None and new is not None:
+                self._install(new, new.start, staged)
         if start < end:
             self._forget(start, end)
 

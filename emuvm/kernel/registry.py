@@ -156,6 +156,8 @@ def bind(spec: Spec, proc: Any, bits: int, strings: Strings) -> Callable[[tuple[
         return lambda args: handler(proc)
     converters = [_converter(kind, bits, strings) for kind in spec.kinds]
     if not any(converters):
+        if count == 3:
+            return lambda args: handler(proc, args[0], args[1], args[2])
         return lambda args: handler(proc, *args[:count])
     if not any(converters[1:]):
         first = converters[0]

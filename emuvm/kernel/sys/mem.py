@@ -28,6 +28,7 @@ _F = TypeVar("_F", bound=Callable[..., int])
 _bits: dict[str, tuple[type[Map], type[Prot]]] = {}
 _TAGGED = frozenset(("arm64",))
 """Architectures whose kernel strips the top byte off the addresses of all calls but mmap."""
+_LOCKED = int(VmFlag.LOCKED)
 _MUCH = 1 << 20
 """From this many bytes on it is noted how much memory was in use before it goes."""
 
@@ -320,10 +321,10 @@ def _nothing_grows_up(proc: Process, addr: int, length: int) -> None:
 
 def _only_gives(proc: Process, addr: int, length: int, prot: int) -> bool:
     """May the rights change inside the engine's hook? When one region only gets more of them, and none is to execute."""
-    vma = proc.space.query(addr) if 0 <= addr < proc.space.end else None
+    vma = proc.space.query(addr)
     if vma is None or addr + length > vma.end or prot & ~3 or not proc.engine.memory.protects_in_hooks:
         return False
-    return not vma.prot & ~prot & 7 and not vma.flags & VmFlag.LOCKED
+    return not (vma.prot & ~prot & 7 or vma.flags & _LOCKED)
 
 
 @syscall("mprotect", "ptr size ulong", pure=True)
