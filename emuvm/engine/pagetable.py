@@ -217,29 +217,22 @@ class PageTable:
             change = bytes(b & (DIRTY | PRESENT | OWN) | (rights if b & (R | W | X) and b & need == need else 0) for b in range(256))
             _protects[rights, only_written] = change
         if end - start == PAGE:
-            return self._protect_page(start, rights, change, only_written)
-        code: list[tuple[int, int]] = []
-        less = False
+            table, number = self._bytes.get(start >> WINDOW_BITS), (start & WINDOW - 1) >> PAGE_BITS
+            if table is None or (changed := change[old := table[number]]) == old:
+                return False, []
+            table[number] = changed
+            code = [(start, end)] if old & CODE else []
+            return only_written or bool(old & (7 & ~rights | CODE) or (rights & ~old & X and old & 7)), code
+        less, code = False, []
         for page, pointer, count in self._runs(start, end):
             bits = ctypes.string_at(pointer, count)
-            changed = bits.translate(change)
-            if changed == bits:
+            changed_bits = bits.translate(change)
+            if changed_bits == bits:
                 continue
             code += _code_in(page, bits)
             less = less or only_written or bool(code) or any(b & 7 & ~rights or (rights & ~b & X and b & 7) for b in set(bits))
-            ctypes.memmove(pointer, changed, count)
+            ctypes.memmove(pointer, changed_bits, count)
         return less, code
-
-    def _protect_page(self, page: int, rights: int, change: bytes, less: bool) -> tuple[bool, list[tuple[int, int]]]:
-        """`protect` of one page."""
-        table, number = self._bytes.get(page >> WINDOW_BITS), (page & WINDOW - 1) >> PAGE_BITS
-        bits = 0 if table is None else table[number]
-        changed = change[bits]
-        if table is None or changed == bits:
-            return False, []
-        table[number] = changed
-        code = [(page, page + PAGE)] if bits & CODE else []
-        return less or bool(code) or bool(bits & 7 & ~rights or (rights & ~bits & X and bits & 7)), code
 
     def withdraw(self, start: int, end: int) -> tuple[bool, list[tuple[int, int]]]:
         """Grant nothing any more; what is known of the contents stays.

@@ -196,7 +196,8 @@ class Areas:
     def set_rights(self, touched: list[Vma], place: int, start: int, end: int, prot: int, flags: int) -> None:
         """`modify` of a range inside touched[place], one of the areas around it, where there is room for two more."""
         pieces = clip(touched[place], start, end)
-        self._exchange_inside(touched, place, pieces, rules.with_flags(pieces[1], prot, flags))
+        first, last, _, _, backing, base, size = pieces[1]
+        self._exchange_inside(touched, place, pieces, make(Vma, (first, last, prot, flags, backing, base, size)))
 
     def _exchange_inside(self, touched: list[Vma], place: int, pieces: tuple[Vma | None, Vma, Vma | None], new: Vma) -> None:
         """`new` takes the place of the middle of the `pieces` of touched[place]."""
@@ -207,16 +208,20 @@ class Areas:
             prev = touched[place - 1]
         if right is None and place + 1 < len(touched) and touched[place + 1].start == end:
             after = touched[place + 1]
+        out: list[Vma]
         joins = _APART
         if prev is not None or after is not None:
             joins = rules.merge_existing(prev, new, after, whole=left is None and right is None, kernel=self.kernel)
-        out: list[Vma] = []
-        if joins[0] and prev is not None:
-            lo = prev.start
-            out.append(prev)
-        if joins[1] and after is not None:
-            hi = after.start + 1
-        _put(out, left, new, right, after, joins)
+        if joins == _APART:
+            out = [vma for vma in (left, new, right) if vma is not None]
+        else:
+            out = []
+            if joins[0] and prev is not None:
+                lo = prev.start
+                out.append(prev)
+            if joins[1] and after is not None:
+                hi = after.start + 1
+            _put(out, left, new, right, after, joins)
         space = self.space
         space.rewrite([(lo, hi, out)], [make(Update, (Kind.PROTECT, start, end, piece, new, space.context))])
 

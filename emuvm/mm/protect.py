@@ -121,8 +121,9 @@ def _protected(mm: LinuxMm, vma: Vma, size: int, prot: int, more_data: int) -> i
         return -1
     if prot & 2:
         limits, totals = mm.limits, mm.totals
-        if not limits.may_expand(totals, size, prot, flags, more_data) and limits.may_expand(totals, size, vma.prot, flags, more_data):
-            raise GuestError(Errno.ENOMEM, "RLIMIT_DATA")
+        if limits.data != INFINITY and not limits.may_expand(totals, size, prot, flags, more_data):
+            if limits.may_expand(totals, size, vma.prot, flags, more_data):
+                raise GuestError(Errno.ENOMEM, "RLIMIT_DATA")
         if not vma.prot & 2 and not flags & (VmFlag.ACCOUNT | VmFlag.HUGETLB | VmFlag.SHARED | VmFlag.NORESERVE):
             limits.enough_memory(size)
             flags |= VmFlag.ACCOUNT

@@ -328,17 +328,26 @@ class AddressSpace:
         updates, gone = way_back(now, then, same, self.context)
         self._commit(snap._root, updates, gone)
 
-    @_changing
     def rewrite(self, edits: list[tuple[int, int, list[Vma]]], updates: list[Update]) -> None:
         """For owners who cut and merge by rules of their own (mm.linux): one change made of edits (lo, hi, regions), in order.
 
         By each, what starts in [lo, hi) gives way to `regions`, which are ascending and fit there. `updates` say what that means
         for subscribers. Only `check()` looks at either.
         """
-        root = self._root
-        for lo, hi, regions in edits:
-            root = vmamap.replace(root, lo, hi, regions)
-        self._commit(root, updates, [u.old for u in updates if u.new is None and u.old is not None])
+        # As `_changing` does, without its call: most changes of a program's memory come here.
+        if self._busy:
+            self._enter()
+        self._busy = True
+        try:
+            root = self._root
+            for lo, hi, regions in edits:
+                root = vmamap.replace(root, lo, hi, regions)
+            gone: Sequence[Vma] = ()
+            if len(updates) != 1 or updates[0].new is None:
+                gone = [u.old for u in updates if u.new is None and u.old is not None]
+            self._commit(root, updates, gone)
+        finally:
+            self._busy = False
 
     def around(self, addr: int, end: int) -> list[Vma]:
         """The regions that overlap or touch [addr, end), whole, ascending."""
@@ -409,7 +418,11 @@ class AddressSpace:
         self._busy = False
         if self.checking:
             self.check()
-        finish(calls)
+        if len(after) == 1:
+            function, arguments = after[0]
+            function(*arguments)
+        else:
+            finish(calls)
 
     def _enter(self) -> None:
         if self._busy:

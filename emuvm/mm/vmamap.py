@@ -210,7 +210,12 @@ def _edit_leaf(root: Node, lo: int, hi: int, regions: list[Vma]) -> Node | None:
     keys[i:j] = starts
     items[i:j] = regions
     gaps[i : j + 1] = fresh
-    node = _node(True, keys, items, gaps, _largest(node.gap, stale, largest, gaps), items[-1].end, count)
+    leaf = Node.__new__(Node)
+    leaf.leaf, leaf.keys, leaf.items, leaf.gaps = True, keys, items, gaps
+    # If nothing else changed, what `_largest` says.
+    leaf.gap = node.gap if largest == stale else _largest(node.gap, stale, largest, gaps)
+    leaf.lo, leaf.hi, leaf.size = keys[0], items[-1].end, count
+    node = leaf
     for parent, i in reversed(path):
         node = _exchange(parent, i, node)
     return node
