@@ -132,7 +132,9 @@ class Memory(Protocol):
         """MADV_REMOVE: the pages of a shared mapping read zero, for everybody who maps the object. EngineError when the host cannot."""
 
     protects_in_hooks: bool
-    """The space may give regions more rights, but no execution, while a hook of the engine runs."""
+    """The space may change the rights of regions that are not executable, before and after, while a hook of the engine runs, if..."""
+    in_call: bool
+    """... this is set meanwhile: the guest stands in a system call, and what its CPU knows of pages may be dropped at once."""
 
     def page_out(self, start: int, end: int) -> None:
         """MADV_PAGEOUT of a part of a file mapping: the host may take the pages out of memory that it can bring back. A hint."""

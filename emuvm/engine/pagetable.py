@@ -3,12 +3,13 @@
 Owns: the bytes, their meaning, the dirty log, and the struct shared with native/fill.c. Must not know Unicorn, nor the
 address space.
 
-    bits    7 6   5    4       3     2 1 0
-            - OWN CODE PRESENT DIRTY X W R      R W X   rights granted now, already the effective ones of the architecture: all or none
+    bits    7    6   5    4       3     2 1 0
+            NONE OWN CODE PRESENT DIRTY X W R   R W X   rights granted now, already the effective ones of the architecture: all or none
                                                 DIRTY   written since `take_dirty`; in the log once, in the order of writing
                                                 PRESENT the host page may hold content (even when no right is granted)
                                                 CODE    was fetched from: there may be translated code
                                                 OWN     no page of a file
+                                                NONE    known to have no right: with R W X 0, and OWN
 
 A right that is not there means "ask", not "no"; beside others, once `FillState.refuses` says so, "no". Tables are sparse: host memory
 only where pages were used.
@@ -25,7 +26,7 @@ from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, host_map, host_unmap
 from emuvm.engine.native_code import native
 from emuvm.errors import EngineError
 
-R, W, X, DIRTY, PRESENT, CODE, OWN = 1, 2, 4, 8, 16, 32, 64
+R, W, X, DIRTY, PRESENT, CODE, OWN, NONE = 1, 2, 4, 8, 16, 32, 64, 128
 READ, WRITE, FETCH = 16, 17, 18
 """The access numbers of the fill callback (unicorn.h: uc_mem_type)."""
 PAGE_BITS = 12
@@ -36,12 +37,14 @@ _Table = ctypes.c_uint8 * _TABLE
 _LEAF_BITS = PAGE_BITS + 12
 _LEAF = 1 << _LEAF_BITS
 _LOG = 1 << 16
+_REFUSED = 64 * PAGE
 _FIRST_BUDGET, _LAST_BUDGET, _PUT_OFF = 512, 1 << 22, 16
 
 _KEEP = bytes(b & (DIRTY | PRESENT | OWN) for b in range(256))
 _IS_CODE = bytes(1 if b & CODE else 0 for b in range(256))
-_GRANTING = re.compile(b"[" + b"".join(re.escape(bytes((bits,))) for bits in range(256) if bits & (R | W | X)) + b"]", re.DOTALL)
-"""A byte with any right."""
+_GRANTING = re.compile(b"[" + b"".join(re.escape(bytes((bits,))) for bits in range(256) if bits & (R | W | X | NONE)) + b"]", re.DOTALL)
+"""A byte with any right, or known to have none."""
+_REFUSING = bytes(b if b & (R | W | X) else b | NONE | OWN for b in range(256))
 _grants: dict[tuple[int, bool, bool], bytes] = {}
 _protects: dict[tuple[int, bool], bytes] = {}
 
@@ -205,7 +208,8 @@ class PageTable:
     def protect(
         self, start: int, end: int, rights: int, *, only_written: bool = False
     ) -> tuple[bool, list[tuple[int, int]]]:
-        """Pages that have any right get these instead, and as for code nothing is granted; the others stay without.
+        """Pages that have any right, or are known to have none, get these instead, and as for code nothing is granted; the others stay
+        without.
 
         `only_written`: pages that were not written to lose all rights.
 
@@ -213,9 +217,7 @@ class PageTable:
         """
         change = _protects.get((rights, only_written))
         if change is None:
-            need = DIRTY if only_written else 0
-            change = bytes(b & (DIRTY | PRESENT | OWN) | (rights if b & (R | W | X) and b & need == need else 0) for b in range(256))
-            _protects[rights, only_written] = change
+            change = _protects[rights, only_written] = bytes(_protected(b, rights, only_written) for b in range(256))
         if end - start == PAGE:
             table, number = self._bytes.get(start >> WINDOW_BITS), (start & WINDOW - 1) >> PAGE_BITS
             if table is None or (changed := change[old := table[number]]) == old:
@@ -337,8 +339,16 @@ class PageTable:
         table, number = self._bytes[page >> WINDOW_BITS], (page & WINDOW - 1) >> PAGE_BITS
         table[number] = table[number] & ~DIRTY & 0xFF | PRESENT
 
+    def refuse(self, page: int, start: int, end: int) -> None:
+        """Nobody has a right in [start, end), where no file is: enough is noted around `page` that few questions follow."""
+        if page >> WINDOW_BITS in self._bytes:
+            start, end = max(start, page & -_REFUSED), min(end, (page & -_REFUSED) + _REFUSED)
+            self._leaves.add(page >> _LEAF_BITS)
+            for _, pointer, count in self._runs(start, end):
+                ctypes.memmove(pointer, ctypes.string_at(pointer, count).translate(_REFUSING), count)
+
     def granted(self) -> Iterator[tuple[int, int]]:
-        """(page, rights) of every page that has rights. Slow: for verification."""
+        """(page, rights) of every page that has rights, or is known to have none. Slow: for verification."""
         for leaf in sorted(self._leaves):
             for page, pointer, count in self._runs(leaf << _LEAF_BITS, leaf + 1 << _LEAF_BITS):
                 for found in _GRANTING.finditer(ctypes.string_at(pointer, count)):
@@ -388,6 +398,16 @@ class PageTable:
     def used(self, start: int, end: int) -> list[tuple[int, int]]:
         """Parts of [start, end), ascending, outside of which no page is present."""
         return [(page, page + (count << PAGE_BITS)) for page, _, count in self._runs(start, end)]
+
+
+def _protected(bits: int, rights: int, only_written: bool) -> int:
+    """A page's bits after `PageTable.protect`."""
+    kept = bits & (DIRTY | PRESENT | OWN)
+    if not bits & (R | W | X | NONE) or (only_written and not bits & DIRTY):
+        return kept
+    if rights:
+        return kept | rights | PRESENT
+    return kept | NONE if bits & OWN else kept
 
 
 def _code_in(page: int, bits: bytes) -> list[tuple[int, int]]:

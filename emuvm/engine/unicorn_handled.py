@@ -50,6 +50,7 @@ class HandledState(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in _VALUES),
         ("at", ctypes.c_uint64 * 2),
         ("enter", ctypes.c_uint64 * 8),
+        ("present", ctypes.c_uint64),
         ("tag_read", ctypes.c_uint64),
         ("tag_written", ctypes.c_uint64),
         ("fresh", ctypes.c_uint8 * 512),

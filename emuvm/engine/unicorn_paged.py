@@ -31,7 +31,7 @@ from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, HostMemory, Staged, host_u
 from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, native_fill
 from emuvm.engine.unicorn_raw import FILL, FLUSH_CODE, Raw
 from emuvm.engine.unicorn_refusals import Refusals
-from emuvm.errors import EmulatorBug, EngineError
+from emuvm.errors import EngineError
 from emuvm.mm.delivery import undoes
 from emuvm.mm.types import RIGHTS, File, Kind, Update, Vma
 
@@ -69,7 +69,7 @@ class PagedMemory:
         self.running = False  # set by the CPU driver around emu_start
         self.hook_error: BaseException | None = None  # the first one inside one of the adapter's hooks
         self.again = False  # the last run only found out how to tell a fault: the instruction is to be executed again
-        self.protects_in_hooks = True
+        self.protects_in_hooks, self.in_call = True, False
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self.modifies: Callable[[], bool] | None = None  # does this instruction read memory and write it back? None: none does
         self._raw = Raw(uc)
@@ -209,18 +209,9 @@ class PagedMemory:
 
     def verify(self) -> None:
         """EmulatorBug unless page bytes, windows and file pages agree with the space."""
-        for page, rights in self.table.granted():
-            vma = self.space.query(page)
-            if vma is None or self.rights[vma.prot & RIGHTS] != rights:
-                raise EmulatorBug(f"the page table grants {rights} at {page:#x}, the space has {vma}")
-            if self.withheld is not None and self.withheld(page, page + PAGE):
-                raise EmulatorBug(f"the page table grants {rights} at {page:#x}, which is withheld")
-        engine = sorted((start, end + 1) for start, end, _ in self.uc.mem_regions())
-        if engine != sorted((n << WINDOW_BITS, n + 1 << WINDOW_BITS) for n in self._mapped):
-            raise EmulatorBug(f"the engine's regions {engine} are not the windows {sorted(self._mapped)}")
-        self._extents.verify(self.space)
-        if self._pending:
-            raise EmulatorBug(f"{len(self._pending)} updates were neither committed nor undone")
+        from emuvm.engine.paged_check import verify
+
+        verify(self, self._mapped, self._extents, len(self._pending))
 
     def close(self) -> None:
         """Stop mirroring. The engine must not run any more; `release` gives the memory back once it is closed."""
@@ -336,7 +327,7 @@ class PagedMemory:
         rights = self.rights[vma.prot & RIGHTS]
         written = self.modifies is not None and not rights & 2 and fresh_when_read(vma)
         less, code = self.table.protect(vma.start, vma.end, rights, only_written=written)
-        if less:
+        if less and not (self.in_call and self._flush_at_once()):
             self.disturb()
         if code:
             self.drop_code(code)
@@ -401,6 +392,8 @@ class PagedMemory:
         if alone and access == READ and self.modifies and self.modifies():
             access = WRITE  # Unicorn reads first, the CPU faults for the write at once
         if vma is None or not rights & _NEEDED[access]:
+            if vma is not None and not rights and self.withheld is None and not host_file(vma):
+                self.table.refuse(page, vma.start, vma.end)
             return self._deny(page, access, mapped=vma is not None)
         low, high = max(vma.start, page & -CHUNK), min(vma.end, (page & -CHUNK) + CHUNK)
         if alone and fresh_when_read(vma):
@@ -451,6 +444,13 @@ class PagedMemory:
         self._flush = self.table.state.attend = True
         if self.running and stop:
             self._raw.stop()
+
+    def _flush_at_once(self) -> bool:
+        try:
+            self.attempt(self._raw.control, _FLUSH_TLB)
+        except EngineError:
+            return False
+        return True
 
     def _remove_stale_code(self) -> None:
         """The engine looks the range up through the TLB, so the fill says yes to everything meanwhile."""

@@ -30,7 +30,7 @@ def test_native_and_python_fill_agree_on_every_byte() -> None:
     page = (5 << 40) + 7 * PAGE
     for table in (native, python):
         table.reserve(5)
-    for bits in range(128):
+    for bits in range(256):
         for access in (READ, WRITE, FETCH, 99):
             for table in (native, python):
                 ctypes.c_uint8.from_address(table._tables[5] + 7).value = bits

@@ -21,11 +21,11 @@ struct tlb_entry {
     uint32_t perms;
 };
 
-/* A page that has any right has all that its region gives: what is not among them is refused, and nobody need be asked. To have
+/* A page that has any right has all that its region gives, or it is known to have none: what is not among them is refused, and nobody need be asked. To have
  * granted nothing is Unicorn's refusal. Twin: PagedMemory._ask. */
 static bool refuse(struct fill_state *state, uint64_t address, int access, uint8_t bits, struct tlb_entry *entry)
 {
-    if (!(state->refuses >> (access - ACCESS_READ) & 1) || !(bits & (R | W | X)))
+    if (!(state->refuses >> (access - ACCESS_READ) & 1) || !(bits & (R | W | X | NONE)))
         return false;
     state->refused = (uint64_t)access;
     state->refused_page = address & ~(PAGE - 1ULL);

@@ -53,6 +53,7 @@ struct handled_state {
     uint64_t returning;        /* the engine was stopped at a plain rt_sigreturn, whose frame is `taken` */
     uint64_t numbered, at[2];  /* where the batches `number` and `here` are read to: sp, and x86's flags */
     uint64_t enter[8];         /* the handler's registers, in the order of `entry` */
+    uint64_t present;          /* the page of the fault is */
     uint64_t tag_read, tag_written;   /* x86: the full tag word */
     uint8_t fresh[512]; /* x86: the FPU as a handler finds it */
     uint8_t made[FRAME_ROOM], taken[FRAME_ROOM]; /* frames; in `made` all is there that does not change */
@@ -154,7 +155,7 @@ static bool x86_enter(struct handled_state *s, uint64_t address)
     uint8_t *host = reach(s->pages, at, X86_LENGTH, W | DIRTY);
     if (host == NULL)
         return false;
-    s->code = 7; /* of a user, writing, to a page that is there */
+    s->code = s->present ? 7 : 6; /* of a user, writing, to a page that is there or not */
     put(frame, X86_REGISTERS + 8 * X86_FLAGS, flags | RF);
     put(frame, X86_ERROR, s->code);
     put(frame, X86_OLD_MASK, s->mask);
@@ -204,7 +205,7 @@ static uint64_t x86_leave(struct handled_state *s)
 
 enum { ARM_INFO = 16, ARM_UCONTEXT = 128, ARM_SS = 144, ARM_MASK = 168, ARM_FAULT = 304, ARM_REGISTERS = 312, ARM_SP = 31, ARM_PC = 32,
        ARM_PSTATE = 33, ARM_RECORDS = 592, ARM_ESR = ARM_RECORDS + 528, ARM_LENGTH = ARM_ESR + 24, ARM_SIZE = 4688 };
-enum { ARM_PERMISSION = 0xF, ARM_WRITES = 0x40, ARM_NOT_USER = 0x3DF };
+enum { ARM_PERMISSION = 0xF, ARM_TRANSLATION = 7, ARM_WRITES = 0x40, ARM_NOT_USER = 0x3DF };
 #define ARM_ABORT (0x24ULL << 26 | 1ULL << 25)
 #define ARM_NZCV 0xF0000000ULL
 
@@ -223,7 +224,8 @@ static bool arm_enter(struct handled_state *s, uint64_t address)
     uint8_t *host = record < ARM_SIZE ? NULL : reach(s->pages, at, ARM_SIZE + 16, W | DIRTY);
     if (host == NULL)
         return false;
-    s->code = ARM_ABORT | (s->access == ACCESS_WRITE ? ARM_PERMISSION | ARM_WRITES : ARM_PERMISSION);
+    /* Of the last level: there are tables where there are regions. */
+    s->code = ARM_ABORT | (s->present ? ARM_PERMISSION : ARM_TRANSLATION) | (s->access == ACCESS_WRITE ? ARM_WRITES : 0ULL);
     put(frame, ARM_INFO, s->with_info ? address : 0);
     put(frame, ARM_MASK, s->mask);
     put(frame, ARM_FAULT, address);
@@ -272,8 +274,9 @@ static bool enter(struct handled_state *s)
     /* A store that crosses into the page may have begun on the one before, just written to: for that its instruction is looked at. */
     if (!(address & (PAGE - 1)) && pages->dirty_count && pages->dirty_log[pages->dirty_count - 1] == address - PAGE)
         return false;
-    /* The signal tells whether the page is there, which is certain of anonymous memory that was written to. */
-    if (reach(pages, address, 1, OWN | DIRTY) == NULL)
+    /* The signal tells whether the page is there: not without a right; and certainly that of anonymous memory that was written to. */
+    s->present = reach(pages, address, 1, NONE) == NULL;
+    if (s->present && reach(pages, address, 1, OWN | DIRTY) == NULL)
         return false;
     s->access = pages->refused;
     if (!(s->x86 ? x86_enter(s, address) : arm_enter(s, address)))

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { R = 1, W = 2, X = 4, DIRTY = 8, PRESENT = 16, CODE = 32, OWN = 64 };
+enum { R = 1, W = 2, X = 4, DIRTY = 8, PRESENT = 16, CODE = 32, OWN = 64, NONE = 128 };
 enum { ACCESS_READ = 16, ACCESS_WRITE = 17, ACCESS_FETCH = 18 };
 enum { PAGE_BITS = 12, PAGE = 1 << PAGE_BITS, WINDOW_BITS = 40, MAX_WINDOWS = 256, MAP_SIZE = 1 << 16 };
 

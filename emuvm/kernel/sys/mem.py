@@ -319,20 +319,27 @@ def _nothing_grows_up(proc: Process, addr: int, length: int) -> None:
     raise GuestError(Errno.ENOMEM if vma is None else Errno.EINVAL, "nothing grows upwards")
 
 
-def _only_gives(proc: Process, addr: int, length: int, prot: int) -> bool:
-    """May the rights change inside the engine's hook? When one region only gets more of them, and none is to execute."""
+def _may_in_hook(proc: Process, addr: int, length: int, prot: int) -> bool:
+    """May the rights change inside the engine's hook? When it is one region's, and none of them is to execute."""
     vma = proc.space.query(addr)
-    if vma is None or addr + length > vma.end or prot & ~3 or not proc.engine.memory.protects_in_hooks:
+    if vma is None or addr + length > vma.end or (prot | vma.prot) & ~3 or vma.flags & _LOCKED:
         return False
-    return not (vma.prot & ~prot & 7 or vma.flags & _LOCKED)
+    return proc.engine.memory.protects_in_hooks
 
 
 @syscall("mprotect", "ptr size ulong", pure=True)
 @enomem
 def mprotect(proc: Process, addr: int, length: int, prot: int) -> int:
-    if proc.mem.deferred and not _only_gives(proc, addr, length, prot):
+    if not proc.mem.deferred:
+        return _protect(proc, addr, length, prot)
+    if not _may_in_hook(proc, addr, length, prot):
         raise Deferred
-    return _protect(proc, addr, length, prot)
+    memory = proc.engine.memory
+    memory.in_call = True
+    try:
+        return _protect(proc, addr, length, prot)
+    finally:
+        memory.in_call = False
 
 
 @syscall("pkey_mprotect", "ptr size ulong int", note="the CPU has no protection keys", level="partial")
