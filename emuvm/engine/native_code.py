@@ -26,6 +26,7 @@ class Native(NamedTuple):
     handled_run: int
     handled_call: int
     handled_interrupt: int
+    handled_witness: int
     handled_state: int
     merge: Callable[[int, int], int]
 
@@ -38,15 +39,15 @@ def native() -> Native | None:
     except ImportError:
         return None
     found = _fill.addresses()
-    if len(found) != 9:
+    if len(found) != 10:
         return None
-    fill, fill_state, source, block, block_state, run, call, interrupt, handled_state = found
+    fill, fill_state, source, block, block_state, run, call, interrupt, witness, handled_state = found
     try:
         if source != zlib.crc32(b"".join(_read(f"{_fill.__file__.rpartition('/')[0]}/{name}") for name in SOURCES)):
             return None
     except OSError:
         pass  # installed without the sources: nothing could have changed
-    return Native(fill, fill_state, block, block_state, run, call, interrupt, handled_state, _fill.merge)
+    return Native(fill, fill_state, block, block_state, run, call, interrupt, witness, handled_state, _fill.merge)
 
 
 def _read(path: str) -> bytes:

@@ -64,6 +64,8 @@ class FillState(ctypes.Structure):
         ("refuses", ctypes.c_uint64),
         ("refused", ctypes.c_uint64),
         ("refused_page", ctypes.c_uint64),
+        ("noting", ctypes.c_uint64),
+        ("whom", ctypes.c_uint64),
         ("attend", ctypes.c_uint64),
         ("windows", _Window * MAX_WINDOWS),
     ]

@@ -34,7 +34,7 @@ class _Batch(ctypes.Structure):
 
 
 _FUNCTIONS = "start stop read write call interrupt".split()
-_BATCHES = "number here reading writing entry initial".split()
+_BATCHES = "number here reading writing entry initial witness".split()
 _VALUES = (
     "x86 end armed mask bit adds handler restorer on_alternate with_info stack_sp stack_size count address access code inside returning "
     "numbered"
@@ -51,6 +51,8 @@ class HandledState(ctypes.Structure):
         ("at", ctypes.c_uint64 * 2),
         ("enter", ctypes.c_uint64 * 8),
         ("present", ctypes.c_uint64),
+        ("witnessed", ctypes.c_uint64),
+        ("then", ctypes.c_uint64 * len(arm64.REGISTERS)),
         ("tag_read", ctypes.c_uint64),
         ("tag_written", ctypes.c_uint64),
         ("fresh", ctypes.c_uint8 * 512),
@@ -87,6 +89,7 @@ class HandledFaults:
         state.read, state.write = function("uc_reg_read_batch"), function("uc_reg_write_batch")
         state.x86, state.end = arch.name == "x86_64", arch.task_size - _WIDEST
         state.number = self._batch([(arch.syscall_number, HandledState.numbered.offset)])
+        paged.table.state.whom, paged.table.state.noting = self.address, code.handled_witness
         raw.unhook(hook[0])
         python = ctypes.cast(hook[1], ctypes.c_void_p).value
         if state.x86:
@@ -116,6 +119,8 @@ class HandledFaults:
             places += [(name, base + at + offset) for name, offset in fpu.items()]
             swapped = [(name, getattr(HandledState, tag).offset if name == "fptag" else place) for name, place in places]
             setattr(self.state, batch, self._batch(swapped))
+        then = HandledState.then.offset
+        self.state.witness = self._batch([(name, then + 8 * n) for n, name in enumerate(registers[:-1])])  # without the flags
 
     def _prepare_x86(self) -> None:
         state = self.state

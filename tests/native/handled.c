@@ -2,14 +2,16 @@
  * registers after each return. See test_handled.py. */
 #include "nolibc.h"
 #ifdef __x86_64__
-enum { SYS_mask = 14, SYS_kill = 62, SYS_altstack = 131, SYS_getpid = 39, LENGTH = 1036 };
+enum { SYS_mask = 14, SYS_kill = 62, SYS_altstack = 131, SYS_getpid = 39, SYS_mincore = 27, LENGTH = 1036 };
 enum { PC = 168, KEPT = 40 + 12 * 8 /* rdx */, MASK = 296, FP = 448 + 160 /* xmm0 */, FLAGS = 40 + 17 * 8, FPSTATE_AT = 224 };
 #define FRAME(info, context) ((context) - 8)
+#define STORE(at) __asm__ volatile("mov %0,(%0)" : : "r"(at) : "memory")
 #define ZERO_FPSTATE(context) (*(word *)((context) + FPSTATE_AT) = 0)
 #else
-enum { SYS_mask = 135, SYS_kill = 129, SYS_altstack = 132, SYS_getpid = 172, LENGTH = 1144 };
+enum { SYS_mask = 135, SYS_kill = 129, SYS_altstack = 132, SYS_getpid = 172, SYS_mincore = 232, LENGTH = 1144 };
 enum { PC = 440, KEPT = 184 + 8 * 10 /* x10 */, MASK = 40, FP = 464 + 16 /* v0 */, FLAGS = 448 };
 #define FRAME(info, context) ((context) - 128)
+#define STORE(at) __asm__ volatile("str %0,[%0]" : : "r"(at) : "memory")
 #define ZERO_FPSTATE(context) (*(volatile byte *)((context) + FP))
 #endif
 enum { PAGE = 4096, SIGSEGV = 11, SIGUSR1 = 10, SA_SIGINFO = 4, SA_RESTORER = 0x04000000, SA_ONSTACK = 0x08000000, SA_NODEFER = 0x40000000 };
@@ -51,6 +53,11 @@ static void handler(int number, byte *info, byte *context)
 {
     if (context != 0 && how != 5)
         S3(SYS_write, 1, FRAME(info, context), LENGTH);
+    if (how == 6) {
+        byte present[2];
+        S3(SYS_mincore, at_page, 2 * PAGE, present);
+        line("present", (present[0] & 1) * 10 + (present[1] & 1));
+    }
     word page = how == 5 ? at_page : *(word *)(info + 16) & -(word)PAGE;
     word mask = 0;
     sys(SYS_mask, 0, 0, (long)&mask, 8, 0, 0);
@@ -95,6 +102,22 @@ static void faults(const char *name, word loads, int prot)
     sys(SYS_mask, 2, (long)&none, 0, 8, 0, 0);
 }
 
+/* A store into two pages, of which the second refuses, makes the first present; one that only follows another does not. */
+static void borders(void)
+{
+    how = 6;
+    for (round_number = 0; round_number < 12; round_number++) {
+        byte *at = (byte *)0x20000000 + round_number * 4 * PAGE;
+        sys(SYS_mmap, (long)at, 2 * PAGE, PROT_RW, PRIVATE | ANON | FIXED, -1, 0);
+        at[PAGE] = 1;
+        S3(SYS_mprotect, at + PAGE, PAGE, round_number & 1 ? PROT_READ : PROT_NONE);
+        at_page = (word)at;
+        word from = round_number / 2 % 3;
+        for (word i = from; i < 3; i++) /* 0: the page before is written to first; 1: across the border; 2: neither */
+            STORE(at + (i == 2 ? PAGE : i ? PAGE - 4 : 8));
+    }
+}
+
 static int guest_main(int argc, char **argv, char **envp)
 {
     (void)argc, (void)argv, (void)envp;
@@ -121,6 +144,8 @@ static int guest_main(int argc, char **argv, char **envp)
     S2(SYS_altstack, &stack, 0);
     install(SIGSEGV, handler, SA_SIGINFO | SA_ONSTACK | SA_NODEFER, 1 << 4);
     faults("alternate stack", 0, PROT_READ);
+    borders();
+    how = 0;
     for (int i = 0; i < 3; i++) {
         depth = 1;
         faults("nested", 0, PROT_READ);

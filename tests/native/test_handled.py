@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,8 +13,9 @@ from emuvm.cli import main
 from emuvm.engine.native_code import native
 from emuvm.engine.unicorn import UnicornEngine
 from emuvm.kernel import fault
-from tests.native.guests import missing
+from tests.native.guests import HOST, missing
 
+TEXT = re.compile(rb"(?:sum|handler|other|present) -?\d+\n")
 HERE = Path(__file__).parent
 FLAGS = "-O2 -ffreestanding -fno-builtin -fno-stack-protector -fno-pie -no-pie -static -nostdlib -s".split()
 COMPILERS = {"x86_64": ("x86_64-linux-gnu-gcc", "gcc"), "arm64": ("aarch64-linux-gnu-gcc",)}
@@ -54,3 +56,6 @@ def test_both_ways_show_the_same(
     assert (status, expected_status) == (0, 0)
     assert many > 80 and few < many // 2
     assert shown == expected
+    if arch == HOST:
+        real = subprocess.run([program], capture_output=True, check=True, timeout=20).stdout
+        assert TEXT.findall(shown) == TEXT.findall(real), "frames hold addresses of the stack, the rest is the same"

@@ -60,6 +60,8 @@ static bool fill(void *uc, uint64_t address, int access, struct tlb_entry *entry
                 return false;
             state->dirty_log[state->dirty_count++] = address & ~(PAGE - 1ULL);
             *byte = bits | DIRTY;
+            if (state->noting != NULL)
+                state->noting(state->whom);
         }
         /* Executable as well: Unicorn then watches the stores for modified code. */
         entry->perms = R | W | (bits & X);
@@ -148,16 +150,17 @@ static PyObject *addresses(PyObject *self, PyObject *ignored)
 {
     (void)self;
     (void)ignored;
-    return Py_BuildValue("(KnIKnKKKn)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE,
+    return Py_BuildValue("(KnIKnKKKKn)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE,
                          (unsigned long long)(uintptr_t)&block, (Py_ssize_t)sizeof(struct block_state),
                          (unsigned long long)(uintptr_t)&handled_run, (unsigned long long)(uintptr_t)&handled_call,
-                         (unsigned long long)(uintptr_t)&handled_interrupt, (Py_ssize_t)handled_size());
+                         (unsigned long long)(uintptr_t)&handled_interrupt, (unsigned long long)(uintptr_t)&handled_witness,
+                         (Py_ssize_t)handled_size());
 }
 
 static PyMethodDef methods[] = {
     {"addresses", addresses, METH_NOARGS, 
      "(address of the fill callback, size of its state in bytes, CRC-32 of the sources, address of the block callback, size of its state, "
-     "addresses of handled.c's run, system call hook and interrupt hook, size of their state)"},
+     "addresses of handled.c's run, system call hook, interrupt hook and witness, size of their state)"},
     {"merge", merge, METH_VARARGS, "(address of a map of edge counters, address of what was seen) -> 0 nothing new, 1 a new bucket, 2 a new edge"},
     {NULL, NULL, 0, NULL},
 };

@@ -37,7 +37,7 @@ struct handled_state {
     transfer *read, *write;
     void (*call)(void *uc, void *data);                       /* Python's hook for system calls of x86-64 */
     void (*interrupt)(void *uc, uint32_t number, void *data); /* Python's hook for interrupts */
-    struct batch number, here, reading, writing, entry, initial;
+    struct batch number, here, reading, writing, entry, initial, witness;
     uint64_t x86;
     uint64_t end;              /* addresses from here on are special */
     uint64_t armed;            /* what follows is true */
@@ -54,6 +54,8 @@ struct handled_state {
     uint64_t numbered, at[2];  /* where the batches `number` and `here` are read to: sp, and x86's flags */
     uint64_t enter[8];         /* the handler's registers, in the order of `entry` */
     uint64_t present;          /* the page of the fault is */
+    uint64_t witnessed;        /* how long the log was then */
+    uint64_t then[34];         /* general registers and pc, in the order of the frame, when a page was last entered into it */
     uint64_t tag_read, tag_written;   /* x86: the full tag word */
     uint8_t fresh[512]; /* x86: the FPU as a handler finds it */
     uint8_t made[FRAME_ROOM], taken[FRAME_ROOM]; /* frames; in `made` all is there that does not change */
@@ -144,8 +146,6 @@ static bool x86_enter(struct handled_state *s, uint64_t address)
 {
     uint8_t *frame = s->made;
     bool alternate, nested;
-    if (move(s, s->read, &s->reading))
-        return false;
     uint64_t sp = x86_register(frame, X86_RSP), flags = x86_register(frame, X86_FLAGS);
     uint64_t top = top_of_stack(s, sp - X86_RED_ZONE, &alternate);
     nested = on_stack(s, sp);
@@ -218,8 +218,6 @@ static bool arm_enter(struct handled_state *s, uint64_t address)
 {
     uint8_t *frame = s->made;
     bool alternate;
-    if (move(s, s->read, &s->reading))
-        return false;
     uint64_t record = (top_of_stack(s, arm_register(frame, ARM_SP), &alternate) - 16) & ~15ULL, at = record - ARM_SIZE;
     uint8_t *host = record < ARM_SIZE ? NULL : reach(s->pages, at, ARM_SIZE + 16, W | DIRTY);
     if (host == NULL)
@@ -264,6 +262,27 @@ static uint64_t arm_leave(struct handled_state *s)
 
 /* -- the run ------------------------------------------------------------------------------------------------------ */
 
+/* The hook of the fill: in which state of the registers was a page entered into the log? */
+void handled_witness(void *state)
+{
+    struct handled_state *s = state;
+    if (s->inside) {
+        move(s, s->read, &s->witness);
+        s->witnessed = s->pages->dirty_count;
+    }
+}
+
+/* May the access to the beginning of a page, which was refused, have begun on the page before? Then it was the access that had that
+ * entered into the log just before: all registers are as then. Python looks at the instruction to know. Twin: make_first_page_present. */
+static bool crossed(const struct handled_state *s, uint64_t address)
+{
+    const struct fill_state *pages = s->pages;
+    if (address & (PAGE - 1) || !pages->dirty_count || pages->dirty_log[pages->dirty_count - 1] != address - PAGE)
+        return false;
+    const uint8_t *now = s->made + (s->x86 ? X86_REGISTERS : ARM_REGISTERS);
+    return s->witnessed != pages->dirty_count || memcmp(s->then, now, 8 * s->witness.count) == 0;
+}
+
 /* Is the refusal that ended the run one to be answered here? Then the handler's registers are in place. */
 static bool enter(struct handled_state *s)
 {
@@ -271,12 +290,11 @@ static bool enter(struct handled_state *s)
     uint64_t address = *s->failed;
     if (!s->armed || s->mask & s->bit || !pages->refused || (address & ~(PAGE - 1ULL)) != pages->refused_page || address >= s->end)
         return false;
-    /* A store that crosses into the page may have begun on the one before, just written to: for that its instruction is looked at. */
-    if (!(address & (PAGE - 1)) && pages->dirty_count && pages->dirty_log[pages->dirty_count - 1] == address - PAGE)
-        return false;
     /* The signal tells whether the page is there: not without a right; and certainly that of anonymous memory that was written to. */
     s->present = reach(pages, address, 1, NONE) == NULL;
     if (s->present && reach(pages, address, 1, OWN | DIRTY) == NULL)
+        return false;
+    if (move(s, s->read, &s->reading) || crossed(s, address))
         return false;
     s->access = pages->refused;
     if (!(s->x86 ? x86_enter(s, address) : arm_enter(s, address)))

@@ -25,6 +25,8 @@ struct fill_state {
     uint64_t refuses;        /* bit n: the fill itself may refuse accesses of kind ACCESS_READ + n */
     uint64_t refused;        /* it did so last: for this kind of access, 0: no */
     uint64_t refused_page;
+    void (*noting)(void *whom); /* or NULL: to be called when a page is entered into the log */
+    void *whom;
     volatile uint64_t attend; /* Python wants to be back from handled.c's run as soon as possible */
     struct window windows[MAX_WINDOWS];
 };
@@ -54,9 +56,10 @@ static inline uint64_t page_in_window(uint64_t address)
     return (address & ((1ULL << WINDOW_BITS) - 1)) >> PAGE_BITS;
 }
 
-/* handled.c: addresses and sizes that Python gets. */
+/* handled.c: what Python gets the addresses and sizes of. */
 int handled_run(void *state, uint64_t pc, uint64_t until);
 void handled_call(void *uc, void *state);
 void handled_interrupt(void *uc, uint32_t number, void *state);
+void handled_witness(void *state);
 size_t handled_size(void);
 #endif
