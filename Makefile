@@ -5,7 +5,7 @@ PYTHON ?= python3
 
 .PHONY: run test bench oracle samples clean
 
-$(VENV)/.installed: pyproject.toml setup.py emuvm/engine/native/fill.c
+$(VENV)/.installed: pyproject.toml setup.py $(wildcard emuvm/engine/native/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q -e .
 	touch $@

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from emuvm.abi.arch import Arch
 from emuvm.abi.tuples import NamedTuple
@@ -132,7 +132,9 @@ class Memory(Protocol):
         """MADV_REMOVE: the pages of a shared mapping read zero, for everybody who maps the object. EngineError when the host cannot."""
 
     protects_in_hooks: bool
-    """The space may give regions more rights, but no execution, while a hook of the engine runs."""
+    """The space may change the rights of regions that are not executable, before and after, while a hook of the engine runs, if..."""
+    in_call: bool
+    """... this is set meanwhile: the guest stands in a system call, and what its CPU knows of pages may be dropped at once."""
 
     def may_free(self, start: int, end: int) -> None:
         """MADV_FREE of private anonymous pages: they may read zero from any moment on, until they are written again. A hint."""
@@ -184,6 +186,28 @@ def is_shared(vma: Vma) -> bool:
     return bool(vma.flags & (VmFlag.SHARED | VmFlag.MAYSHARE))
 
 
+class HandledFaults(Protocol):
+    """Runs the guest's handler for refused accesses, and comes back from it, within one `run`. By `state`:
+
+    armed     to be set before a run, whenever that may be done; not 0 only during one run
+    mask      blocked signals, before and after
+    count     of faults and returns since somebody set it to 0
+    access    of the last fault: the engine's number, 17 for a store, 16 for a load, 0 if there was none; address; code: what the CPU
+              says about it (x86-64: error code, arm64: ESR)
+    """
+
+    state: Any
+    prepared: object
+    """For whoever calls `prepare`: for what, and whether that can be answered so."""
+    usable: bool
+
+    def prepare(
+        self, signal: int, code: int, handler: tuple[int, int, int], stack: tuple[int, int, int], *, alternate: bool, info: bool
+    ) -> bool:
+        """What a refused access leads to: `handler`: (address, address to return to, signals that it blocks); `stack`: the alternate
+        one, for which `alternate` says whether it is to be used; `info`: the handler gets siginfo and ucontext. Can it be done?"""
+
+
 class Engine(Protocol):
     """A CPU over a Memory."""
 
@@ -219,6 +243,9 @@ class Engine(Protocol):
 
     def set_fpu_state(self, state: bytes) -> None:
         """Load what `fpu_state` gave: the first 512 or 528 bytes of `state`; the head, MXCSR_MASK and reserved bytes are not looked at."""
+
+    def handled_faults(self) -> HandledFaults | None:
+        """None: this engine stops at every fault."""
 
     def reset(self) -> None:
         """All registers as in a new engine."""

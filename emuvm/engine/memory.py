@@ -48,7 +48,7 @@ class PlainMemory:
         self.rights = rights
         self.calls = 0
         self.fail_at: int | None = None
-        self.protects_in_hooks = True
+        self.protects_in_hooks, self.in_call = True, False
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self._pages: dict[int, bytearray] = {}
         self._written: set[int] = set()
@@ -298,6 +298,9 @@ class MemoryEngine:
         return step() if callable(step) else step
 
     def expect_stops(self) -> None:
+        return
+
+    def handled_faults(self) -> None:
         return
 
     def stop(self) -> None:

@@ -2,7 +2,7 @@
 
 Owns: that decision. Must not know what its functions do.
 
-In a development tree a stale module stays behind after fill.c changes, and would call wild addresses.
+In a development tree a stale module stays behind after its sources change, and would call wild addresses.
 """
 
 from __future__ import annotations
@@ -14,14 +14,21 @@ from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
 
+SOURCES = ("fill.c", "handled.c", "state.h")
+
 
 class Native(NamedTuple):
-    """What the module offers: addresses of callbacks, sizes in bytes of what they take for their state, and functions."""
+    """What the module offers: addresses of functions, sizes in bytes of what they take for their state, and what Python calls."""
 
     fill: int
     fill_state: int
     block: int
     block_state: int
+    handled_run: int
+    handled_call: int
+    handled_interrupt: int
+    handled_witness: int
+    handled_state: int
     merge: Callable[[int, int], int]
     put_back: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None]
     steps: Callable[[int, int], int] | None
@@ -29,19 +36,24 @@ class Native(NamedTuple):
 
 @cache
 def native() -> Native | None:
-    """None when the C module is not there, or was built from another fill.c."""
+    """None when the C module is not there, or was built from other sources."""
     try:
         from emuvm.engine.native import _fill
     except ImportError:
         return None
     found = _fill.addresses()
-    if len(found) != 5:
+    if len(found) != 10:
         return None
-    fill, fill_state, source, block, block_state = found
+    fill, fill_state, source, block, block_state, run, call, interrupt, witness, handled_state = found
     try:
-        with open(f"{_fill.__file__.rpartition('/')[0]}/fill.c", "rb") as file:
-            if source != zlib.crc32(file.read()):
-                return None
+        if source != zlib.crc32(b"".join(_read(f"{_fill.__file__.rpartition('/')[0]}/{name}") for name in SOURCES)):
+            return None
     except OSError:
-        pass  # installed without the source: nothing could have changed
-    return Native(fill, fill_state, block, block_state, _fill.merge, _fill.put_back, getattr(_fill, "steps", None))
+        pass  # installed without the sources: nothing could have changed
+    functions = _fill.merge, _fill.put_back, getattr(_fill, "steps", None)
+    return Native(fill, fill_state, block, block_state, run, call, interrupt, witness, handled_state, *functions)
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()

@@ -3,13 +3,16 @@
 Owns: the bytes, their meaning, the dirty log, and the struct shared with native/fill.c. Must not know Unicorn, nor the
 address space.
 
-    bits    7 6   5    4       3     2 1 0
-            - -  CODE PRESENT DIRTY  X W R      R W X   rights granted now, already the effective ones of the architecture
+    bits    7    6   5    4       3     2 1 0
+            NONE OWN CODE PRESENT DIRTY X W R   R W X   rights granted now, already the effective ones of the architecture: all or none
                                                 DIRTY   written since `take_dirty`; in the log once, in the order of writing
                                                 PRESENT the host page may hold content (even when no right is granted)
                                                 CODE    was fetched from: there may be translated code
+                                                OWN     no page of a file
+                                                NONE    known to have no right: with R W X 0, and OWN
 
-A right that is not there means "ask", not "no". Tables are sparse: host memory only where pages were used.
+A right that is not there means "ask", not "no"; beside others, once `FillState.refuses` says so, "no". Tables are sparse: host memory
+only where pages were used.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, host_map, host_unmap
 from emuvm.engine.native_code import native
 from emuvm.errors import EngineError
 
-R, W, X, DIRTY, PRESENT, CODE = 1, 2, 4, 8, 16, 32
+R, W, X, DIRTY, PRESENT, CODE, OWN, NONE = 1, 2, 4, 8, 16, 32, 64, 128
 READ, WRITE, FETCH = 16, 17, 18
 """The access numbers of the fill callback (unicorn.h: uc_mem_type)."""
 PAGE_BITS = 12
@@ -34,21 +37,23 @@ _Table = ctypes.c_uint8 * _TABLE
 _LEAF_BITS = PAGE_BITS + 12
 _LEAF = 1 << _LEAF_BITS
 _LOG = 1 << 16
+_REFUSED = 64 * PAGE
 _FIRST_BUDGET, _LAST_BUDGET, _PUT_OFF = 512, 1 << 22, 16
 
-_KEEP = bytes(b & (DIRTY | PRESENT) for b in range(256))
+_KEEP = bytes(b & (DIRTY | PRESENT | OWN) for b in range(256))
 _IS_CODE = bytes(1 if b & CODE else 0 for b in range(256))
-_GRANTING = re.compile(b"[" + b"".join(re.escape(bytes((bits,))) for bits in range(256) if bits & (R | W | X)) + b"]", re.DOTALL)
-"""A byte with any right."""
-_grants: dict[tuple[int, bool], bytes] = {}
+_GRANTING = re.compile(b"[" + b"".join(re.escape(bytes((bits,))) for bits in range(256) if bits & (R | W | X | NONE)) + b"]", re.DOTALL)
+"""A byte with any right, or known to have none."""
+_REFUSING = bytes(b if b & (R | W | X) else b | NONE | OWN for b in range(256))
+_grants: dict[tuple[int, bool, bool], bytes] = {}
 _protects: dict[tuple[int, bool], bytes] = {}
 
 class _Window(ctypes.Structure):
-    _fields_ = [("number", ctypes.c_uint64), ("bytes", ctypes.c_uint64)]
+    _fields_ = [("number", ctypes.c_uint64), ("bytes", ctypes.c_uint64), ("host", ctypes.c_uint64)]
 
 
 class FillState(ctypes.Structure):
-    """struct fill_state of native/fill.c."""
+    """struct fill_state of native/state.h."""
 
     _fields_ = [
         ("fills_left", ctypes.c_uint64),
@@ -56,6 +61,12 @@ class FillState(ctypes.Structure):
         ("dirty_count", ctypes.c_uint64),
         ("dirty_capacity", ctypes.c_uint64),
         ("dirty_log", ctypes.c_uint64),
+        ("refuses", ctypes.c_uint64),
+        ("refused", ctypes.c_uint64),
+        ("refused_page", ctypes.c_uint64),
+        ("noting", ctypes.c_uint64),
+        ("whom", ctypes.c_uint64),
+        ("attend", ctypes.c_uint64),
         ("windows", _Window * MAX_WINDOWS),
     ]
 
@@ -94,8 +105,9 @@ class PageTable:
         self.keeper: Any = None
         """The checkpoints of this memory (engine.checkpoint), while there are any."""
 
-    def reserve(self, window: int) -> None:
-        """Have a table for a window. EngineError when the host refuses or there are too many."""
+    def reserve(self, window: int, host: int = 0) -> None:
+        """Have a table for a window, whose contents begin at the host address `host`. EngineError when the host refuses or there are
+        too many."""
         if window in self._tables:
             return
         count = self.state.window_count
@@ -103,7 +115,7 @@ class PageTable:
             raise EngineError(f"more than {MAX_WINDOWS} windows of guest memory in use")
         table = self._tables[window] = host_map(_TABLE)
         self._bytes[window] = _Table.from_address(table)
-        self.state.windows[count].number, self.state.windows[count].bytes = window, table
+        self.state.windows[count] = _Window(window, table, host)
         self.state.window_count = count + 1
 
     def lookup(self, address: int, access: int) -> int:
@@ -154,12 +166,12 @@ class PageTable:
         table = self._tables.get(address >> WINDOW_BITS)
         return 0 if table is None else table + ((address & WINDOW - 1) >> PAGE_BITS)
 
-    def grant(self, start: int, end: int, rights: int, *, code: bool) -> None:
-        """Pages in a reserved window become present with these rights; `code`: they are about to be fetched from."""
-        change = _grants.get((rights, code))
+    def grant(self, start: int, end: int, rights: int, *, code: bool, own: bool = False) -> None:
+        """Pages in a reserved window become present with these rights; `code`: they are about to be fetched from; `own`: of no file."""
+        change = _grants.get((rights, code, own))
         if change is None:
-            extra = rights | PRESENT | (CODE if code else 0)
-            change = _grants[rights, code] = bytes(b & (DIRTY | CODE) | extra for b in range(256))
+            extra = rights | PRESENT | (CODE if code else 0) | (OWN if own else 0)
+            change = _grants[rights, code, own] = bytes(b & (DIRTY | CODE) | extra for b in range(256))
         self._leaves.update(range(start >> _LEAF_BITS, (end - 1 >> _LEAF_BITS) + 1))
         self._spill()
         for _, pointer, count in self._runs(start, end):
@@ -203,7 +215,8 @@ class PageTable:
     def protect(
         self, start: int, end: int, rights: int, *, only_written: bool = False
     ) -> tuple[bool, list[tuple[int, int]]]:
-        """Pages that have any right get these instead, and as for code nothing is granted; the others stay without.
+        """Pages that have any right, or are known to have none, get these instead, and as for code nothing is granted; the others stay
+        without.
 
         `only_written`: pages that were not written to lose all rights.
 
@@ -211,33 +224,24 @@ class PageTable:
         """
         change = _protects.get((rights, only_written))
         if change is None:
-            need = DIRTY if only_written else 0
-            change = bytes(b & (DIRTY | PRESENT) | (rights if b & (R | W | X) and b & need == need else 0) for b in range(256))
-            _protects[rights, only_written] = change
+            change = _protects[rights, only_written] = bytes(_protected(b, rights, only_written) for b in range(256))
         if end - start == PAGE:
-            return self._protect_page(start, rights, change, only_written)
-        code: list[tuple[int, int]] = []
-        less = False
+            table, number = self._bytes.get(start >> WINDOW_BITS), (start & WINDOW - 1) >> PAGE_BITS
+            if table is None or (changed := change[old := table[number]]) == old:
+                return False, []
+            table[number] = changed
+            code = [(start, end)] if old & CODE else []
+            return only_written or bool(old & (7 & ~rights | CODE) or (rights & ~old & X and old & 7)), code
+        less, code = False, []
         for page, pointer, count in self._runs(start, end):
             bits = ctypes.string_at(pointer, count)
-            changed = bits.translate(change)
-            if changed == bits:
+            changed_bits = bits.translate(change)
+            if changed_bits == bits:
                 continue
             code += _code_in(page, bits)
             less = less or only_written or bool(code) or any(b & 7 & ~rights or (rights & ~b & X and b & 7) for b in set(bits))
-            ctypes.memmove(pointer, changed, count)
+            ctypes.memmove(pointer, changed_bits, count)
         return less, code
-
-    def _protect_page(self, page: int, rights: int, change: bytes, less: bool) -> tuple[bool, list[tuple[int, int]]]:
-        """`protect` of one page."""
-        table, number = self._bytes.get(page >> WINDOW_BITS), (page & WINDOW - 1) >> PAGE_BITS
-        bits = 0 if table is None else table[number]
-        changed = change[bits]
-        if table is None or changed == bits:
-            return False, []
-        table[number] = changed
-        code = [(page, page + PAGE)] if bits & CODE else []
-        return less or bool(code) or bool(bits & 7 & ~rights or (rights & ~bits & X and bits & 7)), code
 
     def withdraw(self, start: int, end: int) -> tuple[bool, list[tuple[int, int]]]:
         """Grant nothing any more; what is known of the contents stays.
@@ -342,8 +346,16 @@ class PageTable:
         table, number = self._bytes[page >> WINDOW_BITS], (page & WINDOW - 1) >> PAGE_BITS
         table[number] = table[number] & ~DIRTY & 0xFF | PRESENT
 
+    def refuse(self, page: int, start: int, end: int) -> None:
+        """Nobody has a right in [start, end), where no file is: enough is noted around `page` that few questions follow."""
+        if page >> WINDOW_BITS in self._bytes:
+            start, end = max(start, page & -_REFUSED), min(end, (page & -_REFUSED) + _REFUSED)
+            self._leaves.add(page >> _LEAF_BITS)
+            for _, pointer, count in self._runs(start, end):
+                ctypes.memmove(pointer, ctypes.string_at(pointer, count).translate(_REFUSING), count)
+
     def granted(self) -> Iterator[tuple[int, int]]:
-        """(page, rights) of every page that has rights. Slow: for verification."""
+        """(page, rights) of every page that has rights, or is known to have none. Slow: for verification."""
         for leaf in sorted(self._leaves):
             for page, pointer, count in self._runs(leaf << _LEAF_BITS, leaf + 1 << _LEAF_BITS):
                 for found in _GRANTING.finditer(ctypes.string_at(pointer, count)):
@@ -393,6 +405,16 @@ class PageTable:
     def used(self, start: int, end: int) -> list[tuple[int, int]]:
         """Parts of [start, end), ascending, outside of which no page is present."""
         return [(page, page + (count << PAGE_BITS)) for page, _, count in self._runs(start, end)]
+
+
+def _protected(bits: int, rights: int, only_written: bool) -> int:
+    """A page's bits after `PageTable.protect`."""
+    kept = bits & (DIRTY | PRESENT | OWN)
+    if not bits & (R | W | X | NONE) or (only_written and not bits & DIRTY):
+        return kept
+    if rights:
+        return kept | rights | PRESENT
+    return kept | NONE if bits & OWN else kept
 
 
 def _code_in(page: int, bits: bytes) -> list[tuple[int, int]]:

@@ -20,7 +20,8 @@ from unicorn.unicorn_const import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_
 
 from emuvm.engine.base import Access, BreakStop, BudgetStop, FastCall, FaultStop, LimitStop, Memory, Stop, SyscallStop, Trap, TrapStop
 from emuvm.engine.native_code import native
-from emuvm.engine.unicorn_raw import FLUSH_CODE, INSN, INTR, Raw, Registers, explain
+from emuvm.engine.unicorn_exact import exact, make_first_page_present, modifies
+from emuvm.engine.unicorn_raw import FLUSH_CODE, GO_ON, INSN, INTR, Raw, Registers, explain
 from emuvm.engine.unicorn_regs import MACHINES
 from emuvm.errors import EngineError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from emuvm.engine.unicorn_blocks import Blocks
     from emuvm.engine.unicorn_counters import Counters
     from emuvm.engine.unicorn_fpu import Fpu
+    from emuvm.engine.unicorn_handled import HandledFaults
     from emuvm.engine.unicorn_inflight import InFlight
     from emuvm.engine.unicorn_paged import PagedMemory
     from emuvm.engine.unicorn_regions import RegionsMemory
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
 
 _WORD = (1 << 64) - 1
 _RETRY = 0.001
-_HEARD, _WIDEST = (1 << 52) - 1, 64
-_END = 1 << 47
-"""The bits of an x86-64 address that Unicorn's memory hooks tell; bytes in its widest access."""
 _HLT = b"\xf4"
 
 
@@ -59,6 +58,7 @@ class UnicornEngine:
         self._machine = machine
         self._raw = raw = Raw(self.uc)
         self._mirror: PagedMemory | RegionsMemory
+        self.is_paged = adapter == "paged"
         if adapter == "paged":
             from emuvm.engine.unicorn_paged import PagedMemory
 
@@ -72,6 +72,7 @@ class UnicornEngine:
         self.memory: Memory = self._mirror
         if self._paged is not None and arch.name == "x86_64":
             self._paged.modifies = self._modifies
+            self._paged.refusals.native_kinds = 2  # a load may be half of an instruction that stores
         machine.prepare(self.uc, machine)
         self._fresh = self.uc.context_save()
         self._numbers: dict[str, Registers] = {}
@@ -88,13 +89,15 @@ class UnicornEngine:
         self._expecting = False
         self._blocks: Blocks | None = None
         self._counters: Counters | None = None
+        self._handled: HandledFaults | None = None
         self._break: int | None = None
         self._closed = False
         self._until = 0
         self._lock = allocate_lock()
         self._pc = self._registers(arch.pc)
         self._result = self._registers(arch.syscall_result)
-        raw.hook(UC_HOOK_INTR, INTR(self._interrupt))
+        interrupt = INTR(self._interrupt)
+        self._call_hook: tuple[int, Any] = (raw.hook(UC_HOOK_INTR, interrupt), interrupt)
         names = [arch.syscall_number, *arch.syscall_args]
         if machine.syscall_interrupt is None:
             from unicorn.x86_const import UC_X86_INS_SYSCALL
@@ -102,7 +105,8 @@ class UnicornEngine:
             self._call = Registers(raw, [machine.number(n) for n in (*names, "rip", "eflags")])
             self._return = Registers(raw, [machine.number(n) for n in ("rcx", "r11")])
             self._return_result = Registers(raw, [machine.number(n) for n in ("rcx", "r11", "rax")])
-            raw.hook(UC_HOOK_INSN, INSN(self._syscall_x86_64()), 0, UC_X86_INS_SYSCALL)
+            call = INSN(self._syscall_x86_64())
+            self._call_hook = raw.hook(UC_HOOK_INSN, call, 0, UC_X86_INS_SYSCALL), call
         else:
             self._call = Registers(raw, [machine.number(n) for n in names])
 
@@ -117,6 +121,8 @@ class UnicornEngine:
         self._runner = get_ident()
         try:
             while True:
+                if self._paged is not None:
+                    self._paged.table.state.attend = 0
                 if self._stop:
                     self._stop = False
                     if self._blocks is not None:
@@ -147,7 +153,8 @@ class UnicornEngine:
         if self._blocks is not None:
             self._blocks.resume(pc)
         try:
-            error = self._raw.start(pc, self._until)
+            handled = self._handled
+            error = self._raw.start(pc, self._until) if handled is None else handled.run(pc, self._until)
         finally:
             if paged is not None:
                 paged.running = False
@@ -156,7 +163,7 @@ class UnicornEngine:
             memory.take_fault()
             raise raised
         fault = memory.take_fault(error)
-        if memory.again:
+        if memory.again or error == GO_ON:
             return None
         if fault is not None:
             pc = self._pc.read()[0] if fault.access is Access.EXEC else fault.address
@@ -171,8 +178,8 @@ class UnicornEngine:
                 if here != pc and not 0 < fault.address - here < 16:
                     return None  # the code before the border led somewhere else
             if fault.access is Access.WRITE and not fault.address & 0xFFF and paged is not None:
-                self._make_first_page_present(paged, fault.address)
-            return self._exact(fault)
+                make_first_page_present(self, paged, fault.address)
+            return exact(self, fault)
         if self._event is not None:
             return self._event
         if error == UC_ERR_OK:
@@ -207,67 +214,7 @@ class UnicornEngine:
 
     def _modifies(self) -> bool:
         """x86-64: does the instruction at pc read memory and write it back? Asked from within the fill callback, where pc is exact."""
-        from emuvm.engine import x86_operand
-
-        return x86_operand.modifies(self._code())
-
-    def _code(self) -> bytes:
-        """The instruction at pc, and what follows it, as far as there is memory."""
-        pc = self._pc.read()[0]
-        vma = self.space.query(pc)
-        return b"" if vma is None else self.memory.read(pc, min(15, vma.end - pc))
-
-    def _make_first_page_present(self, paged: PagedMemory, border: int) -> None:
-        """A store that was refused at a page border may have begun on the page before: the CPU has made that one present by then."""
-        before = self.space.query(border - 4096)
-        if before is None or not before.prot & 2 or paged.table.last_written() != border - 4096:
-            return  # it would have been refused itself, or was written to long ago: no need to know the instruction
-        if self.arch.name == "x86_64":
-            from emuvm.engine.x86_operand import operand
-        else:
-            from emuvm.engine.arm64_operand import operand
-        start = operand(self._code(), self._pc.read()[0], self.get)
-        if start is not None and 0 < border - start < 64:
-            self.memory.populate(border - 4096, border, write=True)
-
-    def _exact(self, fault: FaultStop) -> FaultStop:
-        """A refused fetch is known by its page; the pc tells the byte, unless the instruction began on the page before."""
-        if fault.access is Access.EXEC:
-            pc = self._pc.read()[0]
-            if fault.address < pc < (fault.address & -4096) + 4096:
-                return FaultStop(pc, fault.access, fault.size, fault.mapped, fault.bus)
-        if self._paged is not None:
-            return fault if fault.size or not 0 < _END - fault.address < _WIDEST else self._sized(fault)
-        if self.arch.name != "x86_64":
-            return fault
-        if fault.access is Access.READ and self._modifies():
-            # Unicorn reads first; the CPU faults for the write at once, and a missing right comes before a missing page.
-            vma = self.space.query(fault.address)
-            lacks = vma is not None and not self.arch.rights[vma.prot & 7] & 2
-            fault = FaultStop(fault.address, Access.WRITE, fault.size, fault.mapped or lacks, fault.bus and not lacks)
-        return self._whole(fault)
-
-    def _sized(self, fault: FaultStop) -> FaultStop:
-        """At the end of user addresses it matters how far an access reaches."""
-        if self.arch.name != "x86_64":
-            return fault
-        from emuvm.engine import x86_operand
-
-        return fault._replace(size=x86_operand.width(self._code()))
-
-    def _whole(self, fault: FaultStop) -> FaultStop:
-        """The regions adapter hears 52 bits of an address. The others are in the registers it was made of."""
-        pc = self._pc.read()[0]
-        places = [pc]
-        if fault.access is not Access.EXEC:
-            from emuvm.engine import x86_operand
-
-            places = x86_operand.places(self._code(), pc, self.get)
-        for place in places:
-            beyond = fault.address - place & _HEARD
-            if beyond < _WIDEST and (whole := place + beyond & _WORD) != fault.address:
-                return FaultStop(whole, fault.access, fault.size, mapped=False)
-        return fault
+        return modifies(self)
 
     def _stopped_by_itself(self) -> Stop | None:
         """The engine ended without a reason of ours: address 0, `hlt`, or an interruption that only wanted `before_run`."""
@@ -299,7 +246,24 @@ class UnicornEngine:
             from emuvm.engine.unicorn_blocks import Blocks
 
             self._blocks = Blocks(self._raw, use_native=self._native)
+            if self._handled is not None:
+                self._handled.attend_blocks(self._blocks.state)
         return self._blocks
+
+    def handled_faults(self) -> HandledFaults | None:
+        """See engine.base."""
+        if self._handled is None and self._paged is not None and self._paged.native:
+            from emuvm.engine.unicorn_handled import HandledFaults, fits
+
+            if not fits():
+                return None
+            self._handled = HandledFaults(self.arch, self._raw, self._paged, self._machine_number, self._call_hook)
+            if self._blocks is not None:
+                self._handled.attend_blocks(self._blocks.state)
+        return self._handled
+
+    def _machine_number(self, name: str) -> int:
+        return self._machine.number(self._real(name))
 
     def trace_blocks(self, callback: Callable[[int, int], object]) -> Callable[[], None]:
         """See `unicorn_blocks.trace`."""
@@ -336,6 +300,8 @@ class UnicornEngine:
     def stop(self) -> None:
         """Make the current (or next) run return LimitStop soon. Safe from other threads and signal handlers."""
         self._stop = True
+        if self._paged is not None:
+            self._paged.table.state.attend = 1
         if self._blocks is not None:
             self._blocks.want(True)
             return
@@ -435,7 +401,7 @@ class UnicornEngine:
 
     def _set_of(self, names: tuple[str, ...]) -> tuple[Registers, Registers]:
         """(for reading, for writing): not one, so that no wide value stays above a narrow register."""
-        numbers = [self._machine.number(self._real(name)) for name in names]
+        numbers = [self._machine_number(name) for name in names]
         found = self._sets[names] = Registers(self._raw, numbers), Registers(self._raw, numbers)
         return found
 
@@ -474,7 +440,7 @@ class UnicornEngine:
     def _registers(self, name: str) -> Registers:
         found = self._numbers.get(name)
         if found is None:
-            found = self._numbers[name] = Registers(self._raw, [self._machine.number(self._real(name))])
+            found = self._numbers[name] = Registers(self._raw, [self._machine_number(name)])
         # Unicorn stores narrow registers with their own width.
         found.values[0] = 0
         return found

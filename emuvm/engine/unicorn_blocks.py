@@ -23,7 +23,7 @@ from typing import Any
 from unicorn.unicorn_const import UC_HOOK_BLOCK, UC_HOOK_CODE
 
 from emuvm.engine.native_code import native
-from emuvm.engine.unicorn_raw import BLOCK, FLUSH_CODE, Raw, stop_function
+from emuvm.engine.unicorn_raw import BLOCK, FLUSH_CODE, Raw, function
 
 MAP_SIZE = 1 << 16
 ENDLESS = (1 << 64) - 1
@@ -31,7 +31,7 @@ _GOLDEN, _WORD = 0x9E37_79B9_7F4A_7C15, (1 << 64) - 1
 
 
 class BlockState(ctypes.Structure):
-    """struct block_state of native/fill.c."""
+    """struct block_state of native/state.h."""
 
     _fields_ = [(name, ctypes.c_uint64) for name in "wanted stop left spent map previous address size again".split()]
 
@@ -40,7 +40,7 @@ class Blocks:
     """The callback of one engine, which must stand still when this is made."""
 
     def __init__(self, raw: Raw, *, use_native: bool = True) -> None:
-        self.state = BlockState(0, stop_function(), ENDLESS)
+        self.state = BlockState(0, function("uc_emu_stop"), ENDLESS)
         self._raw = raw
         self._counters: Any = None
         code = native() if use_native else None

@@ -18,7 +18,7 @@ from emuvm.errors import EngineError
 
 _FXSAVE, _FPSIMD = 512, 528
 _TAG = 4
-_FULL_TAG = 416
+FULL_TAG = 416
 """Where Unicorn's 16-bit tag word is kept meanwhile: bytes FXSAVE leaves to software."""
 _MXCSR_MASK, _MASK = 28, 0xFFFF
 _MAGIC = 0x4650_8001
@@ -26,6 +26,11 @@ _USED = bytes(sum(1 << n for n in range(4) if full >> 2 * n & 3 != 3) for full i
 """Half of the full tag word, two bits a register, 3: empty -> half of the abridged one, a bit a register, 0: empty."""
 _EMPTY = bytes(sum(3 << 2 * n for n in range(4) if not used >> n & 1) for used in range(16))
 """And back; a register in use is called valid."""
+# fsw comes before st0-7: those are numbered from its top of stack.
+FXSAVE = {"fpcw": 0, "fpsw": 2, "fptag": FULL_TAG, "fop": 6, "fip": 8, "fdp": 16, "mxcsr": 24}
+FXSAVE |= {f"st{n}": 32 + 16 * n for n in range(8)} | {f"xmm{n}": 160 + 16 * n for n in range(16)}
+FPSIMD = {"fpsr": 8, "fpcr": 12} | {f"v{n}": 16 + 16 * n for n in range(32)}
+"""Where each register lies, in the order in which they are written."""
 
 
 class Fpu(Protocol):
@@ -40,10 +45,7 @@ class Fxsave:
     """x86-64."""
 
     def __init__(self, raw: Raw, number: Callable[[str], int]) -> None:
-        # fsw comes before st0-7: those are numbered from its top of stack.
-        head = {"fpcw": 0, "fpsw": 2, "fptag": _FULL_TAG, "fop": 6, "fip": 8, "fdp": 16, "mxcsr": 24}
-        head |= {f"st{n}": 32 + 16 * n for n in range(8)} | {f"xmm{n}": 160 + 16 * n for n in range(16)}
-        places = [(number(name), place) for name, place in head.items()]
+        places = [(number(name), place) for name, place in FXSAVE.items()]
         # Two blocks: what is reserved stays zero in the one for reading.
         self._reading, self._writing = State(raw, _FXSAVE, places), State(raw, _FXSAVE, places)
         pack_into("<I", self._reading.block, _MXCSR_MASK, _MASK)
@@ -52,8 +54,8 @@ class Fxsave:
         """The registers as FXSAVE64 stores them; reserved bytes are zero."""
         block = self._reading.block
         self._reading.read()
-        block[_TAG] = _USED[block[_FULL_TAG]] | _USED[block[_FULL_TAG + 1]] << 4
-        block[_FULL_TAG] = block[_FULL_TAG + 1] = 0
+        block[_TAG] = _USED[block[FULL_TAG]] | _USED[block[FULL_TAG + 1]] << 4
+        block[FULL_TAG] = block[FULL_TAG + 1] = 0
         return bytes(block)
 
     def write(self, state: bytes) -> None:
@@ -61,7 +63,7 @@ class Fxsave:
         _check(state, _FXSAVE)
         block, used = self._writing.block, state[_TAG]
         memmove(block, bytes(state[:_FXSAVE]), _FXSAVE)
-        block[_FULL_TAG], block[_FULL_TAG + 1] = _EMPTY[used & 15], _EMPTY[used >> 4]
+        block[FULL_TAG], block[FULL_TAG + 1] = _EMPTY[used & 15], _EMPTY[used >> 4]
         self._writing.write()
 
 
@@ -69,8 +71,7 @@ class Fpsimd:
     """arm64."""
 
     def __init__(self, raw: Raw, number: Callable[[str], int]) -> None:
-        places = {"fpsr": 8, "fpcr": 12} | {f"v{n}": 16 + 16 * n for n in range(32)}
-        self._state = State(raw, _FPSIMD, [(number(name), place) for name, place in places.items()])
+        self._state = State(raw, _FPSIMD, [(number(name), place) for name, place in FPSIMD.items()])
 
     def read(self) -> bytes:
         """The registers as struct fpsimd_context."""

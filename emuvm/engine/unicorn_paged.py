@@ -27,7 +27,7 @@ from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, n
 from emuvm.engine.unicorn_again import prepare, protection
 from emuvm.engine.unicorn_raw import FILL, FLUSH_CODE, Raw
 from emuvm.engine.unicorn_refusals import Refusals
-from emuvm.errors import EmulatorBug, EngineError
+from emuvm.errors import EngineError
 from emuvm.mm.delivery import undoes
 from emuvm.mm.types import RIGHTS, File, Kind, Update, Vma
 
@@ -40,9 +40,8 @@ T = TypeVar("T")
 
 CHUNK = 64 * PAGE
 """What one question fills in, aligned."""
-_EAGER_WINDOWS = 4
 _WRITTEN = bytes((Residency.PRESENT | Residency.PRIVATE | Residency.MAPPED,))
-_MANY_STALE, _NEEDED = 512 * PAGE, {16: 1, 17: 2, 18: 4}
+_EAGER_WINDOWS, _MANY_STALE, _NEEDED = 4, 512 * PAGE, {16: 1, 17: 2, 18: 4}
 _REMOVE_CACHE = UC_CTL_TB_REMOVE_CACHE | 2 << 26 | UC_CTL_IO_WRITE << 30
 _FLUSH_TLB = UC_CTL_TLB_FLUSH | UC_CTL_IO_WRITE << 30
 
@@ -66,11 +65,11 @@ class PagedMemory:
         self.running = False  # set by the CPU driver around emu_start
         self.hook_error: BaseException | None = None  # the first one inside one of the adapter's hooks
         self.again = False  # the last run only found out how to tell a fault: the instruction is to be executed again
-        self.protects_in_hooks = True
+        self.protects_in_hooks, self.in_call = True, False
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self.modifies: Callable[[], bool] | None = None  # does this instruction read memory and write it back? None: none does
         self._raw = Raw(uc)
-        self.refusals = Refusals(self._raw, self.host, lambda address: bool(self.table.byte(address) & DIRTY))
+        self.refusals = Refusals(self._raw, self.host, lambda address: bool(self.table.byte(address) & DIRTY), self.table.state)
         self._mapped: set[int] = set()
         self._extents = FilePages(self.host)
         self._pending: list[_Pending] = []
@@ -209,24 +208,16 @@ class PagedMemory:
         self.attempt(self.host.populate, start, end, write)
         for vma in self.space.regions(start, end - start):
             # Present, so that what moves or goes moves or goes on the host too.
-            self.table.grant(max(start, vma.start), min(end, vma.end), self.rights[vma.prot & RIGHTS], code=False)
+            low, high, rights = max(start, vma.start), min(end, vma.end), self.rights[vma.prot & RIGHTS]
+            self.table.grant(low, high, rights, code=False, own=not host_file(vma))
             if write and not is_shared(vma):
-                self.table.note(max(start, vma.start))
+                self.table.note(low)
 
     def verify(self) -> None:
         """EmulatorBug unless page bytes, windows and file pages agree with the space."""
-        for page, rights in self.table.granted():
-            vma = self.space.query(page)
-            if vma is None or self.rights[vma.prot & RIGHTS] != rights:
-                raise EmulatorBug(f"the page table grants {rights} at {page:#x}, the space has {vma}")
-            if self.withheld is not None and self.withheld(page, page + PAGE):
-                raise EmulatorBug(f"the page table grants {rights} at {page:#x}, which is withheld")
-        engine = sorted((start, end + 1) for start, end, _ in self.uc.mem_regions())
-        if engine != sorted((n << WINDOW_BITS, n + 1 << WINDOW_BITS) for n in self._mapped):
-            raise EmulatorBug(f"the engine's regions {engine} are not the windows {sorted(self._mapped)}")
-        self._extents.verify(self.space)
-        if self._pending:
-            raise EmulatorBug(f"{len(self._pending)} updates were neither committed nor undone")
+        from emuvm.engine.paged_check import verify
+
+        verify(self, self._mapped, self._extents, len(self._pending))
 
     def close(self) -> None:
         """Stop mirroring. The engine must not run any more; `release` gives the memory back once it is closed."""
@@ -277,7 +268,7 @@ class PagedMemory:
 
     def _update(self, update: Update) -> None:
         pending, old, new = self._pending, update.old, update.new
-        if update.kind is Kind.PROTECT and old is not None and new is not None and not (old.prot ^ new.prot) & RIGHTS:
+        if old is not None and new is not None and update.kind is Kind.PROTECT and not (old.prot ^ new.prot) & RIGHTS:
             return
         if pending and undoes(update, pending[-1].update):
             item = pending.pop()
@@ -286,7 +277,7 @@ class PagedMemory:
             return
         staged = None
         if update.kind is Kind.PROTECT:
-            if self._extents and new is not None and new.prot & _NEEDED[WRITE]:
+            if new is not None and type(new.backing) is File and new.prot & _NEEDED[WRITE] and self._extents:
                 self._extents.must_be_writable(new.start, new.end)
         else:
             if new is not None:
@@ -311,8 +302,8 @@ class PagedMemory:
         """Contents: forget, install, move. File pages the host refuses now are asked for again when touched."""
         pending, self._pending = self._pending, []
         start = end = 0
-        for item in pending:
-            update, new = item.update, item.update.new
+        for update, staged in pending:
+            new = update.new
             if update.kind is Kind.UNMAP and update.start == end:
                 end = update.end
                 continue
@@ -325,8 +316,8 @@ class PagedMemory:
                 self._protect(new)
             elif update.kind is Kind.MOVE and new is not None:
                 self._move(update.start, update.end, new.start)
-            elif item.staged is not None and new is not None:
-                self._install(new, new.start, item.staged)
+            elif staged is not None and new is not None:
+                self._install(new, new.start, staged)
         if start < end:
             self._forget(start, end)
 
@@ -341,7 +332,7 @@ class PagedMemory:
     def _protect(self, vma: Vma) -> None:
         rights, only_written = protection(self, vma)
         less, code = self.table.protect(vma.start, vma.end, rights, only_written=only_written)
-        if less:
+        if less and not (self.in_call and self._flush_at_once()):
             self.disturb()
         if code:
             self.drop_code(code)
@@ -369,7 +360,7 @@ class PagedMemory:
     def _reserve(self, window: int) -> None:
         """Have a window: host pages, page bytes, an engine region."""
         pointer = self.attempt(self.host.reserve, window)
-        self.attempt(self.table.reserve, window)
+        self.attempt(self.table.reserve, window, pointer)
         self.attempt(self._raw.map_pointer, window << WINDOW_BITS, WINDOW, pointer)
         self._mapped.add(window)
 
@@ -406,6 +397,8 @@ class PagedMemory:
         if alone and access == READ and self.modifies and self.modifies():
             access = WRITE  # Unicorn reads first, the CPU faults for the write at once
         if vma is None or not rights & _NEEDED[access]:
+            if vma is not None and not rights and self.withheld is None and not host_file(vma):
+                self.table.refuse(page, vma.start, vma.end)
             return self.refusals.deny(page, access, mapped=vma is not None)
         low, high = max(vma.start, page & -CHUNK), min(vma.end, (page & -CHUNK) + CHUNK)
         if alone and fresh_when_read(vma):
@@ -422,16 +415,14 @@ class PagedMemory:
         window = page >> WINDOW_BITS
         if window not in self._mapped:
             self._reserve(window)
-        self.table.grant(low, high, rights, code=access == FETCH)
+        self.table.grant(low, high, rights, code=access == FETCH, own=host_file(vma) is None)
         return self.table.lookup(address, access)
 
     def _extend(self, vma: Vma, page: int) -> tuple[int, int, Extent] | None:
         """File pages from `page` on that were behind the end of the file when it was mapped, or that the host refused then."""
         following = self._extents.whole(page, vma.end)
         staged = self.attempt(self._extents.stage, vma, vma.backing, page, following[0][0] if following else vma.end)
-        if staged is None or not self._install(vma, page, staged):
-            return None
-        return self._extents.at(page)
+        return None if staged is None or not self._install(vma, page, staged) else self._extents.at(page)
 
     # -- waiting for the engine to stand still --------------------------------------------------------------------------
 
@@ -449,9 +440,16 @@ class PagedMemory:
 
     def disturb(self, stop: bool = True) -> None:
         """The TLB is out of date. A run in progress is interrupted; its driver goes on after `before_run`."""
-        self._flush = True
+        self._flush = self.table.state.attend = True
         if self.running and stop:
             self._raw.stop()
+
+    def _flush_at_once(self) -> bool:
+        try:
+            self.attempt(self._raw.control, _FLUSH_TLB)
+        except EngineError:
+            return False
+        return True
 
     def _remove_stale_code(self) -> None:
         """The engine looks the range up through the TLB, so the fill says yes to everything meanwhile."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from unicorn.unicorn_py3.unicorn import Uc
 
 
+GO_ON = -1
+"""Where an error number is expected: all that ended the run has been dealt with."""
 FLUSH_CODE = UC_CTL_TB_FLUSH | UC_CTL_IO_WRITE << 30
 """The request of `Raw.control` that drops all translated code."""
 
@@ -49,9 +51,9 @@ def explain(error: int) -> str:
     return text.decode()
 
 
-def stop_function() -> int:
-    """The address of uc_emu_stop."""
-    return ctypes.cast(_lib.uc_emu_stop, _pointer).value or 0
+def function(name: str) -> int:
+    """The address of a function of the library."""
+    return ctypes.cast(getattr(_lib, name), _pointer).value or 0
 
 
 class Raw:

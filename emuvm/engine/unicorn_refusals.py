@@ -3,8 +3,9 @@
 Owns: the refusals of a run, and the two ways to learn the address of the byte that failed. Must not know why a page is refused.
 
 The fill callback hears of a page only. Plain refusal ends the run with registers and pc exact, nothing stored, and the address in
-a field of the engine's own structure. That field is no part of Unicorn's interface: where it lies is found by a fault at a known
-address in an engine made for that purpose, and what is read must agree with the page that was refused.
+a field of the engine's own structure; where that is known, the native fill refuses by itself. It is no part of Unicorn's interface:
+where it lies is found by a fault at a known address in an engine made for that purpose, and what is read must agree with the page
+that was refused.
 
 Where it cannot be found, the page is answered with a physical address where nothing is, and a hook that exists only meanwhile
 hears address and size: with a memory hook in place the engine translates every load and store into a form eight times slower.
@@ -23,6 +24,7 @@ from unicorn.unicorn_const import UC_ERR_EXCEPTION, UC_HOOK_MEM_UNMAPPED
 from emuvm.abi.tuples import NamedTuple
 from emuvm.engine.base import Access, FaultStop
 from emuvm.engine.hostmem import HostMemory, heap_block
+from emuvm.engine.pagetable import FillState
 from emuvm.engine.unicorn_raw import INVALID, Raw
 from emuvm.engine.unicorn_regs import MACHINES
 
@@ -48,13 +50,15 @@ class Denial(NamedTuple):
 class Refusals:
     """The refusals of one engine, run by run."""
 
-    def __init__(self, raw: Raw, host: HostMemory, is_written: Callable[[int], bool]) -> None:
+    def __init__(self, raw: Raw, host: HostMemory, is_written: Callable[[int], bool], state: FillState) -> None:
         """`is_written(address)`: may the guest have written to the page?"""
+        self._state = state
         self.fault: FaultStop | None = None
         self.again = False
         """The field did not hold what it should: the instruction is to be executed again, with the hook."""
-        self.always_hooked = False
-        """Do not read the field even if it is known (for tests)."""
+        self.native_kinds = 3
+        """What the native fill may refuse, as `FillState.refuses`."""
+        self._always_hooked = False
         self._raw = raw
         self._host = host
         self._is_written = is_written
@@ -68,8 +72,27 @@ class Refusals:
         self.watch = 0
         """The hook, while it is there."""
 
+    @property
+    def always_hooked(self) -> bool:
+        """Do not read the field even if it is known (for tests)."""
+        return self._always_hooked
+
+    @always_hooked.setter
+    def always_hooked(self, hooked: bool) -> None:
+        self._always_hooked = hooked
+        self._let_fill_refuse()
+
+    @property
+    def field(self) -> int:
+        """The host address at which the engine keeps the guest address of a failed access; 0: not known, or not to be used."""
+        return ctypes.addressof(self._field) if self._field is not None and not self._always_hooked else 0
+
+    def _let_fill_refuse(self) -> None:
+        self._state.refuses = self.native_kinds if self.field else 0
+
     def deny(self, page: int, access: int, *, mapped: bool, bus: bool = False) -> int:
         """Note a refused page; `answer` says what the engine is told. 0, the rights to it."""
+        self._state.refused = 0  # the last one counts
         if access == _FETCH:
             self.fault = self.fault or FaultStop(page, Access.EXEC, 1, mapped, bus)
             return 0
@@ -78,7 +101,8 @@ class Refusals:
             offset, block = _field_offset(), self._raw.handle.value or 0
             if offset >= 0:
                 self._field = ctypes.c_uint64.from_address(block + offset)
-        if self._field is not None and not self.always_hooked:
+                self._let_fill_refuse()
+        if self._field is not None and not self._always_hooked:
             self._last = Denial(page, _KINDS[access], mapped, bus, b"")
             return 0
         # Only if the lower page was written can the store have begun there; reading others would make them present.
@@ -102,6 +126,7 @@ class Refusals:
         """Forget the last run. Must the TLB be flushed?"""
         self.fault = self._last = None
         self.again = False
+        self._state.refused = 0
         if self.watch:
             self._raw.unhook(self.watch)
             self.watch = 0
@@ -113,12 +138,16 @@ class Refusals:
     def take(self, error: int) -> FaultStop | None:
         """The fault of the run that ended with this error number, once."""
         last, self._last = self._last, None
+        if kind := self._state.refused:
+            last = Denial(self._state.refused_page, _KINDS[kind], True, False, b"")
+            self._state.refused = 0
         if last is not None and error == UC_ERR_EXCEPTION and self.fault is None:
             assert self._field is not None
             address = self._field.value
             if address & -PAGE == last.page:
                 return FaultStop(address, last.access, 0, last.mapped, last.bus)
             self._field, self.again = None, True
+            self._let_fill_refuse()
             return None
         fault, self.fault = self.fault, None
         if self._told:
@@ -138,6 +167,7 @@ class Refusals:
             at = _only_place(block, wanted)
             if at >= 0:
                 self._field = ctypes.c_uint64.from_address(block + at)
+                self._let_fill_refuse()
 
     def _unmapped(self, _uch: object, _kind: int, address: int, size: int, _value: int, _data: object) -> bool:
         """The engine touches a refused page: now the exact address is known."""

@@ -81,7 +81,7 @@ class RegionsMemory:
         self._pending: list[_Pending] = []
         self._files = False
         self._adopting = self._adopted = False
-        self.protects_in_hooks = False
+        self.protects_in_hooks = self.in_call = False
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
         self.again = False  # the last run ended only because an area needed the right to write; it has it now
         self.writes = FirstWrites(space) if track_writes else None

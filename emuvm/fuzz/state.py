@@ -36,7 +36,7 @@ _OPAQUE = frozenset(
     )
 )
 """Not looked into: they have no state of the guest's, or somebody else puts it back."""
-_UNKEPT = frozenset(("holders", "engine", "space", "arch", "wake", "host_signals", "tracer"))
+_UNKEPT = frozenset(("holders", "engine", "space", "arch", "wake", "host_signals", "tracer", "handled"))
 """Attributes that are not state: who counts on an object, parts with an own way back, and who listens or watches."""
 
 

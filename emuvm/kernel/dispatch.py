@@ -78,6 +78,11 @@ class Dispatcher:
         self._fast.clear()
         self._slow.clear()
 
+    @property
+    def watched(self) -> bool:
+        """Does somebody want to see calls?"""
+        return self.log is not None or bool(self._watchers)
+
     def name(self, number: int) -> str:
         """What the call is called, 'number 1234' if it has no name."""
         return self._names.get(number, f"number {number}")

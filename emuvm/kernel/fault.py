@@ -78,6 +78,10 @@ def _send(proc: Process, stop: FaultStop, signal: int, code: int, shown: int) ->
         state.force(SignalInfo(signal, code, shown))
     else:
         proc.delivery.enter(SignalInfo(signal, code, shown), action)
+        if proc.handled is None:
+            from emuvm.kernel.handled import Handled
+
+            proc.handled = Handled(proc)
 
 
 def _absent_first(proc: Process, stop: FaultStop) -> FaultStop:

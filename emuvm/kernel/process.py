@@ -31,6 +31,7 @@ from emuvm.mm.types import File, Vma, VmFlag
 from emuvm_loaders import printable
 
 if TYPE_CHECKING:
+    from emuvm.kernel.handled import Handled
     from emuvm.kernel.host_signals import HostSignals
     from emuvm.kernel.signal_deliver import Delivery
     from emuvm.kernel.signal_restart import Interrupted
@@ -81,6 +82,8 @@ class Process:
 
     ipc: Any = None
     """System V objects (kernel.sysv), from the first use on."""
+    handled: Handled | None = None
+    """From the first fault on that the program handles."""
     controls: dict[str, int]
     """What prctl and membarrier remember, by name."""
 
@@ -161,12 +164,18 @@ class Process:
         for whoever asked for that."""
         engine, dispatch = self.engine, self.dispatcher.call
         while self.ended is None:
+            handled = self.handled
+            if handled is not None:
+                handled.arm()
             try:
                 stop = engine.run()
             except (EmuvmError, KeyboardInterrupt, MemoryError):
                 raise
             except Exception as error:
                 raise EmulatorBug(f"{self.dispatcher.describe_last()}: {error!r}\n{self.maps()}") from error
+            finally:
+                if handled is not None:
+                    handled.collect()
             if type(stop) is SyscallStop:
                 try:
                     dispatch(stop.number, stop.args)
@@ -244,6 +253,8 @@ class Process:
 
         It is taken before the program goes on.
         """
+        if self.handled is not None:
+            self.handled.collect()
         if forced:
             self.signals.force(info)
             return

@@ -111,6 +111,8 @@ def _escaped(name: bytes) -> str:
 
 def _masks(proc: Process) -> tuple[int, int, int]:
     """(blocked, ignored, caught) signals, bit n-1 for signal n."""
+    if proc.handled is not None:
+        proc.handled.collect()
     signals = proc.signals
     ignored = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler == 1)
     caught = sum(1 << n - 1 for n, action in signals.actions.items() if action.handler > 1)

@@ -37,6 +37,7 @@ FAMILIES = ("proc", "mem", "io", "misc", "fs", "file", "ioctl", "sig", "time", "
 
 _RARE = {
     "splice": "sendfile sendfile64 copy_file_range splice tee vmsplice",
+    "lock": "mlock mlock2 munlock mlockall munlockall mseal",
     "shm": "shmget shmat shmdt shmctl",
     "processvm": "process_vm_readv process_vm_writev process_madvise membarrier pidfd_open",
     "identity": "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
@@ -156,6 +157,8 @@ def bind(spec: Spec, proc: Any, bits: int, strings: Strings) -> Callable[[tuple[
         return lambda args: handler(proc)
     converters = [_converter(kind, bits, strings) for kind in spec.kinds]
     if not any(converters):
+        if count == 3:
+            return lambda args: handler(proc, args[0], args[1], args[2])
         return lambda args: handler(proc, *args[:count])
     if not any(converters[1:]):
         first = converters[0]

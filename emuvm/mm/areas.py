@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from emuvm.abi.errno import Errno
+from emuvm.abi.tuples import make
 from emuvm.errors import GuestError
 from emuvm.mm import rules
 from emuvm.mm.cut import clip
@@ -19,6 +20,7 @@ from emuvm.mm.rules import Kernel
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import Kind, Update, Vma, VmFlag
 
+_APART = False, False
 Change = Callable[[Vma], "Vma | None"]
 """From the part of an area that lies in the range to what it becomes (same range); None: it stays as it is. GuestError stops."""
 
@@ -181,32 +183,47 @@ class Areas:
 
     def _modify_inside(self, touched: list[Vma], place: int, start: int, end: int, change: Change, walk: Walk) -> None:
         """`modify` where one area, touched[place], holds the range and may be cut twice: what most calls are, without the loop."""
-        vma = touched[place]
-        left, piece, right = clip(vma, start, end)
+        pieces = clip(touched[place], start, end)
         try:
-            new = change(piece)
+            new = change(pieces[1])
         except GuestError as error:
             walk.error = error
             return
         walk.place = end
-        if new is None:
-            return
+        if new is not None:
+            self._exchange_inside(touched, place, pieces, new)
+
+    def set_rights(self, touched: list[Vma], place: int, start: int, end: int, prot: int, flags: int) -> None:
+        """`modify` of a range inside touched[place], one of the areas around it, where there is room for two more."""
+        pieces = clip(touched[place], start, end)
+        first, last, _, _, backing, base, size = pieces[1]
+        self._exchange_inside(touched, place, pieces, make(Vma, (first, last, prot, flags, backing, base, size)))
+
+    def _exchange_inside(self, touched: list[Vma], place: int, pieces: tuple[Vma | None, Vma, Vma | None], new: Vma) -> None:
+        """`new` takes the place of the middle of the `pieces` of touched[place]."""
+        vma, (left, piece, right), (start, end, *_) = touched[place], pieces, new
         prev = after = None
         lo, hi = vma.start, vma.start + 1
         if left is None and place and touched[place - 1].end == start:
             prev = touched[place - 1]
         if right is None and place + 1 < len(touched) and touched[place + 1].start == end:
             after = touched[place + 1]
-        joins = rules.merge_existing(prev, new, after, whole=left is None and right is None, kernel=self.kernel)
-        out: list[Vma] = []
-        if joins[0] and prev is not None:
-            lo = prev.start
-            out.append(prev)
-        if joins[1] and after is not None:
-            hi = after.start + 1
-        _put(out, left, new, right, after, joins)
+        out: list[Vma]
+        joins = _APART
+        if prev is not None or after is not None:
+            joins = rules.merge_existing(prev, new, after, whole=left is None and right is None, kernel=self.kernel)
+        if joins == _APART:
+            out = [vma for vma in (left, new, right) if vma is not None]
+        else:
+            out = []
+            if joins[0] and prev is not None:
+                lo = prev.start
+                out.append(prev)
+            if joins[1] and after is not None:
+                hi = after.start + 1
+            _put(out, left, new, right, after, joins)
         space = self.space
-        space.rewrite([(lo, hi, out)], [Update(Kind.PROTECT, start, end, piece, new, space.context)])
+        space.rewrite([(lo, hi, out)], [make(Update, (Kind.PROTECT, start, end, piece, new, space.context))])
 
     def _exchange(self, before: list[Vma], after: list[Vma], updates: list[Update]) -> None:
         """Put `after` in the place of `before`; what is the same at both ends is not touched. One of `before` at least is gone."""
@@ -316,7 +333,7 @@ class Areas:
 def _put(out: list[Vma], left: Vma | None, new: Vma, right: Vma | None, after: Vma | None, joins: tuple[bool, bool]) -> bool:
     """Append what becomes of one area to `out`: the rest on its left, the changed part, the rest on its right; was `after` taken in?"""
     to_left, to_right = joins
-    anon = rules.anon_of(new)
+    anon = rules.anon_of(new) if to_left or to_right else 0
     if to_left:
         prev = out.pop()
         anon = rules.anon_of(prev) or (rules.anon_of(after) if to_right and after is not None else 0) or anon

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from emuvm.abi.tuples import NamedTuple
+from emuvm.abi.tuples import NamedTuple, make
 from emuvm.mm.arguments import WORD
 from emuvm.mm.types import Anon, File, Kind, Update, Vma
 
@@ -42,24 +42,26 @@ def advance(backing: Any, offset: int) -> Any:
     """The backing of the part that starts `offset` bytes in."""
     if backing is None or offset == 0:
         return backing
+    if type(backing) is Anon:
+        return backing.split(offset)
     split = behaviour(backing).split
     return backing if split is None else split(backing, offset)
 
 
 def clip(vma: Vma, start: int, end: int) -> tuple[Vma | None, Vma, Vma | None]:
     """(left rest, the part inside [start, end), right rest). The right cut is made first, then the left one."""
+    first, last, prot, flags, backing, base, length = vma
     right: Vma | None = None
-    middle_end = vma.end
-    if end < vma.end:
-        right = Vma(end, vma.end, vma.prot, vma.flags, advance(vma.backing, end - vma.start), vma.base, vma.length)
+    middle_end = last
+    if end < last:
+        right = make(Vma, (end, last, prot, flags, advance(backing, end - first), base, length))
         middle_end = end
-    if start <= vma.start:
+    if start <= first:
         if right is None:
             return None, vma, None
-        return None, Vma(vma.start, middle_end, vma.prot, vma.flags, vma.backing, vma.base, vma.length), right
-    backing = advance(vma.backing, start - vma.start)
-    left = Vma(vma.start, start, vma.prot, vma.flags, vma.backing, vma.base, vma.length)
-    return left, Vma(start, middle_end, vma.prot, vma.flags, backing, vma.base, vma.length), right
+        return None, make(Vma, (first, middle_end, prot, flags, backing, base, length)), right
+    left = make(Vma, (first, start, prot, flags, backing, base, length))
+    return left, make(Vma, (start, middle_end, prot, flags, advance(backing, start - first), base, length)), right
 
 
 def join(left: Vma, right: Vma) -> Vma | None:

@@ -55,6 +55,25 @@ def deliver(subscribers: Subscribers, updates: list[Update]) -> None:
         raise
 
 
+def deliver_one(subscribers: Subscribers, update: Update) -> None:
+    """`deliver` of what most changes are."""
+    inverse, backwards = update.inverse(), reversed(subscribers)
+    last = None
+    try:
+        for last in subscribers:
+            last.callback(update)
+    except BaseException as error:
+        for subscriber in backwards:
+            if subscriber is last:
+                break
+        for subscriber in backwards:
+            try:
+                subscriber.callback(inverse)
+            except BaseException as second:
+                _note(error, inverse, second)
+        raise
+
+
 def undoes(update: Update, last: Update) -> bool:
     """Is `update` the inverse of `last`, which came just before? Inverses carry the same region objects; new regions are new objects."""
     return update.old is last.new and update.new is last.old and (update.kind is Kind.MOVE) == (last.kind is Kind.MOVE)

@@ -24,6 +24,7 @@ from emuvm.mm.guards import Guards
 from emuvm.mm.layout import GUARD_PAGES, Layout, next_region, place, start_gap
 from emuvm.mm.limits import INFINITY, Limits
 from emuvm.mm.pages import NoPages, Pages
+from emuvm.mm.protect import MAY_SHIFT, mprotect
 from emuvm.mm.rules import KERNEL, LOCKS, Kernel
 from emuvm.mm.space import AddressSpace, Snapshot
 from emuvm.mm.totals import Totals
@@ -32,8 +33,6 @@ from emuvm.mm.types import RIGHTS, Anon, File, Vma, VmFlag
 __all__ = ["INFINITY", "Backed", "Limits", "LinuxMm", "MapRequest"]
 
 MAY = int(VmFlag.MAYREAD | VmFlag.MAYWRITE | VmFlag.MAYEXEC)
-MAY_SHIFT = 4
-"""MAYREAD, MAYWRITE, MAYEXEC are the access bits shifted up by this."""
 
 
 class Backed(NamedTuple):
@@ -291,86 +290,7 @@ class LinuxMm:
         self.areas.may_remove(start, end)
         self.areas.remove(start, end)
 
-    def mprotect(self, addr: int, length: int, prot: int, *, growsdown: bool = False, implied_exec: bool = False) -> None:
-        """Change access rights (mm/mprotect.c:do_mprotect_pkey). What precedes the failing region stays changed.
-
-        EINVAL misaligned; ENOMEM at the first hole, or a limit; EACCES where the mapping does not allow the right; EPERM sealed.
-        `implied_exec`: the personality READ_IMPLIES_EXEC holds and reading is asked for.
-        """
-        if addr & self._mask:
-            raise GuestError(Errno.EINVAL, "address is not page aligned")
-        if length == 0:
-            return
-        end = addr + (length + self._mask & ~self._mask)
-        if end > INFINITY:
-            raise GuestError(Errno.ENOMEM, "the range wraps around")
-        beyond, end = end > self.space.end, min(end, self.space.end)
-        if addr >= end:
-            raise GuestError(Errno.ENOMEM, "nothing is mapped there")
-        self.sync()
-        if growsdown:
-            addr = self._stack_start(addr, end)
-        more_data, became_writable = 0, False
-
-        def change(vma: Vma) -> Vma | None:
-            wanted = prot & RIGHTS
-            if implied_exec and vma.flags & VmFlag.MAYEXEC:
-                wanted |= 4
-            nonlocal more_data, became_writable
-            new = self._protected(vma, wanted, more_data)
-            if new is not None and not vma.flags & (VmFlag.SHARED | VmFlag.GROWSDOWN):
-                more_data += (vma.end - vma.start) * ((wanted & 2) - (vma.prot & 2)) // 2
-            if new is not None and wanted & 2 and vma.flags & (VmFlag.SHARED | VmFlag.LOCKED) == VmFlag.LOCKED and not vma.prot & 2:
-                became_writable = True
-            return new
-
-        while True:
-            vma = self.space.query(addr) if self.totals.locked else None
-            stop = end if vma is None else min(vma.end, end)
-            walk = self.areas.modify(addr, stop, change)
-            if became_writable:
-                # Locked memory is written to at once, before the next area's turn: that decides which of them merge.
-                self.populate(addr, stop)
-                self.sync()
-                became_writable = False
-            addr, more_data = stop, 0
-            if stop == end or walk.error is not None or walk.hole:
-                break
-        if walk.error is not None:
-            raise walk.error
-        if walk.hole or beyond:
-            raise GuestError(Errno.ENOMEM, f"nothing is mapped at {walk.place:#x}")
-
-    def _stack_start(self, addr: int, end: int) -> int:
-        vma = next_region(self.space, addr)
-        if vma is None or vma.start >= end:
-            raise GuestError(Errno.ENOMEM, "nothing is mapped there")
-        if not vma.flags & VmFlag.GROWSDOWN:
-            raise GuestError(Errno.EINVAL, "PROT_GROWSDOWN on memory that does not grow down")
-        return vma.start
-
-    def _protected(self, vma: Vma, prot: int, more_data: int) -> Vma | None:
-        """One area's turn in mprotect (mprotect_fixup). `more_data`: what the areas before it added to the data."""
-        flags = vma.flags
-        if prot & ~(flags >> MAY_SHIFT) & RIGHTS:
-            raise GuestError(Errno.EACCES, "the mapping does not allow that right")
-        if self.deny_write_exec and prot & 4 and (prot & 2 or not vma.prot & 4):
-            raise GuestError(Errno.EACCES, "writable and executable")
-        if flags & VmFlag.SEALED:
-            raise GuestError(Errno.EPERM, "sealed")
-        if vma.prot == prot:
-            return None
-        size = vma.end - vma.start
-        if prot & 2:
-            limits, totals = self.limits, self.totals
-            if not limits.may_expand(totals, size, prot, flags, more_data) and limits.may_expand(totals, size, vma.prot, flags, more_data):
-                raise GuestError(Errno.ENOMEM, "RLIMIT_DATA")
-            if not vma.prot & 2 and not flags & (VmFlag.ACCOUNT | VmFlag.HUGETLB | VmFlag.SHARED | VmFlag.NORESERVE):
-                limits.enough_memory(size)
-                flags |= VmFlag.ACCOUNT
-        elif flags & VmFlag.ACCOUNT and rules.anonymous(vma) and not rules.anon_of(vma):
-            flags &= ~VmFlag.ACCOUNT
-        return rules.with_flags(vma, prot, flags)
+    mprotect = mprotect
 
     # -- heap and stack -----------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from emuvm.abi.errno import Errno
+from emuvm.abi.tuples import make
 from emuvm.errors import GuestError
 from emuvm.mm.layout import HUGE
 from emuvm.mm.types import Anon, File, Vma, VmFlag
@@ -97,7 +98,7 @@ def with_anon(vma: Vma, anon: int) -> Vma:
 
 def with_flags(vma: Vma, prot: int, flags: int) -> Vma:
     """The area with other rights and flags."""
-    return Vma(vma.start, vma.end, prot, flags, vma.backing, vma.base, vma.length)
+    return make(Vma, (vma.start, vma.end, prot, flags, vma.backing, vma.base, vma.length))
 
 
 def _continues(left: Vma, right: Vma) -> bool:
@@ -143,10 +144,13 @@ def _removable(vma: Vma) -> bool:
 
 def fuse(left: Vma, right: Vma, anon: int) -> Vma:
     """One area over both, which are neighbours."""
-    base = min(left.base, right.base)
-    end = max(left.base + left.length, right.base + right.length)
-    flags = left.flags | right.flags & STICKY
-    return with_anon(Vma(left.start, right.end, left.prot, flags, left.backing, base, end - base), anon)
+    start, _, prot, flags, backing, base, length = left
+    if base != right.base or length != right.length:
+        end = max(base + length, right.base + right.length)
+        base = min(base, right.base)
+        length = end - base
+    one = make(Vma, (start, right.end, prot, flags | right.flags & STICKY, backing, base, length))
+    return one if anon_of(left) == anon else with_anon(one, anon)
 
 
 def merge_new(prev: Vma | None, new: Vma, following: Vma | None, kernel: Kernel) -> tuple[Vma, bool, bool]:
@@ -172,14 +176,13 @@ def merge_existing(prev: Vma | None, piece: Vma, following: Vma | None, *, whole
 
     `prev` is given only when the piece begins where its area does, `following` only when it ends there; `whole`: both.
     """
-    if piece.flags & SPECIAL:
+    left = prev is not None and _alike(prev, piece) and _joins(anon_of(prev), anon_of(piece), kernel)
+    right = following is not None and _alike(piece, following) and _joins(anon_of(following), anon_of(piece), kernel)
+    if not (left or right) or piece.flags & SPECIAL:
         return False, False
-    anon = anon_of(piece)
-    left = prev is not None and _alike(prev, piece) and _joins(anon_of(prev), anon, kernel)
-    right = following is not None and _alike(piece, following) and _joins(anon_of(following), anon, kernel)
     if left and right and prev is not None and following is not None:
         right = _agree(prev, following)
-    if whole and (left or right) and not _removable(piece):
+    if whole and not _removable(piece):
         return False, False
     return left, right
 

@@ -22,8 +22,9 @@ from emuvm.errors import BadArgument, EmulatorBug, Hole, NoSpace, Occupied, Reen
 from emuvm.mm import maps, vmamap
 from emuvm.mm.arguments import Bounds, bounds, filtered, integer, word
 from emuvm.mm.cut import alike, behaviour, clip, first_hole, join, merge, shifted, way_back
-from emuvm.mm.delivery import Call, Prepare, Subscriber, Subscribers, deliver, finish
+from emuvm.mm.delivery import Call, Prepare, Subscriber, Subscribers, deliver, deliver_one, finish
 from emuvm.mm.gapsearch import highest_gap, lowest_gap
+from emuvm.mm.planning import cut_out, place
 from emuvm.mm.types import Callback, Kind, Update, Vma
 from emuvm.mm.ways import Way, Ways
 
@@ -87,6 +88,7 @@ class AddressSpace(Bounds):
         self._root: vmamap.Root = None
         self._last: Vma | None = None  # what `query` found, while it is in the map: it is asked about the same region again and again
         self._subscribers: Subscribers = ()
+        self._committed: tuple[Call, ...] = ()  # what they want to be called
         self._busy = False
         self._ways: Callable[[], Ways | None] = Ways.none  # what the snapshot that was restored last remembers
 
@@ -285,12 +287,14 @@ class AddressSpace(Bounds):
         to, stop = self._pages(to, length, "to")
         if addr < stop and to < end:
             raise BadArgument("to", f"[{to:#x}, {stop:#x}) overlaps the source [{addr:#x}, {end:#x})")
-        kept, sources, lo, hi = self._cut_out(addr, end)
+        kept, sources, lo, hi = cut_out(self._root, addr, end)
         if not sources:
             return
         shift = to - addr
         moved = [shifted(vma, shift) for vma in sources]
-        root, gone = self._place(self._edited(self._root, lo, hi, kept), to, stop, merge(moved))
+        root = self._edited(self._root, lo, hi, kept)
+        lo, hi, regions, gone = place(root, to, stop, merge(moved))
+        root = self._edited(root, lo, hi, regions)
         updates = [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
         for old, new in zip(sources, moved, strict=True):
             updates.append(Update(Kind.MOVE, old.start, old.end, old, new, self.context))
@@ -330,17 +334,26 @@ class AddressSpace(Bounds):
         self._commit(snap._root, way.updates, way.gone)
         way.accepted = True
 
-    @_changing
     def rewrite(self, edits: list[tuple[int, int, list[Vma]]], updates: list[Update]) -> None:
         """For owners who cut and merge by rules of their own (mm.linux): one change made of edits (lo, hi, regions), in order.
 
         By each, what starts in [lo, hi) gives way to `regions`, which are ascending and fit there. `updates` say what that means
         for subscribers. Only `check()` looks at either.
         """
-        root = self._root
-        for lo, hi, regions in edits:
-            root = self._edited(root, lo, hi, regions)
-        self._commit(root, updates, [u.old for u in updates if u.kind is Kind.UNMAP and u.old is not None])
+        # As `_changing` does, without its call: most changes of a program's memory come here.
+        if self._busy:
+            self._enter()
+        self._busy = True
+        try:
+            root = self._root
+            for lo, hi, regions in edits:
+                root = self._edited(root, lo, hi, regions)
+            gone: Sequence[Vma] = ()
+            if len(updates) != 1 or updates[0].new is None:
+                gone = [u.old for u in updates if u.new is None and u.old is not None]
+            self._commit(root, updates, gone)
+        finally:
+            self._busy = False
 
     def around(self, addr: int, end: int) -> list[Vma]:
         """The regions that overlap or touch [addr, end), whole, ascending."""
@@ -361,11 +374,11 @@ class AddressSpace(Bounds):
             raise BadArgument("committed", "is not callable")
         self._enter()
         mine = Subscriber(callback, committed, prepare)
-        self._subscribers = (*self._subscribers, mine)
+        self._serve((*self._subscribers, mine))
 
         def unsubscribe() -> None:
             self._enter()
-            self._subscribers = tuple(s for s in self._subscribers if s is not mine)
+            self._serve(tuple(s for s in self._subscribers if s is not mine))
 
         return unsubscribe
 
@@ -373,14 +386,19 @@ class AddressSpace(Bounds):
         """Who is subscribed. `only`: from now on these."""
         if only is not None:
             self._enter()
-            self._subscribers = only
+            self._serve(only)
         return self._subscribers
+
+    def _serve(self, subscribers: Subscribers) -> None:
+        self._subscribers = subscribers
+        self._committed = tuple((s.committed, ()) for s in subscribers if s.committed is not None)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _map(self, addr: int, end: int, prot: int, flags: int, backing: Any) -> None:
         new = Vma(addr, end, prot, flags, backing, addr, end - addr)
-        root, gone = self._place(self._root, addr, end, [new])
+        lo, hi, regions, gone = place(self._root, addr, end, [new])
+        root = self._edited(self._root, lo, hi, regions)
         updates: list[Update] = []
         if self._subscribers:
             updates += [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
@@ -392,73 +410,31 @@ class AddressSpace(Bounds):
         ways = self._ways()
         return vmamap.replace(root, lo, hi, regions) if ways is None else ways.replace(root, lo, hi, regions)
 
-    def _place(self, root: vmamap.Root, addr: int, end: int, regions: list[Vma]) -> tuple[vmamap.Root, list[Vma]]:
-        """(`root` with exactly `regions` in [addr, end), the pieces that went)."""
-        left: Vma | None = None
-        right: Vma | None = None
-        gone: list[Vma] = []
-        lo, hi, cut = addr, end, False
-        for vma in vmamap.overlapping(root, addr - 1, end + 1):
-            if vma.end <= addr:
-                left = vma
-            elif vma.start >= end:
-                right = vma
-            else:
-                rest, middle, tail = clip(vma, addr, end)
-                gone.append(middle)
-                if rest is not None:
-                    left, lo = rest, vma.start
-                if tail is not None:
-                    right, cut = tail, True
-        # A neighbour that was neither cut nor joined stays as it is in the tree.
-        if left is not None:
-            if (one := join(left, regions[0])) is not None:
-                regions = [one, *regions[1:]]
-                lo = left.start
-            elif lo < addr:
-                regions = [left, *regions]
-        if right is not None:
-            if (one := join(regions[-1], right)) is not None:
-                regions = [*regions[:-1], one]
-                hi = end + 1
-            elif cut:
-                regions = [*regions, right]
-        return self._edited(root, lo, hi, regions), gone
-
     def _unmap(self, addr: int, end: int) -> None:
-        kept, gone, lo, hi = self._cut_out(addr, end)
+        kept, gone, lo, hi = cut_out(self._root, addr, end)
         if gone:
             updates: list[Update] = []
             if self._subscribers:
                 updates += [Update(Kind.UNMAP, vma.start, vma.end, vma, None, self.context) for vma in gone]
             self._commit(self._edited(self._root, lo, hi, kept), updates, gone)
 
-    def _cut_out(self, addr: int, end: int) -> tuple[list[Vma], list[Vma], int, int]:
-        """What stays of the regions around [addr, end), what goes, and the key range the former replace."""
-        kept: list[Vma] = []
-        gone: list[Vma] = []
-        touched = vmamap.overlapping(self._root, addr, end)
-        for vma in touched:
-            left, middle, right = clip(vma, addr, end)
-            gone.append(middle)
-            kept += [piece for piece in (left, right) if piece is not None]
-        return kept, gone, (touched[0].start if touched else addr), (touched[-1].start + 1 if touched else addr)
-
     def _commit(self, root: vmamap.Root, updates: list[Update], gone: Sequence[Vma] = ()) -> None:
         # What is to be said after the commit is made ready before: when memory runs out, then before anybody was told.
-        after: list[Call] = []
-        for vma in gone:
-            if vma.backing is not None and (removed := behaviour(vma.backing).removed) is not None:
-                after.append((removed, (vma.backing,)))
-        if updates:
-            for subscriber in self._subscribers:
-                if subscriber.committed is not None:
-                    after.append((subscriber.committed, ()))
+        after: Sequence[Call] = self._committed if updates else ()
+        if gone:
+            removed = [(call, (vma.backing,)) for vma in gone if (call := behaviour(vma.backing).removed) is not None]
+            after = (*removed, *after)
         calls = iter(after)
-        if updates:
+        if len(updates) == 1:
+            deliver_one(self._subscribers, updates[0])
+        elif updates:
             deliver(self._subscribers, updates)
         self._set(root)
-        finish(calls)
+        if len(after) == 1:
+            function, arguments = after[0]
+            function(*arguments)
+        else:
+            finish(calls)
 
     def _set(self, root: vmamap.Root) -> None:
         self._root, self._last = root, None

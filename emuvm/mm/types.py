@@ -13,7 +13,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
-from emuvm.abi.tuples import NamedTuple
+from emuvm.abi.tuples import NamedTuple, make
 
 
 class Prot:
@@ -109,7 +109,7 @@ class Anon(NamedTuple):
     name: bytes | None = None
 
     def split(self, offset: int) -> Anon:
-        return Anon(self.offset + offset, self.anon, self.name)
+        return make(Anon, (self.offset + offset, self.anon, self.name))
 
 
 class Vma(NamedTuple):
@@ -150,7 +150,7 @@ class Kind(Enum):
     MOVE = "move"
 
 
-_INVERSE = {Kind.MAP: Kind.UNMAP, Kind.UNMAP: Kind.MAP, Kind.PROTECT: Kind.PROTECT}
+_INVERSE = {Kind.MAP: Kind.UNMAP, Kind.UNMAP: Kind.MAP}
 
 
 class Update(NamedTuple):
@@ -175,6 +175,8 @@ class Update(NamedTuple):
 
     def inverse(self) -> Update:
         """The update that undoes this one."""
+        if self.kind is Kind.PROTECT:
+            return make(Update, (Kind.PROTECT, self.start, self.end, self.new, self.old, self.context))
         if self.kind is Kind.MOVE:
             assert self.new is not None
             return Update(Kind.MOVE, self.new.start, self.new.end, self.new, self.old, self.context)

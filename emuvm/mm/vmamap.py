@@ -99,8 +99,14 @@ def overlapping(root: Root, lo: int, hi: int) -> list[Vma]:
         if i < len(keys) and keys[i] < hi:
             break
         node = node.items[i - 1 if i else 0]
-    _collect(node, lo, hi, found)
-    return found
+    if not node.leaf:
+        _collect(node, lo, hi, found)
+        return found
+    keys, items = node.keys, node.items
+    first = bisect_right(keys, lo)
+    if first and items[first - 1].end > lo:
+        first -= 1
+    return items[first : bisect_left(keys, hi, first)]
 
 
 def _collect(node: Node, lo: int, hi: int, found: list[Vma]) -> None:
@@ -160,7 +166,7 @@ def replace(root: Root, lo: int, hi: int, regions: list[Vma]) -> Root:
 
 def _edit_leaf(root: Node, lo: int, hi: int, regions: list[Vma]) -> Node | None:
     """`replace` where all that changes is in one leaf that gets neither too wide nor lean, as most often; else None."""
-    path = []
+    path: list[tuple[Node, int]] = []
     node = root
     while not node.leaf:
         keys = node.keys
@@ -204,7 +210,12 @@ def _edit_leaf(root: Node, lo: int, hi: int, regions: list[Vma]) -> Node | None:
     keys[i:j] = starts
     items[i:j] = regions
     gaps[i : j + 1] = fresh
-    node = _node(True, keys, items, gaps, _largest(node.gap, stale, largest, gaps), items[-1].end, count)
+    leaf = Node.__new__(Node)
+    leaf.leaf, leaf.keys, leaf.items, leaf.gaps = True, keys, items, gaps
+    # If nothing else changed, what `_largest` says.
+    leaf.gap = node.gap if largest == stale else _largest(node.gap, stale, largest, gaps)
+    leaf.lo, leaf.hi, leaf.size = keys[0], items[-1].end, count
+    node = leaf
     for parent, i in reversed(path):
         node = _exchange(parent, i, node)
     return node

@@ -61,7 +61,7 @@ def measure(program: Path, mode: str, count: int, rounds: int, trees: dict[str, 
         for name, tree in trees.items():
             for faults in (short, short + count):
                 guest = [str(program), mode, str(faults if tree is not None else faults * 50)]
-                command = guest if tree is None else [sys.executable, "-c", START, "run", *guest]
+                command = guest if tree is None else [sys.executable, "-P", "-c", START, "run", *guest]
                 best[name, faults] = min(best.get((name, faults), 1e9), cost(command, tree))
     return {
         name: (best[name, short + count] - best[name, short]) / count * 1e6 / (50 if tree is None else 1) for name, tree in trees.items()

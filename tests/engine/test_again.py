@@ -147,27 +147,27 @@ def test_native_and_python_steps_agree_on_every_byte(monkeypatch: pytest.MonkeyP
     def room(pages: bytes) -> Any:
         engine = UnicornEngine(X86_64, AddressSpace(0, X86_64.task_size))
         memory = paged(engine)
-        engine.space.map_at(DATA, 128 * PAGE, 3)
-        memory.write(DATA, bytes((7,)) * 128 * PAGE)
-        ctypes.memmove(memory.table.pointer(DATA), pages, 128)
+        engine.space.map_at(DATA, 256 * PAGE, 3)
+        memory.write(DATA, bytes((7,)) * 256 * PAGE)
+        ctypes.memmove(memory.table.pointer(DATA), pages, 256)
         return engine
 
     for turn in range(40):
-        pages = bytes(rng.choice((0, PRESENT, rng.randrange(64))) for _ in range(128)) if turn else bytes(range(64)) * 2
+        pages = bytes(rng.choice((0, PRESENT, rng.randrange(256))) for _ in range(256)) if turn else bytes(range(256))
         plan = []
         place = 0
-        while place < 128:
-            length = rng.randrange(1, 20) if turn else 64
-            stop = min(128, place + length)
+        while place < 256:
+            length = rng.randrange(1, 20) if turn else 256
+            stop = min(256, place + length)
             plan.append(Step(DATA + place * PAGE, DATA + stop * PAGE, rng.choice((-1, 0, 1, 3, 5, 7)), rng.choice((0, 8))))
             place = stop + (rng.randrange(3) if turn else 0)
         one, two = room(pages), room(pages)
         for step in plan:  # one at a time, so that each one's answer is seen
             listed = laid_out(one.memory, [step])
             assert code.steps(ctypes.addressof(listed), 1) == one_by_one(two.memory, [step]), (step, pages)
-        tables = [ctypes.string_at(engine.memory.table.pointer(DATA), 128) for engine in (one, two)]
+        tables = [ctypes.string_at(engine.memory.table.pointer(DATA), 256) for engine in (one, two)]
         assert tables[0] == tables[1]
-        contents = [engine.memory.host.read(DATA, 128 * PAGE) for engine in (one, two)]
+        contents = [engine.memory.host.read(DATA, 256 * PAGE) for engine in (one, two)]
         assert contents[0] == contents[1]
         gone = [step for step in plan if step.rights < 0]
         assert all(contents[0][s.start - DATA : s.end - DATA].count(0) == s.end - s.start for s in gone)

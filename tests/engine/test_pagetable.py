@@ -12,7 +12,7 @@ import pytest
 
 from emuvm.engine import pagetable
 from emuvm.engine.hostmem import WINDOW, HostMemory
-from emuvm.engine.native_code import native
+from emuvm.engine.native_code import SOURCES, native
 from emuvm.engine.pagetable import CODE, DIRTY, FETCH, PAGE, READ, WRITE, FillState, PageTable, R, W, X, native_fill
 
 
@@ -30,7 +30,7 @@ def test_native_and_python_fill_agree_on_every_byte() -> None:
     page = (5 << 40) + 7 * PAGE
     for table in (native, python):
         table.reserve(5)
-    for bits in range(64):
+    for bits in range(256):
         for access in (READ, WRITE, FETCH, 99):
             for table in (native, python):
                 ctypes.c_uint8.from_address(table._tables[5] + 7).value = bits
@@ -53,8 +53,9 @@ def test_native_and_python_fill_agree_on_every_byte() -> None:
 def test_a_module_built_from_another_source_is_not_used(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    size, source = ctypes.sizeof(FillState), tmp_path / "fill.c"
-    source.write_bytes(b"new")
+    size, source = ctypes.sizeof(FillState), tmp_path / "handled.c"
+    for name in SOURCES:
+        tmp_path.joinpath(name).write_bytes(b"old" if name == source.name else b"")
 
     def built(*answer: int) -> int:
         module = SimpleNamespace(__file__=str(tmp_path / "_fill.so"), addresses=lambda: answer, merge=lambda a, b: 0)
@@ -64,12 +65,15 @@ def test_a_module_built_from_another_source_is_not_used(
         return native_fill()
 
     request.addfinalizer(native.cache_clear)
-    assert built(4096, size, zlib.crc32(b"new"), 8192, 72) == 4096
-    assert built(4096, size, zlib.crc32(b"old"), 8192, 72) == 0
-    assert built(4096, size) == built(4096, size, zlib.crc32(b"new")) == 0, "one that has less to offer"
-    assert built(4096, size + 8, zlib.crc32(b"new"), 8192, 72) == 0
+    others = 8192, 72, 1, 2, 3, 4, 5
+    assert built(4096, size, zlib.crc32(b"old"), *others) == 4096
+    source.write_bytes(b"new")
+    assert built(4096, size, zlib.crc32(b"new"), *others) == 4096
+    assert built(4096, size, zlib.crc32(b"old"), *others) == 0
+    assert built(4096, size) == built(4096, size, zlib.crc32(b"new"), 8192, 72) == 0, "one that has less to offer"
+    assert built(4096, size + 8, zlib.crc32(b"new"), *others) == 0
     source.unlink()
-    assert built(4096, size, zlib.crc32(b"old"), 8192, 72) == 4096, "an installed one has no source beside it"
+    assert built(4096, size, zlib.crc32(b"old"), *others) == 4096, "an installed one has no sources beside it"
 
 
 def test_rules() -> None:

@@ -27,11 +27,12 @@ from pathlib import Path
 from . import mutate_linux
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("space.py", "delivery.py", "arguments.py", "cut.py", "vmamap.py", "gapsearch.py", "ways.py")
+FILES = ("space.py", "delivery.py", "arguments.py", "cut.py", "vmamap.py", "gapsearch.py", "planning.py", "ways.py")
 TESTS = ("tests/mm/test_contract.py", "tests/mm/test_vmamap.py", "tests/mm/test_model.py", "tests/mm/test_memory.py",
          "tests/mm/test_ways.py")  # fmt: skip
 LINUX_FILES = (
-    "rules.py", "areas.py", "linux.py", "remap.py", "advice.py", "locking.py", "guards.py", "limits.py", "layout.py", "totals.py",
+    "rules.py", "areas.py", "linux.py", "protect.py", "remap.py", "advice.py", "locking.py", "guards.py", "limits.py", "layout.py",
+    "totals.py",
 )  # fmt: skip
 SECONDS = 60
 TUNING = {"WIDTH", "_LEAN", "_STRIDE", "_MOST"}
@@ -83,7 +84,9 @@ EQUIVALENT = {
     ("layout.py", "floor = ", "low <= arch.unmapped_base < high  ->  low < arch.unmapped_base < high"): "the same number is taken",
     ("layout.py", "first = align_at", "1  ->  2"): "addresses are whole pages",
     ("areas.py", "while before[last - 1]", "1  ->  2"): "more is written again as it is",
-    ("linux.py", "if end > INFINITY", "end > INFINITY  ->  end >= INFINITY"): "it is a whole page",
+    ("protect.py", "if room < 2", "2  ->  3"): "where it is not simple the other way comes to the same",
+    ("protect.py", "if room < 2", "room < 2  ->  room <= 2"): "where it is not simple the other way comes to the same",
+    ("protect.py", "if end > INFINITY", "end > INFINITY  ->  end >= INFINITY"): "it is a whole page",
     ("linux.py", "offset: int = 0", "0  ->  -1"): "only files use it",
     ("linux.py", "offset: int = 0", "0  ->  1"): "only files use it",
     ("linux.py", "if request.fixed and request.replace", "request.fixed and request.replace  ->  request.fixed or request.replace"): (

@@ -2,8 +2,7 @@
  * which counts edges, counts blocks down, and stops the engine there if somebody wants it. And the comparison of edge counters,
  * several changes of page bytes and host pages in one call, and attributes that get the values of a snapshot.
  *
- * Owns nothing: all state are a struct fill_state (emuvm/engine/pagetable.py must agree with it) and a struct block_state
- * (emuvm/engine/unicorn_blocks.py), which Python lays out. Every function has a twin in Python, named at its head.
+ * Owns nothing: all state are the structs of state.h, which Python lays out. Every function has a twin in Python, named at its head.
  * Returning false from fill means "ask": Unicorn then calls the next fill hook, which is Python's.
  * Unicorn's headers are not needed; the callbacks' ABI is declared here (unicorn.h: uc_cb_tlbevent_t, uc_tlb_entry, uc_cb_hookcode_t).
  */
@@ -12,74 +11,62 @@
 #define Py_LIMITED_API 0x030B0000
 #endif
 #include <Python.h>
-#include <stdbool.h>
-#include <stdint.h>
 #ifdef __linux__
 #include <string.h>
 #include <sys/mman.h>
 #endif
+#include "state.h"
 
 #ifndef FILL_SOURCE
-#define FILL_SOURCE 0 /* setup.py gives the CRC-32 of this file */
+#define FILL_SOURCE 0 /* setup.py gives the CRC-32 of the sources */
 #endif
-
-enum { R = 1, W = 2, X = 4, DIRTY = 8, PRESENT = 16, CODE = 32 };
-enum { ACCESS_READ = 16, ACCESS_WRITE = 17, ACCESS_FETCH = 18 };
-enum { PAGE_BITS = 12, WINDOW_BITS = 40, MAX_WINDOWS = 256 };
 
 struct tlb_entry {
     uint64_t paddr;
     uint32_t perms;
 };
 
-struct window {
-    uint64_t number;
-    uint8_t *bytes; /* one per page */
-};
-
-struct fill_state {
-    uint64_t fills_left; /* at 0 Python is asked: it has the TLB flushed, which lets it grow */
-    uint64_t window_count;
-    uint64_t dirty_count;
-    uint64_t dirty_capacity;
-    uint64_t *dirty_log; /* page addresses, in the order of their first write */
-    struct window windows[MAX_WINDOWS];
-};
+/* A page that has any right has all that its region gives, or it is known to have none: what is not among them is refused, and nobody need be asked. To have
+ * granted nothing is Unicorn's refusal. Twin: PagedMemory._ask. */
+static bool refuse(struct fill_state *state, uint64_t address, int access, uint8_t bits, struct tlb_entry *entry)
+{
+    if (!(state->refuses >> (access - ACCESS_READ) & 1) || !(bits & (R | W | X | NONE)))
+        return false;
+    state->refused = (uint64_t)access;
+    state->refused_page = address & ~(PAGE - 1ULL);
+    state->fills_left--;
+    entry->paddr = address;
+    entry->perms = 0;
+    return true;
+}
 
 static bool fill(void *uc, uint64_t address, int access, struct tlb_entry *entry, void *data)
 {
     struct fill_state *state = data;
-    uint64_t number = address >> WINDOW_BITS;
-    uint8_t *byte = NULL;
+    const struct window *window = window_of(state, address);
     (void)uc;
-    for (uint64_t i = 0; i < state->window_count; i++) {
-        if (state->windows[i].number == number) {
-            byte = state->windows[i].bytes + ((address & ((1ULL << WINDOW_BITS) - 1)) >> PAGE_BITS);
-            break;
-        }
-    }
-    if (byte == NULL)
+    if (window == NULL || state->fills_left == 0)
         return false;
 
-    if (state->fills_left == 0)
-        return false;
-
+    uint8_t *byte = window->bytes + page_in_window(address);
     uint8_t bits = *byte;
     switch (access) {
     case ACCESS_READ:
         if (!(bits & R))
-            return false;
+            return refuse(state, address, access, bits, entry);
         /* A page already known to be dirty needs no further notice of writes. */
         entry->perms = (bits & (W | X | DIRTY)) == (W | DIRTY) ? R | W : R;
         break;
     case ACCESS_WRITE:
         if (!(bits & W))
-            return false;
+            return refuse(state, address, access, bits, entry);
         if (!(bits & DIRTY)) {
             if (state->dirty_count >= state->dirty_capacity)
                 return false;
-            state->dirty_log[state->dirty_count++] = address & ~((1ULL << PAGE_BITS) - 1);
+            state->dirty_log[state->dirty_count++] = address & ~(PAGE - 1ULL);
             *byte = bits | DIRTY;
+            if (state->noting != NULL)
+                state->noting(state->whom);
         }
         /* Executable as well: Unicorn then watches the stores for modified code. */
         entry->perms = R | W | (bits & X);
@@ -96,19 +83,6 @@ static bool fill(void *uc, uint64_t address, int access, struct tlb_entry *entry
     state->fills_left--;
     return true;
 }
-
-enum { MAP_SIZE = 1 << 16 };
-
-struct block_state {
-    volatile uint64_t wanted; /* by any thread: stop at the next block */
-    int (*stop)(void *uc);    /* uc_emu_stop */
-    uint64_t left;            /* blocks that may still begin */
-    uint64_t spent;           /* the engine was stopped because `left` was 0 */
-    uint8_t *map;             /* MAP_SIZE counters of edges, or NULL */
-    uint64_t previous;        /* half the place of the block before */
-    uint64_t address, size;   /* of the last block that began */
-    uint64_t again;           /* what begins now is the rest of that block: not counted */
-};
 
 /* Is the block not to be counted? One that is stopped before it begins comes again, and has not begun. */
 static bool held(void *uc, struct block_state *state)
@@ -189,10 +163,15 @@ struct step {
 
 enum { LESS = 1, HAD_CODE = 2 };
 
+/* Twin: pagetable._protected. */
 static uint8_t protected(uint8_t bits, const struct step *step)
 {
-    uint32_t keeps = bits & (R | W | X) && (bits & step->need) == step->need;
-    return (uint8_t)((bits & (DIRTY | PRESENT)) | (keeps ? step->rights : 0));
+    uint8_t kept = bits & (DIRTY | PRESENT | OWN);
+    if (!(bits & (R | W | X | NONE)) || (bits & step->need) != step->need)
+        return kept;
+    if (step->rights)
+        return (uint8_t)(kept | step->rights | PRESENT);
+    return kept & OWN ? kept | NONE : kept;
 }
 
 static long protect(const struct step *step)
@@ -220,7 +199,7 @@ static long forget(const struct step *step)
         memset(step->bytes, 0, step->pages);
     if (madvise(step->host, step->pages << PAGE_BITS, MADV_DONTNEED))
         memset(step->host, 0, step->pages << PAGE_BITS); /* somebody locked them */
-    return (all & ~(DIRTY | PRESENT) ? LESS : 0) | (all & CODE ? HAD_CODE : 0);
+    return (all & ~(DIRTY | PRESENT | OWN) ? LESS : 0) | (all & CODE ? HAD_CODE : 0);
 }
 
 /* steps(address, count): take them in their order; bits: something that was granted is not any more, code was among it.
@@ -277,13 +256,17 @@ static PyObject *addresses(PyObject *self, PyObject *ignored)
 {
     (void)self;
     (void)ignored;
-    return Py_BuildValue("(KnIKn)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE,
-                         (unsigned long long)(uintptr_t)&block, (Py_ssize_t)sizeof(struct block_state));
+    return Py_BuildValue("(KnIKnKKKKn)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE,
+                         (unsigned long long)(uintptr_t)&block, (Py_ssize_t)sizeof(struct block_state),
+                         (unsigned long long)(uintptr_t)&handled_run, (unsigned long long)(uintptr_t)&handled_call,
+                         (unsigned long long)(uintptr_t)&handled_interrupt, (unsigned long long)(uintptr_t)&handled_witness,
+                         (Py_ssize_t)handled_size());
 }
 
 static PyMethodDef methods[] = {
     {"addresses", addresses, METH_NOARGS, 
-     "(address of the fill callback, size of its state in bytes, CRC-32 of the source, address of the block callback, size of its state)"},
+     "(address of the fill callback, size of its state in bytes, CRC-32 of the sources, address of the block callback, size of its state, "
+     "addresses of handled.c's run, system call hook, interrupt hook and witness, size of their state)"},
     {"merge", merge, METH_VARARGS, "(address of a map of edge counters, address of what was seen) -> 0 nothing new, 1 a new bucket, 2 a new edge"},
     {"put_back", put_back, METH_VARARGS, "(list of dictionaries, list of dictionaries): the first get the values of the second"},
 #ifdef __linux__

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emuvm.abi.controls import Prctl
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, mcl_for, prot_for
+from emuvm.abi.flags_mm import MAP_DROPPABLE, Map, Memory, Prot, map_for, prot_for
 from emuvm.abi.ipc import Ipc
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.registry import syscall
@@ -30,11 +30,12 @@ _bits: dict[str, tuple[type[Map], type[Prot]]] = {}
 _TAGGED = frozenset(("arm64",))
 """Architectures whose kernel strips the top byte off the addresses of all calls but mmap."""
 _HUGE_SHIFT = 21
+_LOCKED = int(VmFlag.LOCKED)
 _MUCH = 1 << 20
 """From this many bytes on it is noted how much memory was in use before it goes."""
 
 
-def _untagged(proc: Process, addr: int) -> int:
+def untagged(proc: Process, addr: int) -> int:
     """untagged_addr: sign-extends from bit 55 on arm64, which is what user addresses need."""
     if proc.arch.name in _TAGGED and not addr >> 55 & 1:
         return addr & (1 << 56) - 1
@@ -295,14 +296,14 @@ def _before_it_goes(proc: Process, length: int) -> None:
 @enomem
 def munmap(proc: Process, addr: int, length: int) -> int:
     _before_it_goes(proc, length)
-    proc.mm.munmap(_untagged(proc, addr), length)
+    proc.mm.munmap(untagged(proc, addr), length)
     return 0
 
 
 def _protect(proc: Process, addr: int, length: int, prot: int, key: int = -1) -> int:
     if prot & ~7 or key != -1 or addr + length >> 62:
         return _protect_carefully(proc, addr, length, prot, key)
-    addr = _untagged(proc, addr)
+    addr = untagged(proc, addr)
     implied = bool(prot & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC)
     proc.mm.mprotect(addr, length, prot, implied_exec=implied)
     return 0
@@ -311,7 +312,7 @@ def _protect(proc: Process, addr: int, length: int, prot: int, key: int = -1) ->
 def _protect_carefully(proc: Process, addr: int, length: int, prot: int, key: int) -> int:
     """What has to be looked at first where arguments are unusual."""
     _, bits = _constants(proc)
-    addr = _untagged(proc, addr)
+    addr = untagged(proc, addr)
     grows = prot & (bits.PROT_GROWSDOWN | bits.PROT_GROWSUP)
     if grows == bits.PROT_GROWSDOWN | bits.PROT_GROWSUP:
         raise GuestError(Errno.EINVAL, "PROT_GROWSDOWN and PROT_GROWSUP")
@@ -342,20 +343,27 @@ def _nothing_grows_up(proc: Process, addr: int, length: int) -> None:
     raise GuestError(Errno.ENOMEM if vma is None else Errno.EINVAL, "nothing grows upwards")
 
 
-def _only_gives(proc: Process, addr: int, length: int, prot: int) -> bool:
-    """May the rights change inside the engine's hook? When one region only gets more of them, and none is to execute."""
-    vma = proc.space.query(addr) if 0 <= addr < proc.space.end else None
-    if vma is None or addr + length > vma.end or prot & ~3 or not proc.engine.memory.protects_in_hooks:
+def _may_in_hook(proc: Process, addr: int, length: int, prot: int) -> bool:
+    """May the rights change inside the engine's hook? When it is one region's, and none of them is to execute."""
+    vma = proc.space.query(addr)
+    if vma is None or addr + length > vma.end or (prot | vma.prot) & ~3 or vma.flags & _LOCKED:
         return False
-    return not vma.prot & ~prot & 7 and not vma.flags & VmFlag.LOCKED
+    return proc.engine.memory.protects_in_hooks
 
 
 @syscall("mprotect", "ptr size ulong", pure=True)
 @enomem
 def mprotect(proc: Process, addr: int, length: int, prot: int) -> int:
-    if proc.mem.deferred and not _only_gives(proc, addr, length, prot):
+    if not proc.mem.deferred:
+        return _protect(proc, addr, length, prot)
+    if not _may_in_hook(proc, addr, length, prot):
         raise Deferred
-    return _protect(proc, addr, length, prot)
+    memory = proc.engine.memory
+    memory.in_call = True
+    try:
+        return _protect(proc, addr, length, prot)
+    finally:
+        memory.in_call = False
 
 
 @syscall("pkey_mprotect", "ptr size ulong int", note="the CPU has no protection keys", level="partial")
@@ -383,7 +391,7 @@ def mremap(proc: Process, old: int, old_length: int, new_length: int, flags: int
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
     bits = (Memory.MREMAP_MAYMOVE, Memory.MREMAP_FIXED, Memory.MREMAP_DONTUNMAP)
     maymove, fixed, dontunmap = (bool(flags & bit) for bit in bits)
-    return remap.mremap(proc.mm, remap.Remap(_untagged(proc, old), old_length, new_length, maymove, fixed, dontunmap, to))
+    return remap.mremap(proc.mm, remap.Remap(untagged(proc, old), old_length, new_length, maymove, fixed, dontunmap, to))
 
 
 @syscall("brk", "ptr", pure=True)
@@ -403,7 +411,7 @@ def madvise(proc: Process, addr: int, length: int, advice: int) -> int:
     from emuvm.mm.advice import madvise as advise
 
     _before_it_goes(proc, length)
-    advise(proc.mm, _untagged(proc, addr), length, advice)
+    advise(proc.mm, untagged(proc, addr), length, advice)
     return 0
 
 
@@ -413,7 +421,7 @@ def msync(proc: Process, addr: int, length: int, flags: int) -> int:
     from emuvm.kernel.hostfd import fdatasync
     from emuvm.mm.locking import msync as parts
 
-    for vma, _, _ in parts(proc.mm, _untagged(proc, addr), length, flags):
+    for vma, _, _ in parts(proc.mm, untagged(proc, addr), length, flags):
         fdatasync(vma.backing.file.fileno())
     return 0
 
@@ -423,7 +431,7 @@ def msync(proc: Process, addr: int, length: int, flags: int) -> int:
 def mincore(proc: Process, addr: int, length: int, vector: int) -> int:
     from emuvm.mm.locking import in_memory
 
-    addr, page = _untagged(proc, addr), proc.space.page_size
+    addr, page = untagged(proc, addr), proc.space.page_size
     if addr & page - 1:
         raise GuestError(Errno.EINVAL, "address is not page aligned")
     if addr + length > proc.arch.task_size:
@@ -434,66 +442,4 @@ def mincore(proc: Process, addr: int, length: int, vector: int) -> int:
         if proc.mem.write_some(vector, part) < len(part):
             raise GuestError(Errno.EFAULT, "the vector cannot be written")
         vector += len(part)
-    return 0
-
-
-@syscall("mlock", "ptr size", note="counted and made present; the host locks nothing")
-@enomem
-def mlock(proc: Process, addr: int, length: int) -> int:
-    from emuvm.mm.locking import mlock as lock
-
-    lock(proc.mm, _untagged(proc, addr), length)
-    return 0
-
-
-@syscall("mlock2", "ptr size int", note="counted and made present; the host locks nothing")
-@enomem
-def mlock2(proc: Process, addr: int, length: int, flags: int) -> int:
-    from emuvm.mm.locking import mlock as lock
-
-    if flags & ~Memory.MLOCK_ONFAULT:
-        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    lock(proc.mm, _untagged(proc, addr), length, onfault=bool(flags))
-    return 0
-
-
-@syscall("munlock", "ptr size")
-@enomem
-def munlock(proc: Process, addr: int, length: int) -> int:
-    from emuvm.mm.locking import munlock as unlock
-
-    unlock(proc.mm, _untagged(proc, addr), length)
-    return 0
-
-
-@syscall("mlockall", "int", note="counted and made present; the host locks nothing")
-@enomem
-def mlockall(proc: Process, flags: int) -> int:
-    from emuvm.mm.locking import mlockall as lock
-
-    bits = mcl_for(proc.arch.name)
-    if not flags or flags & ~(bits.MCL_CURRENT | bits.MCL_FUTURE | bits.MCL_ONFAULT) or flags == bits.MCL_ONFAULT:
-        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    current, future, onfault = (bool(flags & bit) for bit in (bits.MCL_CURRENT, bits.MCL_FUTURE, bits.MCL_ONFAULT))
-    lock(proc.mm, current=current, future=future, onfault=onfault)
-    return 0
-
-
-@syscall("munlockall", "")
-@enomem
-def munlockall(proc: Process) -> int:
-    from emuvm.mm.locking import mlockall as lock
-
-    lock(proc.mm, current=False, future=False, onfault=False)
-    return 0
-
-
-@syscall("mseal", "ptr size ulong")
-@enomem
-def mseal(proc: Process, addr: int, length: int, flags: int) -> int:
-    from emuvm.mm.locking import mseal as seal
-
-    if proc.arch.bits != 64 or proc.mm.kernel < (6, 10):
-        raise GuestError(Errno.ENOSYS, "no mseal")
-    seal(proc.mm, _untagged(proc, addr), length, flags)
     return 0

@@ -1,0 +1,65 @@
+/* What the files of the C module share with each other and, field by field, with Python (named at each struct). */
+#ifndef EMUVM_STATE_H
+#define EMUVM_STATE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { R = 1, W = 2, X = 4, DIRTY = 8, PRESENT = 16, CODE = 32, OWN = 64, NONE = 128 };
+enum { ACCESS_READ = 16, ACCESS_WRITE = 17, ACCESS_FETCH = 18 };
+enum { PAGE_BITS = 12, PAGE = 1 << PAGE_BITS, WINDOW_BITS = 40, MAX_WINDOWS = 256, MAP_SIZE = 1 << 16 };
+
+struct window {
+    uint64_t number;
+    uint8_t *bytes; /* one per page */
+    uint8_t *host;  /* the contents, or NULL */
+};
+
+/* pagetable.FillState */
+struct fill_state {
+    uint64_t fills_left; /* at 0 Python is asked: it has the TLB flushed, which lets it grow */
+    uint64_t window_count;
+    uint64_t dirty_count;
+    uint64_t dirty_capacity;
+    uint64_t *dirty_log;     /* page addresses, in the order of their first write */
+    uint64_t refuses;        /* bit n: the fill itself may refuse accesses of kind ACCESS_READ + n */
+    uint64_t refused;        /* it did so last: for this kind of access, 0: no */
+    uint64_t refused_page;
+    void (*noting)(void *whom); /* or NULL: to be called when a page is entered into the log */
+    void *whom;
+    volatile uint64_t attend; /* Python wants to be back from handled.c's run as soon as possible */
+    struct window windows[MAX_WINDOWS];
+};
+
+/* unicorn_blocks.BlockState */
+struct block_state {
+    volatile uint64_t wanted; /* by any thread: stop at the next block */
+    int (*stop)(void *uc);    /* uc_emu_stop */
+    uint64_t left;            /* blocks that may still begin */
+    uint64_t spent;           /* the engine was stopped because `left` was 0 */
+    uint8_t *map;             /* MAP_SIZE counters of edges, or NULL */
+    uint64_t previous;        /* half the place of the block before */
+    uint64_t address, size;   /* of the last block that began */
+    uint64_t again;           /* what begins now is the rest of that block: not counted */
+};
+
+static inline const struct window *window_of(const struct fill_state *state, uint64_t address)
+{
+    for (uint64_t i = 0; i < state->window_count; i++)
+        if (state->windows[i].number == address >> WINDOW_BITS)
+            return &state->windows[i];
+    return NULL;
+}
+
+static inline uint64_t page_in_window(uint64_t address)
+{
+    return (address & ((1ULL << WINDOW_BITS) - 1)) >> PAGE_BITS;
+}
+
+/* handled.c: what Python gets the addresses and sizes of. */
+int handled_run(void *state, uint64_t pc, uint64_t until);
+void handled_call(void *uc, void *state);
+void handled_interrupt(void *uc, uint32_t number, void *state);
+void handled_witness(void *state);
+size_t handled_size(void);
+#endif
