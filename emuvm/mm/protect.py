@@ -89,6 +89,8 @@ def _protect_inside(mm: LinuxMm, start: int, end: int, prot: int) -> bool:
     touched = mm.space.around(start, end)
     for place, vma in enumerate(touched):
         if vma.start <= start and end <= vma.end:
+            if vma.flags & VmFlag.HUGETLB:
+                return False
             flags = _protected(mm, vma, end - start, prot, 0)
             if flags >= 0:
                 mm.areas.set_rights(touched, place, start, end, prot, flags)
