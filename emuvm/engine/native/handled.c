@@ -287,8 +287,10 @@ static bool crossed(const struct handled_state *s, uint64_t address)
 static bool enter(struct handled_state *s)
 {
     struct fill_state *pages = s->pages;
+    if (!s->armed || s->mask & s->bit || !pages->refused)
+        return false;
     uint64_t address = *s->failed;
-    if (!s->armed || s->mask & s->bit || !pages->refused || (address & ~(PAGE - 1ULL)) != pages->refused_page || address >= s->end)
+    if ((address & ~(PAGE - 1ULL)) != pages->refused_page || address >= s->end)
         return false;
     /* The signal tells whether the page is there: not without a right; and certainly that of anonymous memory that was written to. */
     s->present = reach(pages, address, 1, NONE) == NULL;
