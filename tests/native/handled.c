@@ -119,15 +119,20 @@ static void borders(void)
     }
 }
 
-/* A fault of another kind, when the handler of the first is gone. */
-__attribute__((noinline)) static void once(void)
+/* A fault of another kind (the stack grows), when the handler of the first is gone. */
+__attribute__((noinline)) static void deep(void)
 {
-    volatile byte deep[1 << 18];
+    volatile byte room[1 << 18];
+    room[0] = 1;
+    line("sum", room[0]);
+}
+
+static void once(void)
+{
     install(SIGSEGV, handler, SA_SIGINFO | SA_RESETHAND, 0);
     S3(SYS_mprotect, memory, PAGE, PROT_READ);
     access(memory, 5, 0);
-    deep[0] = 1;
-    line("sum", deep[0]);
+    deep();
 }
 
 static int guest_main(int argc, char **argv, char **envp)
