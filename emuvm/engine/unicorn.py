@@ -237,6 +237,8 @@ class UnicornEngine:
         the C module: nearly always, see `unicorn_blocks`)."""
         if self._native and self._blocks is None and native() is not None:
             self._expecting = True
+            if self._runner and self._paged is not None:
+                self._paged.table.state.attend = 1
             if self._runner:
                 self._raw.stop()
 

@@ -15,6 +15,7 @@ enum { PC = 440, KEPT = 184 + 8 * 10 /* x10 */, MASK = 40, FP = 464 + 16 /* v0 *
 #define ZERO_FPSTATE(context) (*(volatile byte *)((context) + FP))
 #endif
 enum { PAGE = 4096, SIGSEGV = 11, SIGUSR1 = 10, SA_SIGINFO = 4, SA_RESTORER = 0x04000000, SA_ONSTACK = 0x08000000, SA_NODEFER = 0x40000000 };
+#define SA_RESETHAND 0x80000000UL
 enum { SHOW_REGISTERS = 40 };
 struct action { void *handler; word flags; void *restorer; word mask; };
 struct stack { void *sp; int flags; word size; };
@@ -118,12 +119,29 @@ static void borders(void)
     }
 }
 
+/* A fault of another kind (the stack grows), when the handler of the first is gone. */
+__attribute__((noinline)) static void deep(void)
+{
+    volatile byte room[1 << 18];
+    room[0] = 1;
+    line("sum", room[0]);
+}
+
+static void once(void)
+{
+    install(SIGSEGV, handler, SA_SIGINFO | SA_RESETHAND, 0);
+    S3(SYS_mprotect, memory, PAGE, PROT_READ);
+    access(memory, 5, 0);
+    deep();
+}
+
 static int guest_main(int argc, char **argv, char **envp)
 {
     (void)argc, (void)argv, (void)envp;
     sys(SYS_mmap, (long)memory, 64 * PAGE, PROT_RW, PRIVATE | ANON | FIXED, -1, 0);
     for (word i = 0; i < 64; i++)
         memory[i * PAGE] = (byte)(i | 1);
+    once();
     install(SIGSEGV, handler, SA_SIGINFO, 0);
     install(SIGUSR1, other, 0, 0);
     faults("plain", 0, PROT_READ);

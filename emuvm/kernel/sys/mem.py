@@ -303,9 +303,12 @@ def munmap(proc: Process, addr: int, length: int) -> int:
 def _protect(proc: Process, addr: int, length: int, prot: int, key: int = -1) -> int:
     if prot & ~7 or key != -1 or addr + length >> 62:
         return _protect_carefully(proc, addr, length, prot, key)
-    addr = untagged(proc, addr)
-    implied = bool(prot & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC)
-    proc.mm.mprotect(addr, length, prot, implied_exec=implied)
+    if addr >> 55:
+        addr = untagged(proc, addr)
+    if prot & 1 and proc.personality & Prctl.READ_IMPLIES_EXEC:
+        proc.mm.mprotect(addr, length, prot, implied_exec=True)
+    else:
+        proc.mm.mprotect(addr, length, prot)
     return 0
 
 
