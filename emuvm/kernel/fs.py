@@ -225,7 +225,9 @@ class Filesystem:
                     self.changing(parent.fd, path)
                     host = convert_open(flags & (_STATUS | Open.O_EXCL | Open.O_TRUNC), Open, hostfd.HOST_OPEN)
                     fd = hostfs.create(parent.fd, name, host, mode & 0o7777, mask)
-                    return HostOpenFile(fd, flags & _KEPT | Open.O_LARGEFILE, self.guest_path(fd))
+                    file = HostOpenFile(fd, flags & _KEPT | Open.O_LARGEFILE, self.guest_path(fd))
+                    file.created = True
+                    return file
                 path = self.absolute(text, self.guest_path(parent.fd) or b"/")
         raise GuestError(Errno.ELOOP, "too many links")
 
@@ -235,7 +237,7 @@ class Filesystem:
                 raise GuestError(Errno.EINVAL, "O_TMPFILE needs write access")
             self.changing(node.fd, path)
             fd = hostfs.unnamed(node.fd, convert_open(flags & _STATUS, Open, hostfd.HOST_OPEN), mode & 0o7777, mask)
-            return HostOpenFile(fd, flags & _KEPT | Open.O_LARGEFILE, self.guest_path(fd))
+            return HostOpenFile(fd, flags & _KEPT | Open.O_TMPFILE | Open.O_LARGEFILE, self.guest_path(fd))
 
     def open_program(self, path: bytes) -> tuple[Source, bytes]:
         """The file at a guest path, and its path without links. GuestError as execve (fs/exec.c:do_open_execat)."""

@@ -281,7 +281,8 @@ def fstatfs(proc: Process, fd: int, to: int) -> int:
 def _access(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> int:
     if mode & ~7 or flags & ~(At.AT_EACCESS | At.AT_SYMLINK_NOFOLLOW | At.AT_EMPTY_PATH):
         raise GuestError(Errno.EINVAL, f"mode {mode:#x}, flags {flags:#x}")
-    if not path and flags & At.AT_EMPTY_PATH:
+    if not path and flags & At.AT_EMPTY_PATH and dirfd != At.AT_FDCWD:
+        proc.files.get(dirfd)
         path = b"/proc/self/fd/%d" % dirfd
     return _at(proc, resolve(proc, dirfd, path), lambda where: _accessible(proc, where, mode, flags))
 
