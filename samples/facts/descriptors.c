@@ -303,4 +303,36 @@ static void others(void) {
     }
 }
 
-SHEET(SECTION(held), SECTION(after), SECTION(locks), SECTION(seeks), SECTION(flags), SECTION(requests), SECTION(states), SECTION(others), SECTION(busy))
+/* ------------------------------------------------------------------ what is looked at before a path, and links to links of /proc */
+static void paths(void) {
+    static const char *links[] = {"/proc/self", "/proc/self/exe", "/proc/self/cwd", "/proc/thread-self", "/proc/mounts"};
+    struct timespec late[2] = {{0, 1000000000}, {0, 0}};
+    struct stat status;
+    struct statfs system;
+    unlink("none"), unlink("program"), close(file("plain", 1));
+    F("1.14", reopen("none", O_CREAT | O_DIRECTORY | O_RDWR));
+    F("1.14", reopen("plain", O_CREAT | O_DIRECTORY));
+    F("1.14", reopen("none", O_TMPFILE | O_RDONLY));
+    F("1.14", reopen("", O_TMPFILE | O_RDONLY));
+    F("1.14", reopen("plain/none/", O_CREAT | O_RDWR));
+    F("1.14", reopen("none/", O_CREAT | O_RDWR));
+    F("1.14", reopen("/proc/self/maps", O_DIRECT));
+    F("1.14", sc(SYS_utimensat, AT_FDCWD, "none", late, 0));
+    F("1.14", sc(SYS_utimensat, AT_FDCWD, "plain", late, 0));
+    F("1.14", sc(SYS_utimensat, AT_FDCWD, 0L, late, 0));
+    symlink("/proc/self/exe", "program");
+    F("1.14", reopen("program", O_RDONLY) >= 0);
+    F("1.14", reopen("program", O_RDONLY | O_DIRECTORY));
+    F("1.14", reopen("program", O_RDONLY | O_NOFOLLOW));
+    F("1.14", stat("program", &status));
+    F("1.14", statfs("program", &system));
+    F("1.14", sc(SYS_faccessat, AT_FDCWD, "program", X_OK));
+    for (int i = 0; i < 5; i++) {
+        int at = reopen(links[i], O_PATH | O_NOFOLLOW);
+        K("1.14", said(sc(SYS_readlinkat, at, "", procbuf, 4000) > 0), "readlinkat of the open link %s", links[i]);
+        K("1.14", said(sc(SYS_read, at, procbuf, 1)), "read of the open link %s", links[i]);
+        close(at);
+    }
+}
+
+SHEET(SECTION(held), SECTION(after), SECTION(locks), SECTION(seeks), SECTION(flags), SECTION(requests), SECTION(states), SECTION(others), SECTION(paths), SECTION(busy))

@@ -296,9 +296,15 @@ _NOW: Times = ((0, Clock.UTIME_NOW), (0, Clock.UTIME_NOW))
 
 
 def _utimes(proc: Process, dirfd: int, path: bytes | None, times: Times, flags: int) -> int:
+    def change(fd: int) -> None:
+        for _, fraction in times:
+            if not 0 <= fraction < _SECOND and fraction not in (Clock.UTIME_NOW, Clock.UTIME_OMIT):
+                raise GuestError(Errno.EINVAL, f"{fraction} ns")
+        hostfs.change_times(fd, times)
+
     if path is None or (not path and flags & At.AT_EMPTY_PATH):
-        return _change_open(proc, dirfd, lambda host: hostfs.change_times(host, times))
-    return _change(proc, dirfd, path, not flags & At.AT_SYMLINK_NOFOLLOW, lambda fd: hostfs.change_times(fd, times))
+        return _change_open(proc, dirfd, change)
+    return _change(proc, dirfd, path, not flags & At.AT_SYMLINK_NOFOLLOW, change)
 
 
 @syscall("utimensat", "fd path? ptr int")
@@ -307,14 +313,13 @@ def utimensat(proc: Process, dirfd: int, path: bytes | None, at: int, flags: int
     if at:
         size = timespec_size(proc.arch)
         first, second = (unpack_timespec(proc.arch, proc.mem.read(at + i * size, size)) for i in range(2))
-        for _, fraction in (first, second):
-            if not 0 <= fraction < _SECOND and fraction not in (Clock.UTIME_NOW, Clock.UTIME_OMIT):
-                raise GuestError(Errno.EINVAL, f"{fraction} ns")
         if first[1] == second[1] == Clock.UTIME_OMIT:
             return 0
         times = (first, second)
     if flags & ~(At.AT_SYMLINK_NOFOLLOW | At.AT_EMPTY_PATH):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    if path is None and dirfd == At.AT_FDCWD:
+        raise GuestError(Errno.EFAULT, "no path")
     return _utimes(proc, dirfd, path, times, flags)
 
 
