@@ -77,6 +77,7 @@ class Ioctl:
     FIBMAP: int = 1
     FIGETBSZ: int = 2
     FIEMAP: int = _ior("f", 11, 32, read=3)
+    FS_IOC_GETFLAGS: int = _ior("f", 1, 8)
     SIOCATMARK: int = 0x8905
     FICLONE: int = _ior("\x94", 9, 4, read=1)
 

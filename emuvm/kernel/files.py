@@ -51,13 +51,13 @@ class OpenFile:
     """It belongs to the program, not to the host: changing it asks nobody."""
     guarded = False
     """Writing may be refused by what only `admit` knows: the host must not write by itself."""
-    noexec = False
-    """It lies on a mount whose files cannot be executed, nor mapped for it."""
+    noexec = False  # it lies on a mount whose files cannot be executed, nor mapped for it
     map_limit = (1 << 64) - 1
     """The highest offset at which a mapping may end (mm/mmap.c:file_mmap_size_max)."""
 
     no_pwrite = False
     """It has no positions to write at (FMODE_PWRITE)."""
+    created = False  # by being opened
     hint: int = 0
     stand_in: Any = None
     """F_SET_RW_HINT, and what locks are held on, of a file that the host does not have (`kernel.standin`)."""

@@ -119,12 +119,24 @@ class Filesystem:
 
     def node(self, path: bytes, follow: bool = True, directory: bool = False) -> Node:
         """What an absolute path leads to. ENOENT also for what the guest must not see (`Hidden`)."""
-        node = Node(self.root.handle(path, follow, directory))
+        try:
+            node = Node(self.root.handle(path, follow, directory))
+        except GuestError as error:
+            if error.errno == Errno.ELOOP and follow:
+                self._link_to_proc(path)
+            raise
         if node.info.st_dev == self.root.proc_device and not self._visible(node):
             where = self.guest_path(node.fd)
             hostfs.close(node.fd)
             raise Hidden(where)
         return node
+
+    def _link_to_proc(self, path: bytes) -> None:
+        """`Hidden` for a symbolic link to one of the links in /proc that lead to files, which the host is not to follow."""
+        with Node(self.root.handle(path.rstrip(b"/"), False)) as node:
+            text = hostfs.link_text(node.fd) if node.kind == Mode.S_IFLNK else b""
+        if text.startswith((b"/proc/self/", b"/proc/thread-self/")):
+            raise Hidden(text)
 
     def _visible(self, node: Node) -> bool:
         """Files of /proc that belong to a process of the host are not, nor the host's memory, whichever way they were found."""
@@ -184,6 +196,8 @@ class Filesystem:
         creating = bool(flags & Open.O_CREAT) and not flags & Open.O_PATH
         follow = not (flags & Open.O_NOFOLLOW or (creating and flags & Open.O_EXCL))
         if creating and path.endswith(b"/"):
+            with self.place(path).parent:
+                pass  # it is looked up first
             raise GuestError(Errno.EISDIR, "a directory cannot be created by open")
         try:
             node = self.node(path, follow, bool(flags & Open.O_DIRECTORY) and not creating)
@@ -228,7 +242,9 @@ class Filesystem:
                     self.changing(parent.fd, path)
                     host = convert_open(flags & (_STATUS | Open.O_EXCL | Open.O_TRUNC), Open, hostfd.HOST_OPEN)
                     fd = hostfs.create(parent.fd, name, host, mode & 0o7777, mask)
-                    return HostOpenFile(fd, flags & _KEPT | Open.O_LARGEFILE, self.guest_path(fd))
+                    file = HostOpenFile(fd, flags & _KEPT | Open.O_LARGEFILE, self.guest_path(fd))
+                    file.created = True
+                    return file
                 path = self.absolute(text, self.guest_path(parent.fd) or b"/")
         raise GuestError(Errno.ELOOP, "too many links")
 
@@ -238,7 +254,7 @@ class Filesystem:
                 raise GuestError(Errno.EINVAL, "O_TMPFILE needs write access")
             self.changing(node.fd, path)
             fd = hostfs.unnamed(node.fd, convert_open(flags & _STATUS, Open, hostfd.HOST_OPEN), mode & 0o7777, mask)
-            return HostOpenFile(fd, flags & _KEPT | Open.O_LARGEFILE, self.guest_path(fd))
+            return HostOpenFile(fd, flags & _KEPT | Open.O_TMPFILE | Open.O_LARGEFILE, self.guest_path(fd))
 
     def open_program(self, path: bytes) -> tuple[Source, bytes]:
         """The file at a guest path, and its path without links. GuestError as execve (fs/exec.c:do_open_execat)."""

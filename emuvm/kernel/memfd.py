@@ -39,7 +39,7 @@ class MemFile(HostOpenFile):
     """An open memfd; also what regions hold tells by `owns` whether it maps this one."""
 
     own = True
-    created = False
+    original = False
     """It is what memfd_create made, which does not count as open for writing (fs/file_table.c:alloc_file_pseudo)."""
 
     def __init__(self, host_fd: int, flags: int, path: bytes, inode: Sealed) -> None:
@@ -55,7 +55,7 @@ class MemFile(HostOpenFile):
         return mapped
 
     def writes_to(self, identity: tuple[tuple[int, int], int]) -> bool:
-        return not self.created and super().writes_to(identity)
+        return not self.original and super().writes_to(identity)
 
     def write_sealed(self) -> bool:
         return self.inode.write_sealed
@@ -127,7 +127,7 @@ def create(name: bytes, flags: int) -> MemFile:
     if flags & Fd.MFD_HUGETLB:
         return HugeFile(fd, mode, path, Sealed(seals), huge=1 << (flags >> _SIZE_SHIFT & 63 or 21))
     file = MemFile(fd, mode, path, Sealed(seals))
-    file.created = True
+    file.original = True
     return file
 
 

@@ -318,6 +318,8 @@ def open_file(proc: Process, name: bytes, path: bytes, flags: int) -> OpenFile:
             raise GuestError(Errno.EACCES, "nobody may write it")
         if access & 2 and name.startswith(b"/"):
             raise GuestError(Errno.EROFS, "settings of the host")
+        if flags & Open.O_DIRECT:
+            raise GuestError(Errno.EINVAL, "it cannot be read around a cache")
     file = make(proc, name, path, flags, stat)
     file.prompt = name in PROMPT
     return file

@@ -110,6 +110,8 @@ def _make(proc: Process, name: bytes, path: bytes, flags: int, stat: Stat) -> Op
         flags &= PATH_FLAGS
     if stat.mode & Mode.S_IFMT == Mode.S_IFDIR:
         return MadeDirectory(path, flags, stat, lambda: procfs.entries(proc, name))
+    if stat.mode & Mode.S_IFMT == Mode.S_IFLNK:
+        return MadeFile(path, flags, stat)
     if name in RECORDS:
         record = RECORDS[name]
         return SequenceFile(path, flags, stat, each(lambda key: record(proc, key)))

@@ -42,6 +42,8 @@ _RARE = {
     "processvm": "process_vm_readv process_vm_writev process_madvise membarrier pidfd_open",
     "identity": "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
     "prctl": "prctl",
+    "sched": "sched_get_priority_max sched_get_priority_min sched_getscheduler sched_getparam sched_setscheduler sched_setparam "
+    "sched_rr_get_interval sched_getattr get_robust_list",
     "socket": "socket socketpair connect bind listen accept accept4 getsockname getpeername sendto recvfrom sendmsg recvmsg sendmmsg "
     "recvmmsg shutdown setsockopt getsockopt",
 }

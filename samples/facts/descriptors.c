@@ -1,6 +1,7 @@
 /* Section 1.14: what can be done with descriptors, whatever memory is given to them. */
 #include "fact.h"
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/statfs.h>
@@ -242,4 +243,96 @@ static void states(void) {
     F("1.14", reopen("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", O_RDWR));
 }
 
-SHEET(SECTION(held), SECTION(after), SECTION(locks), SECTION(seeks), SECTION(flags), SECTION(requests), SECTION(states), SECTION(busy))
+/* ------------------------------------------------------------------ files of other kinds */
+static const char *kinds[] = {"a pipe", "a pipe's other end", "an eventfd", "a memfd", "a file", "a file to be read", "a folder", "the path of a file",
+                              "the path of a folder", "a file without a name", "a file to come", "a pidfd", "a fifo", "a closed one"};
+static int opened(int kind) {
+    static int ends[2];
+    switch (kind) {
+        case 0: pipe2(ends, O_NONBLOCK); return ends[0];
+        case 1: pipe2(ends, O_NONBLOCK); return ends[1];
+        case 2: return eventfd(3, EFD_NONBLOCK);
+        case 3: return (int)sc(SYS_memfd_create, "kind", MFD_CLOEXEC);
+        case 4: unlink("kind"); return file("kind", 1);
+        case 5: return reopen("kind", O_RDONLY);
+        case 6: mkdir("folder", 0755); return reopen("folder", O_RDONLY);
+        case 7: return reopen("kind", O_PATH);
+        case 8: return reopen("folder", O_PATH);
+        case 9: unlink("gone"); int fd = file("gone", 1); unlink("gone"); return fd;
+        case 10: return (int)sc(SYS_openat, AT_FDCWD, ".", O_TMPFILE | O_RDWR, 0600);
+        case 11: return (int)sc(434 /* pidfd_open */, getpid(), 0);
+        case 12: mkfifo("fifo", 0644); return reopen("fifo", O_RDWR | O_NONBLOCK);
+        default: return 99;
+    }
+}
+#define O(what, call) K("1.14", said(call), "%s of %s", what, kinds[k])
+
+static void others(void) {
+    struct iovec one = {procbuf, 1};
+    for (int k = 0; k < 14; k++) {
+        int at = opened(k), on = 1;
+        if (k < 13) {
+            O("pwrite", sc(SYS_pwrite64, at, "x", 1, 0L));
+            O("pwritev2", sc(SYS_pwritev2, at, &one, 1L, 0L, 0L, 1));
+            O("fallocate of zeros", sc(SYS_fallocate, at, 0x81, 0L, 100L));
+            O("fadvise of less than nothing", sc(SYS_fadvise64, at, 0L, -1L, 0));
+        }
+        O("F_GETOWNER_UIDS", sc(SYS_fcntl, at, 17, procbuf));
+        O("F_GETOWNER_UIDS to no memory", sc(SYS_fcntl, at, 17, 0L));
+        O("F_DUPFD_QUERY", sc(SYS_fcntl, at, 1027, at));
+        O("F_DUPFD_QUERY, another", sc(SYS_fcntl, at, 1027, 1));
+        O("F_DUPFD_QUERY, none", sc(SYS_fcntl, at, 1027, 98));
+        O("F_CREATED_QUERY", sc(SYS_fcntl, at, 1028, 0));
+        if (k != 11) V("1.14", text("is %s in a folder to come", kinds[k]), "%d", (sc(SYS_fcntl, at, F_GETFL) & O_TMPFILE) == O_TMPFILE);
+        O("O_ASYNC", sc(SYS_fcntl, at, F_SETFL, O_ASYNC | O_NONBLOCK));
+        O("O_ASYNC then", sc(SYS_fcntl, at, F_GETFL) < 0 ? -1 : !!(sc(SYS_fcntl, at, F_GETFL) & O_ASYNC));
+        O("FIOASYNC", sc(SYS_ioctl, at, FIOASYNC, &on));
+        on = 0;
+        O("FIOASYNC undone", sc(SYS_ioctl, at, FIOASYNC, &on));
+        O("O_ASYNC at last", sc(SYS_fcntl, at, F_GETFL) < 0 ? -1 : !!(sc(SYS_fcntl, at, F_GETFL) & O_ASYNC));
+        if (k < 13) {
+            O("fchmod", sc(SYS_fchmod, at, 0600));
+            O("fchown", sc(SYS_fchown, at, -1, -1));
+            O("futimens", sc(SYS_utimensat, at, 0L, 0L, 0));
+            O("fsetxattr", k == 3 || k == 4 || k == 6 || k == 9 || k == 10 || k == 12 || k == 5 ? 0 : sc(SYS_fsetxattr, at, "user.x", "1", 1L, 0));
+        }
+        unlink("link");
+        O("linkat of itself", sc(SYS_linkat, at, "", AT_FDCWD, "link", AT_EMPTY_PATH));
+        O("faccessat2 of itself", sc(439, at, "", F_OK, AT_EMPTY_PATH));
+        close(at);
+    }
+}
+
+/* ------------------------------------------------------------------ what is looked at before a path, and links to links of /proc */
+static void paths(void) {
+    static const char *links[] = {"/proc/self", "/proc/self/exe", "/proc/self/cwd", "/proc/thread-self", "/proc/mounts"};
+    struct timespec late[2] = {{0, 1000000000}, {0, 0}};
+    struct stat status;
+    struct statfs system;
+    unlink("none"), unlink("program"), close(file("plain", 1));
+    F("1.14", reopen("none", O_CREAT | O_DIRECTORY | O_RDWR));
+    F("1.14", reopen("plain", O_CREAT | O_DIRECTORY));
+    F("1.14", reopen("none", O_TMPFILE | O_RDONLY));
+    F("1.14", reopen("", O_TMPFILE | O_RDONLY));
+    F("1.14", reopen("plain/none/", O_CREAT | O_RDWR));
+    F("1.14", reopen("none/", O_CREAT | O_RDWR));
+    F("1.14", reopen("/proc/self/maps", O_DIRECT));
+    F("1.14", sc(SYS_utimensat, AT_FDCWD, "none", late, 0));
+    F("1.14", sc(SYS_utimensat, AT_FDCWD, "plain", late, 0));
+    F("1.14", sc(SYS_utimensat, AT_FDCWD, 0L, late, 0));
+    symlink("/proc/self/exe", "program");
+    F("1.14", reopen("program", O_RDONLY) >= 0);
+    F("1.14", reopen("program", O_RDONLY | O_DIRECTORY));
+    F("1.14", reopen("program", O_RDONLY | O_NOFOLLOW));
+    F("1.14", stat("program", &status));
+    F("1.14", statfs("program", &system));
+    F("1.14", sc(SYS_faccessat, AT_FDCWD, "program", X_OK));
+    for (int i = 0; i < 5; i++) {
+        int at = reopen(links[i], O_PATH | O_NOFOLLOW);
+        K("1.14", said(sc(SYS_readlinkat, at, "", procbuf, 4000) > 0), "readlinkat of the open link %s", links[i]);
+        K("1.14", said(sc(SYS_read, at, procbuf, 1)), "read of the open link %s", links[i]);
+        close(at);
+    }
+}
+
+SHEET(SECTION(held), SECTION(after), SECTION(locks), SECTION(seeks), SECTION(flags), SECTION(requests), SECTION(states), SECTION(others), SECTION(paths), SECTION(busy))

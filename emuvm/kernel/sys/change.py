@@ -16,7 +16,7 @@ from emuvm.abi.flags import At, Mode
 from emuvm.abi.structs import timespec_size, unpack_timespec
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, hostfs, procfs
-from emuvm.kernel.fs import HARMLESS
+from emuvm.kernel.fs import HARMLESS, Node
 from emuvm.kernel.memfd import X_BITS, MemFile
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.fs import inner, resolve
@@ -97,12 +97,25 @@ def link(proc: Process, old: bytes, new: bytes) -> int:
     return linkat(proc, At.AT_FDCWD, old, At.AT_FDCWD, new, 0)
 
 
+def _node_of(proc: Process, fd: int) -> Node:
+    """A handle on what is open. EXDEV for files that emuvm makes up: they are on no file system of the host."""
+    file: OpenFile = proc.files.get(fd)
+    if file.host_fd < 0:
+        raise GuestError(Errno.EXDEV, "not on a file system of the host")
+    return Node(hostfd.duplicate(file.host_fd))
+
+
 @syscall("linkat", "fd path fd path int")
 def linkat(proc: Process, old_dirfd: int, old: bytes, dirfd: int, path: bytes, flags: int) -> int:
     if flags & ~(At.AT_SYMLINK_FOLLOW | At.AT_EMPTY_PATH):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    source = _outside_proc(proc, resolve(proc, old_dirfd, old))
-    with proc.fs.node(source, bool(flags & At.AT_SYMLINK_FOLLOW)) as node:
+    source = b""
+    if not old and flags & At.AT_EMPTY_PATH and old_dirfd != At.AT_FDCWD:
+        found = _node_of(proc, old_dirfd)
+    else:
+        source = _outside_proc(proc, resolve(proc, old_dirfd, old))
+        found = proc.fs.node(source, bool(flags & At.AT_SYMLINK_FOLLOW))
+    with found as node:
         # The new name could be used to change what the old one names.
         allowed = proc.fs.may_change(node.fd)
 
@@ -111,7 +124,7 @@ def linkat(proc: Process, old_dirfd: int, old: bytes, dirfd: int, path: bytes, f
                 raise GuestError(Errno.EXDEV, "from a place that may not be changed")
             if node.kind == Mode.S_IFDIR:
                 raise GuestError(Errno.EPERM, "a directory")
-            if node.kind == Mode.S_IFLNK:
+            if node.kind == Mode.S_IFLNK and source:
                 old_parent, old_name = proc.fs.place(source)
                 with old_parent:
                     hostfs.link_symlink(old_parent.fd, old_name, parent, name)
@@ -283,9 +296,15 @@ _NOW: Times = ((0, Clock.UTIME_NOW), (0, Clock.UTIME_NOW))
 
 
 def _utimes(proc: Process, dirfd: int, path: bytes | None, times: Times, flags: int) -> int:
+    def change(fd: int) -> None:
+        for _, fraction in times:
+            if not 0 <= fraction < _SECOND and fraction not in (Clock.UTIME_NOW, Clock.UTIME_OMIT):
+                raise GuestError(Errno.EINVAL, f"{fraction} ns")
+        hostfs.change_times(fd, times)
+
     if path is None or (not path and flags & At.AT_EMPTY_PATH):
-        return _change_open(proc, dirfd, lambda host: hostfs.change_times(host, times))
-    return _change(proc, dirfd, path, not flags & At.AT_SYMLINK_NOFOLLOW, lambda fd: hostfs.change_times(fd, times))
+        return _change_open(proc, dirfd, change)
+    return _change(proc, dirfd, path, not flags & At.AT_SYMLINK_NOFOLLOW, change)
 
 
 @syscall("utimensat", "fd path? ptr int")
@@ -294,14 +313,13 @@ def utimensat(proc: Process, dirfd: int, path: bytes | None, at: int, flags: int
     if at:
         size = timespec_size(proc.arch)
         first, second = (unpack_timespec(proc.arch, proc.mem.read(at + i * size, size)) for i in range(2))
-        for _, fraction in (first, second):
-            if not 0 <= fraction < _SECOND and fraction not in (Clock.UTIME_NOW, Clock.UTIME_OMIT):
-                raise GuestError(Errno.EINVAL, f"{fraction} ns")
         if first[1] == second[1] == Clock.UTIME_OMIT:
             return 0
         times = (first, second)
     if flags & ~(At.AT_SYMLINK_NOFOLLOW | At.AT_EMPTY_PATH):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    if path is None and dirfd == At.AT_FDCWD:
+        raise GuestError(Errno.EFAULT, "no path")
     return _utimes(proc, dirfd, path, times, flags)
 
 

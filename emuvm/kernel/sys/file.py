@@ -21,6 +21,7 @@ from emuvm.kernel.memfd import MemFile, create
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.standin import lock_fd
 from emuvm.kernel.sys.io import check_size
+from emuvm.kernel.sys.ioctl import tells
 from emuvm.kernel.usermem import Deferred
 from emuvm.mm.types import File, Vma, VmFlag
 
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
 _MOVING = frozenset((0x8, 0x20))
 """FALLOC_FL_COLLAPSE_RANGE and INSERT_RANGE, which change the size by nature."""
-_ALLOCATIONS = _MOVING | {0, Fd.FALLOC_FL_PUNCH_HOLE, 0x10, 0x40}
+_WRITE_ZEROES = 0x80
+_ALLOCATIONS = _MOVING | {0, Fd.FALLOC_FL_PUNCH_HOLE, 0x10, 0x40, _WRITE_ZEROES}
 """These, ZERO_RANGE and UNSHARE_RANGE: what fallocate may be asked for, one at a time (fs/open.c:vfs_fallocate)."""
 _FLOCK = struct.Struct("@hhqqi4x")
 """The host's struct flock; the library's 64-bit locks."""
 _FLOCK_SIZE = 32
 _GET_RW_HINT, _SET_RW_HINT, _HINTS = 1035, 1036, 5
+_GETOWNER_UIDS, _DUPFD_QUERY, _CREATED_QUERY = 17, 1027, 1028
 
 
 @syscall("close", "fd", pure=True)
@@ -117,6 +120,7 @@ def _pipe(proc: Process, to: int, flags: int) -> int:
     ends = hostfd.pipe(convert_open(generic & ~Open.O_CLOEXEC, Open, hostfd.HOST_OPEN))
     status = generic & (Open.O_NONBLOCK | Open.O_DIRECT)
     reader, writer = HostOpenFile(ends[0], Open.O_RDONLY | status, b""), HostOpenFile(ends[1], Open.O_WRONLY | status, b"")
+    reader.own = writer.own = True
     cloexec = bool(generic & Open.O_CLOEXEC)
     try:
         first = proc.files.add(reader, cloexec)
@@ -155,9 +159,15 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
     bits = open_for(proc.arch.name)
     if command == names.F_GETFL:
         return convert_open(file.status(), Open, bits)
+    if command == _DUPFD_QUERY:
+        return int(proc.files.get(_signed(argument)) is file)
+    if command == _CREATED_QUERY:
+        return int(file.created)
     file = proc.files.opened(fd)
     if command == names.F_SETFL:
-        file.set_status(convert_open(argument & 0xFFFF_FFFF, bits, Open))
+        wanted = convert_open(argument & 0xFFFF_FFFF, bits, Open)
+        file.set_status(wanted)
+        file.flags = file.flags & ~Open.O_ASYNC | (wanted & Open.O_ASYNC if tells(file) else 0)
         return 0
     if command in _LOCKS:
         return _lock(proc, file, command, argument)
@@ -176,11 +186,18 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
     if command == names.F_GETOWN_EX:
         proc.mem.write(argument, bytes(8))  # F_OWNER_TID of nobody
         return 0
+    if command == _GETOWNER_UIDS:
+        proc.mem.write(argument, bytes(8))
+        return 0
     if command in (_GET_RW_HINT, _SET_RW_HINT):
         return _hint(proc, file, command, argument)
     if command == names.F_GETLEASE:
         return names.F_UNLCK
     raise GuestError(Errno.EINVAL, f"fcntl command {command}")
+
+
+def _signed(word: int) -> int:
+    return (word & 0xFFFF_FFFF ^ 1 << 31) - (1 << 31)
 
 
 def _hint(proc: Process, file: OpenFile, command: int, at: int) -> int:
@@ -279,7 +296,7 @@ def fallocate(proc: Process, fd: int, mode: int, offset: int, length: int) -> in
     if offset < 0 or length <= 0:
         raise GuestError(Errno.EINVAL, f"{length} bytes from {offset}")
     keep, kind = mode & Fd.FALLOC_FL_KEEP_SIZE, mode & ~Fd.FALLOC_FL_KEEP_SIZE
-    if kind not in _ALLOCATIONS or (keep and kind in _MOVING) or (not keep and kind == Fd.FALLOC_FL_PUNCH_HOLE):
+    if kind not in _ALLOCATIONS or (keep and kind in (*_MOVING, _WRITE_ZEROES)) or (not keep and kind == Fd.FALLOC_FL_PUNCH_HOLE):
         raise GuestError(Errno.EOPNOTSUPP, f"mode {mode:#x}")
     if not file.writable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for writing")
@@ -337,9 +354,9 @@ def fadvise64(proc: Process, fd: int, offset: int, length: int, advice: int) -> 
     file: OpenFile = proc.files.opened(fd)
     if file.is_pipe:
         raise GuestError(Errno.ESPIPE, "a pipe")
-    if not 0 <= advice <= 5:
+    if not 0 <= advice <= 5 or length >> 63:
         raise GuestError(Errno.EINVAL, f"advice {advice}")
-    if file.host_fd >= 0 and length < 1 << 63:
+    if file.host_fd >= 0:
         hostfd.fadvise(file.host_fd, offset, length, advice)
     return 0
 
@@ -371,7 +388,7 @@ def memfd_create(proc: Process, at: int, flags: int) -> int:
 class EventFile(HostOpenFile):
     """An eventfd."""
 
-    consumes = True
+    consumes = no_pwrite = own = True
 
 
 @syscall("eventfd", "uint")

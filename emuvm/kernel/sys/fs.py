@@ -15,7 +15,7 @@ from emuvm.abi.flags import Access, At, Mode, Open, convert_open, open_for
 from emuvm.abi.structs import Stat, Statfs, dirent64_size, pack_dirent64, pack_stat, pack_statfs, pack_statx
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, hostfs, procfs
-from emuvm.kernel.fs import Hidden
+from emuvm.kernel.fs import PATH_FLAGS, Hidden
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.usermem import WRITE, Deferred
 
@@ -112,7 +112,7 @@ def _open_again(proc: Process, name: bytes, flags: int) -> OpenFile:
     proc.fs.not_running(file.host_fd, flags)
     if flags & Open.O_TRUNC:
         file.check_size(0)
-    kept = flags & (Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_TRUNC)
+    kept = flags & (Open.O_ACCMODE | Open.O_APPEND | Open.O_NONBLOCK | Open.O_TRUNC | Open.O_DIRECT)
     fd = hostfs.reopen(file.host_fd, convert_open(kept, Open, hostfd.HOST_OPEN))
     return file.again(fd, kept & ~Open.O_TRUNC | Open.O_LARGEFILE)
 
@@ -120,7 +120,17 @@ def _open_again(proc: Process, name: bytes, flags: int) -> OpenFile:
 def _open(proc: Process, dirfd: int, path: bytes, flags: int, mode: int) -> int:
     if proc.mem.deferred and path not in procfs.AT_ONCE:
         raise Deferred  # the host may make us wait
-    return open_path(proc, resolve(proc, dirfd, path), convert_open(flags, open_for(proc.arch.name), Open), mode)
+    generic = convert_open(flags, open_for(proc.arch.name), Open)
+    _make_sense(generic & PATH_FLAGS if generic & Open.O_PATH else generic)
+    return open_path(proc, resolve(proc, dirfd, path), generic, mode)
+
+
+def _make_sense(flags: int) -> None:
+    """EINVAL before anything is looked up (fs/open.c:build_open_flags)."""
+    if flags & (Open.O_CREAT | Open.O_DIRECTORY) == Open.O_CREAT | Open.O_DIRECTORY:
+        raise GuestError(Errno.EINVAL, "a folder is not made by open")
+    if flags & Open.O_TMPFILE == Open.O_TMPFILE and not flags & Open.O_ACCMODE:
+        raise GuestError(Errno.EINVAL, "a file without a name is not for reading")
 
 
 @syscall("open", "path flags mode", pure=True)
@@ -151,6 +161,7 @@ def openat2(proc: Process, dirfd: int, path: bytes, how: int, size: int) -> int:
     unknown = flags >> 32 or flags & ~_known(proc) or resolution & ~At.RESOLVE_NO_MAGICLINKS
     if unknown or mode & ~0o7777 or (mode and not creates):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}, mode {mode:o}, resolve {resolution:#x}")
+    _make_sense(generic)
     return open_path(proc, resolve(proc, dirfd, path), generic, mode)
 
 
@@ -248,16 +259,19 @@ def _statfs(fd: int) -> Statfs:
 
 @syscall("statfs", "path ptr")
 def statfs(proc: Process, path: bytes, to: int) -> int:
-    where, name = inner(proc, resolve(proc, At.AT_FDCWD, path))
-    if name is not None and name.startswith(b"fd/"):
-        found = _statfs_of(procfs.descriptor(proc, name))
-    elif name is not None:
-        found = _of_made(name)
-    else:
-        with proc.fs.node(where) as node:
-            found = _statfs(node.fd)
+    found = _at(proc, resolve(proc, At.AT_FDCWD, path), lambda where: _statfs_at(proc, where))
     proc.mem.write(to, pack_statfs(proc.arch, found))
     return 0
+
+
+def _statfs_at(proc: Process, path: bytes) -> Statfs:
+    where, name = inner(proc, path)
+    if name is not None and name.startswith(b"fd/"):
+        return _statfs_of(procfs.descriptor(proc, name))
+    if name is not None:
+        return _of_made(name)
+    with proc.fs.node(where) as node:
+        return _statfs(node.fd)
 
 
 def _of_made(path: bytes) -> Statfs:
@@ -281,7 +295,8 @@ def fstatfs(proc: Process, fd: int, to: int) -> int:
 def _access(proc: Process, dirfd: int, path: bytes, mode: int, flags: int) -> int:
     if mode & ~7 or flags & ~(At.AT_EACCESS | At.AT_SYMLINK_NOFOLLOW | At.AT_EMPTY_PATH):
         raise GuestError(Errno.EINVAL, f"mode {mode:#x}, flags {flags:#x}")
-    if not path and flags & At.AT_EMPTY_PATH:
+    if not path and flags & At.AT_EMPTY_PATH and dirfd != At.AT_FDCWD:
+        proc.files.get(dirfd)
         path = b"/proc/self/fd/%d" % dirfd
     return _at(proc, resolve(proc, dirfd, path), lambda where: _accessible(proc, where, mode, flags))
 
@@ -336,7 +351,10 @@ def _readlink(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> int
     if size <= 0:
         raise GuestError(Errno.EINVAL, f"buffer of {size} bytes")
     if not path and dirfd != At.AT_FDCWD:
-        text = hostfs.link_text(proc.files.get(dirfd).host_fd)
+        file = proc.files.get(dirfd)
+        if file.stat().mode & Mode.S_IFMT != Mode.S_IFLNK:
+            raise GuestError(Errno.ENOENT, "not a symbolic link")
+        text = hostfs.link_text(file.host_fd) if file.host_fd >= 0 else _link_text(proc, file.path)
     else:
         text = _at(proc, resolve(proc, dirfd, path), lambda where: _link_text(proc, where))
     text = text[:size]
@@ -361,10 +379,6 @@ def readlink(proc: Process, path: bytes, to: int, size: int) -> int:
 
 @syscall("readlinkat", "fd path ptr int", pure=True)
 def readlinkat(proc: Process, dirfd: int, path: bytes, to: int, size: int) -> int:
-    if not path and size > 0 and dirfd != At.AT_FDCWD:
-        mode = proc.files.get(dirfd).stat().mode
-        if mode & Mode.S_IFMT != Mode.S_IFLNK:
-            raise GuestError(Errno.ENOENT, "not a symbolic link")
     return _readlink(proc, dirfd, path, to, size)
 
 

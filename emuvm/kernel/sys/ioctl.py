@@ -44,6 +44,12 @@ def ioctl(proc: Process, fd: int, request: int, argument: int) -> int:
         on = proc.mem.read_u32(argument)
         file.set_status(file.status() & ~Open.O_NONBLOCK | (Open.O_NONBLOCK if on else 0))
         return 0
+    if request == names.FIOASYNC:
+        on = proc.mem.read_u32(argument)
+        if on and not tells(file):
+            raise GuestError(Errno.ENOTTY, "it tells nobody")
+        file.flags = file.flags & ~Open.O_ASYNC | (Open.O_ASYNC if on else 0)
+        return 0
     if file.host_fd < 0:
         return _of_made_file(proc, file, request, argument)
     if request == names.FIBMAP and file.is_regular:
@@ -57,6 +63,15 @@ def ioctl(proc: Process, fd: int, request: int, argument: int) -> int:
     mode, device = hostfd.kind(file.host_fd)
     random = mode & Mode.S_IFMT == Mode.S_IFCHR and device in _RANDOM
     raise GuestError(Errno.EINVAL if random else Errno.ENOTTY, f"request {request:#x}")
+
+
+def tells(file: OpenFile) -> bool:
+    """Can it be asked for signals when there is something to read (f_op->fasync)? None are sent."""
+    if file.host_fd < 0:
+        return False
+    mode, device = hostfd.kind(file.host_fd)
+    kind = mode & Mode.S_IFMT
+    return kind in (Mode.S_IFIFO, Mode.S_IFSOCK) or (kind == Mode.S_IFCHR and device in _RANDOM)
 
 
 def _of_made_file(proc: Process, file: OpenFile, request: int, argument: int) -> int:
@@ -136,6 +151,7 @@ _REQUESTS: dict[str, Callable[[Process, int, int, int], None]] = {
     "FIGETBSZ": _get_int,
     "FIBMAP": _change_int,
     "FIOQSIZE": _get_long,
+    "FS_IOC_GETFLAGS": _get_int,
     "TCSETS": _set_termios,
     "TCSETSW": _set_termios,
     "TCSETSF": _set_termios,

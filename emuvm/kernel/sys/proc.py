@@ -218,6 +218,7 @@ def getpriority(proc: Process, which: int, who: int) -> int:
 
 @syscall("setpriority", "int int int", level="partial", note="EACCES unless it changes nothing")
 def setpriority(proc: Process, which: int, who: int, value: int) -> int:
+    getpriority(proc, which, who)
     if max(-20, min(19, value)) != proc.system.nice():
         raise GuestError(Errno.EACCES, "the host's priorities are not the program's to set")
     return 0

@@ -32,6 +32,8 @@ _BATCH = 4 << 20
 class PidFile(HostOpenFile):
     """A pidfd of the process itself. The host's stands for it: the guest goes by emuvm's own pid."""
 
+    refuses_write = own = True
+
 
 @syscall(
     "process_vm_readv", "int ptr ulong ptr ulong ulong", pure=True, level="partial", note="of the process itself; others are ESRCH or EPERM"

@@ -29,10 +29,31 @@ _UNTIMED = (Clock.CLOCK_MONOTONIC_RAW, Clock.CLOCK_REALTIME_COARSE, Clock.CLOCK_
 """Clocks that nobody can wait for."""
 
 
+_CPU_CLOCKS, _CLOCKFD = 3, 3
+_ALARMS = (8, 9)
+"""CLOCK_REALTIME_ALARM and CLOCK_BOOTTIME_ALARM."""
+
+
 def _clock(proc: Process, clock: int) -> int:
+    """The clock that is meant: negative ones tell the CPU time of a process or a thread (kernel/time/posix-cpu-timers.c)."""
+    if clock < 0:
+        pid, thread, kind = ~(clock >> 3), clock & 4, clock & 3
+        if kind >= _CPU_CLOCKS or pid not in (0, proc.tid if thread else proc.pid):
+            raise GuestError(Errno.EINVAL, f"clock {clock}")
+        return Clock.CLOCK_THREAD_CPUTIME_ID if thread else Clock.CLOCK_PROCESS_CPUTIME_ID
     if not proc.system.has_clock(clock):
         raise GuestError(Errno.EINVAL, f"clock {clock}")
     return clock
+
+
+def _of_file(clock: int) -> bool:
+    """Is it the clock of a device that is open?"""
+    return clock < 0 and clock & 7 == _CLOCKFD
+
+
+def _read_time(proc: Process, at: int) -> tuple[int, int]:
+    seconds, fraction = unpack_timespec(proc.arch, proc.mem.read(at, timespec_size(proc.arch)))
+    return seconds, fraction
 
 
 @syscall("clock_gettime", "int ptr", pure=True)
@@ -52,12 +73,28 @@ def clock_getres(proc: Process, clock: int, to: int) -> int:
 
 @syscall("clock_settime", "int ptr")
 def clock_settime(proc: Process, clock: int, to: int) -> int:
-    _clock(proc, clock)
+    if clock > Clock.CLOCK_REALTIME:
+        raise GuestError(Errno.EINVAL, f"clock {clock} cannot be set")
+    seconds, fraction = _read_time(proc, to)
+    if clock < 0:
+        _clock(proc, clock)
+    elif seconds < 0 or not 0 <= fraction < _SECOND:
+        raise GuestError(Errno.EINVAL, f"{seconds} s and {fraction} ns")
     raise GuestError(Errno.EPERM, "the host's clock is not the program's to set")
 
 
 @syscall("settimeofday", "ptr ptr")
 def settimeofday(proc: Process, value: int, zone: int) -> int:
+    if value:
+        seconds, fraction = _read_time(proc, value)
+        if seconds < 0 or not 0 <= fraction < 1_000_000:
+            raise GuestError(Errno.EINVAL, f"{seconds} s and {fraction} us")
+    if zone:
+        minutes = proc.mem.read_u32(zone)
+        if not -900 <= minutes - (minutes >> 31 << 32) <= 900:
+            raise GuestError(Errno.EINVAL, f"{minutes} minutes west")
+    if not value and not zone:
+        return 0
     raise GuestError(Errno.EPERM, "the host's clock is not the program's to set")
 
 
@@ -94,7 +131,7 @@ def sleep_until(proc: Process, until: int) -> bool:
 
 
 def read_timespec(proc: Process, at: int) -> int:
-    seconds, fraction = unpack_timespec(proc.arch, proc.mem.read(at, timespec_size(proc.arch)))
+    seconds, fraction = _read_time(proc, at)
     if seconds < 0 or not 0 <= fraction < _SECOND:
         raise GuestError(Errno.EINVAL, f"{seconds} s and {fraction} ns")
     return min(seconds * _SECOND + fraction, _LONGEST)
@@ -118,10 +155,16 @@ def nanosleep(proc: Process, request: int, remaining: int) -> int:
 
 @syscall("clock_nanosleep", "int int ptr ptr")
 def clock_nanosleep(proc: Process, clock: int, flags: int, request: int, remaining: int) -> int:
-    _clock(proc, clock)
-    if clock in (Clock.CLOCK_THREAD_CPUTIME_ID, *_UNTIMED):
-        raise GuestError(Errno.EINVAL if clock == Clock.CLOCK_THREAD_CPUTIME_ID else Errno.EOPNOTSUPP, f"clock {clock}")
+    if _of_file(clock) or clock in (Clock.CLOCK_THREAD_CPUTIME_ID, *_UNTIMED):
+        raise GuestError(Errno.EOPNOTSUPP, f"clock {clock}")
+    if clock >= 0 and clock not in _ALARMS:
+        _clock(proc, clock)
     wait = read_timespec(proc, request)
+    if clock in _ALARMS and not proc.system.has_clock(clock):
+        raise GuestError(Errno.EOPNOTSUPP, "no clock that wakes the machine")
+    given, clock = clock, _clock(proc, clock)
+    if given < 0 and clock == Clock.CLOCK_THREAD_CPUTIME_ID:
+        raise GuestError(Errno.EINVAL, "a thread that sleeps has no time")
     if not flags & Clock.TIMER_ABSTIME:
         return _nap(proc, proc.system.monotonic_ns() + wait, remaining)
     if not sleep_until(proc, proc.system.monotonic_ns() + wait - proc.system.clock(clock)):
@@ -212,8 +255,9 @@ def alarm(proc: Process, seconds: int) -> int:
 @syscall("timer_create", "int ptr ptr", level="partial", note="no clocks of other processes, no alarm clocks")
 def timer_create(proc: Process, clock: int, event: int, to: int) -> int:
     given = unpack_sigevent(proc.arch, proc.mem.read(event, SIGEVENT_SIZE)) if event else None
-    _clock(proc, clock)
-    if clock in _UNTIMED:
+    if clock >= 0 and clock not in _ALARMS:
+        _clock(proc, clock)
+    if clock in _UNTIMED or _of_file(clock):
         raise GuestError(Errno.EOPNOTSUPP, f"no timers on clock {clock}")
     timers = _timers(proc)
     number = timers.next_number()
@@ -224,6 +268,9 @@ def timer_create(proc: Process, clock: int, event: int, to: int) -> int:
     if notify not in (SIGEV_SIGNAL, SIGEV_NONE, SIGEV_THREAD, SIGEV_THREAD_ID) or (notify != SIGEV_NONE and not 0 < signal <= NSIG):
         raise GuestError(Errno.EINVAL, f"notification {notify} with signal {signal}")
     proc.mem.write(to, number.to_bytes(4, "big" if proc.arch.big_endian else "little"))
+    if clock in _ALARMS and not proc.system.has_clock(clock):
+        raise GuestError(Errno.EOPNOTSUPP, "no clock that wakes the machine")
+    clock = _clock(proc, clock)
 
     def send(timer: Timer) -> bool:
         state = proc.signals
