@@ -84,6 +84,7 @@ EQUIVALENT = {
     ("layout.py", "floor = ", "low <= arch.unmapped_base < high  ->  low < arch.unmapped_base < high"): "the same number is taken",
     ("layout.py", "first = align_at", "1  ->  2"): "addresses are whole pages",
     ("areas.py", "while before[last - 1]", "1  ->  2"): "more is written again as it is",
+    ("protect.py", "return True", "True  ->  False"): "the other way finds all as it is to be",
     ("protect.py", "if room < 2", "2  ->  3"): "where it is not simple the other way comes to the same",
     ("protect.py", "if room < 2", "room < 2  ->  room <= 2"): "where it is not simple the other way comes to the same",
     ("protect.py", "if end > INFINITY", "end > INFINITY  ->  end >= INFINITY"): "it is a whole page",
