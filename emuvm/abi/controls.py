@@ -123,6 +123,7 @@ class IoctlMips(Ioctl):
     FIOASYNC = 0x667D
     FIOQSIZE = 0x667F
     FIBMAP, FIGETBSZ, FIEMAP = 0x20000001, 0x20000002, _ior("f", 11, 32, read=6, bits=13)
+    FS_IOC_GETFLAGS = _ior("f", 1, 8, read=2, bits=13)
     TCGETS2 = _ior("T", 0x2A, 48, read=2, bits=13)
     TIOCGPTN = _ior("T", 0x30, 4, read=2, bits=13)
     TIOCSPTLCK = _ior("T", 0x31, 4, read=4, bits=13)
@@ -156,6 +157,7 @@ class IoctlPowerpc(Ioctl):
     FIOASYNC = _ior("f", 125, 4, read=4, bits=13)
     FIOQSIZE = _ior("f", 128, 8, read=2, bits=13)
     FIBMAP, FIGETBSZ, FIEMAP = 0x20000001, 0x20000002, _ior("f", 11, 32, read=6, bits=13)
+    FS_IOC_GETFLAGS = _ior("f", 1, 8, read=2, bits=13)
     TCGETS2 = 0
     """0: powerpc has no such request."""
     TIOCGPTN = _ior("T", 0x30, 4, read=2, bits=13)
