@@ -110,12 +110,26 @@ class Residency:
     """Counts as resident set (RSS): somebody touched it here, and it is not the zero page that untouched memory reads from."""
 
 
+def no_peek(address: int, length: int) -> bytes | None:
+    """`Memory.peek` of memory that cannot tell at one look."""
+    return None
+
+
+def no_poke(address: int, data: bytes) -> bool:
+    """`Memory.poke` of such memory."""
+    return False
+
+
 class Memory(Protocol):
     """Guest page contents behind a space, whatever the rights. Subscribed to the space; addresses are guest addresses.
 
     Every method raises EngineError for a range that is not wholly mapped in the space, or when the host refuses; nothing has
     changed then. `residency`, `resident` and `withdraw` take any range. A mapping with SHARED or MAYSHARE is shared.
     """
+
+    peek: Callable[[int, int], bytes | None]
+    poke: Callable[[int, bytes], bool]
+    """`read` and `write` of what the guest itself may read or write, as one look tells. None, False: ask the space; nothing is done."""
 
     def read(self, address: int, length: int) -> bytes: ...
 
@@ -179,6 +193,12 @@ def host_file(vma: Vma) -> File | None:
     """The host file behind a region; None for plain memory."""
     backing = vma.backing
     return backing if isinstance(backing, File) and hasattr(backing.file, "fileno") else None
+
+
+def cannot_shrink(vma: Vma) -> bool:
+    """Do the pages that are there stay there? The private pages of a file that says so (`fixed`) do, and those of no file."""
+    file = host_file(vma)
+    return file is None or getattr(file.file, "fixed", False) and not is_shared(vma)
 
 
 def is_shared(vma: Vma) -> bool:

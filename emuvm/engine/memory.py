@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from emuvm.engine.base import Access, FastCall, FaultStop, LimitStop, Residency, Stop, host_file, is_shared
+from emuvm.engine.base import Access, FastCall, FaultStop, LimitStop, Residency, Stop, host_file, is_shared, no_peek, no_poke
 from emuvm.engine.hostmem import read_file
 from emuvm.errors import EmulatorBug, EngineError
 from emuvm.mm.types import RIGHTS, Kind, Update, Vma
@@ -50,6 +50,8 @@ class PlainMemory:
         self.fail_at: int | None = None
         self.protects_in_hooks, self.in_call = True, False
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
+        self.peek: Callable[[int, int], bytes | None] = no_peek
+        self.poke: Callable[[int, bytes], bool] = no_poke
         self._pages: dict[int, bytearray] = {}
         self._written: set[int] = set()
         """Private pages that were written, by number."""

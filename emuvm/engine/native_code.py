@@ -14,7 +14,7 @@ from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
 
-SOURCES = ("fill.c", "handled.c", "state.h")
+SOURCES = ("fill.c", "handled.c", "copies.c", "state.h")
 
 
 class Native(NamedTuple):
@@ -31,6 +31,8 @@ class Native(NamedTuple):
     handled_state: int
     merge: Callable[[int, int], int]
     put_back: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None]
+    peek: Callable[[int, int, int], bytes | None]
+    poke: Callable[[int, int, bytes], bool]
     steps: Callable[[int, int], int] | None
 
 
@@ -50,7 +52,7 @@ def native() -> Native | None:
             return None
     except OSError:
         pass  # installed without the sources: nothing could have changed
-    functions = _fill.merge, _fill.put_back, getattr(_fill, "steps", None)
+    functions = _fill.merge, _fill.put_back, _fill.peek, _fill.poke, getattr(_fill, "steps", None)
     return Native(fill, fill_state, block, block_state, run, call, interrupt, witness, handled_state, *functions)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emuvm.engine.base import cannot_shrink
 from emuvm.engine.hostmem import WINDOW_BITS
-from emuvm.engine.pagetable import PAGE
+from emuvm.engine.pagetable import OWN, PAGE
 from emuvm.errors import EmulatorBug
 from emuvm.mm.types import RIGHTS
 
@@ -23,6 +24,8 @@ def verify(memory: PagedMemory, windows: set[int], extents: FilePages, pending: 
         vma = memory.space.query(page)
         if vma is None or memory.rights[vma.prot & RIGHTS] != rights:
             raise EmulatorBug(f"the page table grants {rights} at {page:#x}, the space has {vma}")
+        if memory.table.byte(page) & OWN and not cannot_shrink(vma):
+            raise EmulatorBug(f"the page at {page:#x} is said to be of no file that may shrink, the space has {vma}")
         if memory.withheld is not None and memory.withheld(page, page + PAGE):
             raise EmulatorBug(f"the page table grants {rights} at {page:#x}, which is withheld")
     engine = sorted((start, end + 1) for start, end, _ in memory.uc.mem_regions())

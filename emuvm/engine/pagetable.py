@@ -8,7 +8,7 @@ address space.
                                                 DIRTY   written since `take_dirty`; in the log once, in the order of writing
                                                 PRESENT the host page may hold content (even when no right is granted)
                                                 CODE    was fetched from: there may be translated code
-                                                OWN     no page of a file
+                                                OWN     no page of a file that may become shorter
                                                 NONE    known to have no right: with R W X 0, and OWN
 
 A right that is not there means "ask", not "no"; beside others, once `FillState.refuses` says so, "no". Tables are sparse: host memory
@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from emuvm.engine.hostmem import WINDOW, WINDOW_BITS, host_map, host_unmap
@@ -167,7 +168,7 @@ class PageTable:
         return 0 if table is None else table + ((address & WINDOW - 1) >> PAGE_BITS)
 
     def grant(self, start: int, end: int, rights: int, *, code: bool, own: bool = False) -> None:
-        """Pages in a reserved window become present with these rights; `code`: they are about to be fetched from; `own`: of no file."""
+        """Pages in a reserved window become present with these rights; `code`: they are about to be fetched from; `own`: OWN."""
         change = _grants.get((rights, code, own))
         if change is None:
             extra = rights | PRESENT | (CODE if code else 0) | (OWN if own else 0)
@@ -360,6 +361,12 @@ class PageTable:
             for page, pointer, count in self._runs(leaf << _LEAF_BITS, leaf + 1 << _LEAF_BITS):
                 for found in _GRANTING.finditer(ctypes.string_at(pointer, count)):
                     yield page + (found.start() << PAGE_BITS), found[0][0] & (R | W | X)
+
+    def copies(self) -> tuple[Callable[[int, int], bytes | None], Callable[[int, bytes], bool]]:
+        """The native `Memory.peek` and `Memory.poke`."""
+        code = native()
+        assert code is not None
+        return partial(code.peek, ctypes.addressof(self.state)), partial(code.poke, ctypes.addressof(self.state))
 
     def close(self) -> None:
         self.state.window_count = 0

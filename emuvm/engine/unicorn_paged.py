@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unicorn.unicorn_const import UC_CTL_IO_WRITE, UC_CTL_TB_REMOVE_CACHE, UC_CTL_TLB_FLUSH, UC_HOOK_TLB_FILL, UC_TLB_VIRTUAL
 
 from emuvm.abi.tuples import NamedTuple
-from emuvm.engine.base import FaultStop, Residency, fresh_when_read, host_file, is_shared
+from emuvm.engine.base import FaultStop, Residency, cannot_shrink, fresh_when_read, host_file, is_shared, no_peek, no_poke
 from emuvm.engine.filepages import Extent, FilePages
 from emuvm.engine.hostmem import FREE, PAGEOUT, WINDOW, WINDOW_BITS, HostMemory, Staged, host_unmap
 from emuvm.engine.pagetable import DIRTY, FETCH, PAGE, READ, WRITE, PageTable, native_fill
@@ -78,6 +78,7 @@ class PagedMemory:
         self._stale: list[tuple[int, int]] = []
         uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
         self.native = bool(fill := native_fill() if native else 0)
+        self.peek, self.poke = self.table.copies() if fill else (no_peek, no_poke)
         if fill:
             self._raw.hook(UC_HOOK_TLB_FILL, fill, ctypes.addressof(self.table.state))
         self._raw.hook(UC_HOOK_TLB_FILL, FILL(self._fill))
@@ -209,7 +210,7 @@ class PagedMemory:
         for vma in self.space.regions(start, end - start):
             # Present, so that what moves or goes moves or goes on the host too.
             low, high, rights = max(start, vma.start), min(end, vma.end), self.rights[vma.prot & RIGHTS]
-            self.table.grant(low, high, rights, code=False, own=not host_file(vma))
+            self.table.grant(low, high, rights, code=False, own=cannot_shrink(vma))
             if write and not is_shared(vma):
                 self.table.note(low)
 
@@ -415,7 +416,7 @@ class PagedMemory:
         window = page >> WINDOW_BITS
         if window not in self._mapped:
             self._reserve(window)
-        self.table.grant(low, high, rights, code=access == FETCH, own=host_file(vma) is None)
+        self.table.grant(low, high, rights, code=access == FETCH, own=cannot_shrink(vma))
         return self.table.lookup(address, access)
 
     def _extend(self, vma: Vma, page: int) -> tuple[int, int, Extent] | None:

@@ -26,7 +26,7 @@ from unicorn import UC_HOOK_MEM_INVALID, UC_QUERY_PAGE_SIZE
 from unicorn.unicorn_const import UC_MEM_FETCH_PROT, UC_MEM_FETCH_UNMAPPED, UC_MEM_WRITE_PROT, UC_MEM_WRITE_UNMAPPED
 
 from emuvm.abi.tuples import NamedTuple
-from emuvm.engine.base import Access, FaultStop, Residency, host_file, is_shared
+from emuvm.engine.base import Access, FaultStop, Residency, host_file, is_shared, no_peek, no_poke
 from emuvm.engine.firstwrites import FirstWrites
 from emuvm.engine.intervals import Intervals
 from emuvm.engine.portable import MADV_FREE, MADV_PAGEOUT, PortablePages, Table
@@ -79,11 +79,11 @@ class RegionsMemory:
         self.mirror = Mirror(uc, self.pages)
         self._pinned: Intervals[str] = Intervals(lambda why, offset: why)
         self._pending: list[_Pending] = []
-        self._files = False
-        self._adopting = self._adopted = False
-        self.protects_in_hooks = self.in_call = False
+        self._files = self._adopting = self._adopted = False
         self.withheld: Callable[[int, int], list[tuple[int, int]]] | None = None
-        self.again = False  # the last run ended only because an area needed the right to write; it has it now
+        self.peek: Callable[[int, int], bytes | None] = no_peek
+        self.poke: Callable[[int, bytes], bool] = no_poke
+        self.protects_in_hooks = self.in_call = self.again = False  # again: the last run ended only to get an area the right to write
         self.writes = FirstWrites(space) if track_writes else None
         self._wanted = -1
         self._fault: FaultStop | None = None

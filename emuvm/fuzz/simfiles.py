@@ -99,6 +99,8 @@ class InputFile(_Positioned):
 class OutputFile(_Positioned):
     """What the program writes, in the order of writing."""
 
+    accepts = True
+
     def __init__(self, name: bytes, inode: int) -> None:
         super().__init__(Open.O_WRONLY | Open.O_APPEND | Open.O_LARGEFILE, name, inode)
         self.data = bytearray()
@@ -139,6 +141,7 @@ class ProgramSource(FileSource):
     """A program's file, of whose size the harness may be sure: nobody but the guest reaches it, and a program that runs is not changed."""
 
     __slots__ = ("_size",)
+    fixed = True
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

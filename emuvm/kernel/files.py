@@ -34,6 +34,8 @@ class OpenFile:
     """Reading, writing and closing never wait, and need no registers."""
     at_hand = False
     """Its bytes are emuvm's, and nothing maps it: reading them asks and changes nobody."""
+    accepts = False
+    """Writing takes everything, whatever the limits, and needs nothing but the bytes."""
     discards = False
     """Writing takes everything without looking at it."""
     is_full = False

@@ -47,6 +47,7 @@ class UserMemory:
         self.memory = memory
         self.arch = arch
         self.grow = grow
+        self._peek, self._poke = memory.peek, memory.poke
         self.deferred = False
         """True inside an engine hook: what needs the stack to grow, or may wait, raises Deferred instead."""
         self.missing: Callable[[Vma], None] = _nothing
@@ -137,8 +138,8 @@ class UserMemory:
 
     def read(self, addr: int, length: int) -> bytes:
         """All of the bytes, or EFAULT."""
-        if not length:
-            return b""
+        if (plain := self._peek(addr, length)) is not None or not length:
+            return plain or b""
         vma = self.space.query(addr)
         if (
             vma is None
@@ -152,7 +153,7 @@ class UserMemory:
 
     def write(self, addr: int, data: bytes) -> None:
         """All of the bytes, or EFAULT and those before the first that cannot be stored (copy_to_user)."""
-        if not data:
+        if self._poke(addr, data) or not data:
             return
         vma = self.space.query(addr)
         if (
@@ -172,6 +173,8 @@ class UserMemory:
 
     def stored(self, addr: int, data: bytes) -> bool:
         """As `write`, but whether all of the bytes could be stored."""
+        if self._poke(addr, data):
+            return True
         try:
             self.access_ok(addr, len(data))
             self.write(addr, data)
@@ -181,6 +184,8 @@ class UserMemory:
 
     def _put(self, addr: int, data: bytes) -> None:
         """All of the bytes, or EFAULT and none (put_user)."""
+        if self._poke(addr, data):
+            return
         vma = self.space.query(addr)
         if vma is None or addr + len(data) > vma.end or type(vma.backing) is File:
             self.check(addr, len(data), WRITE)
@@ -188,12 +193,18 @@ class UserMemory:
 
     def read_some(self, addr: int, length: int) -> bytes:
         """The accessible bytes from `addr` on, at most `length`; EFAULT when not even the first is, or beyond user space."""
-        if not length:
-            return b""
+        if (plain := self._peek(addr, length)) is not None or not length:
+            return plain or b""
         return self.memory.read(addr, self._some(addr, length, READ))
+
+    def glance(self, addr: int, length: int) -> bytes | None:
+        """The bytes if one look tells that all of them may be read; None: ask."""
+        return self._peek(addr, length)
 
     def write_some(self, addr: int, data: bytes) -> int:
         """Store as much as is accessible from `addr` on; the count. EFAULT when not even the first byte is."""
+        if self._poke(addr, data):
+            return len(data)
         if not data:
             return 0
         count = self._some(addr, len(data), WRITE)
@@ -218,18 +229,20 @@ class UserMemory:
         while done < limit:
             # Not across a page border before it is known that the string goes on there: looking makes pages present.
             step = min(_STRING_STEP, limit - done, self._page - (addr + done) % self._page)
-            self.access_ok(addr + done, 1)
-            count = self.accessible(addr + done, step, READ)
-            part = self.memory.read(addr + done, count) if count else b""
+            part = self._peek(addr + done, step)
+            if part is None:
+                self.access_ok(addr + done, 1)
+                count = self.accessible(addr + done, step, READ)
+                part = self.memory.read(addr + done, count) if count else b""
             end = part.find(b"\0")
             if end >= 0:
                 self._look_ahead(addr, done + end)
                 parts.append(part[:end])
                 return b"".join(parts)
-            if count < step:
+            if len(part) < step:
                 raise GuestError(Errno.EFAULT, f"string at {addr:#x}")
             parts.append(part)
-            done += count
+            done += step
         raise GuestError(too_long, f"string at {addr:#x}")
 
     def _look_ahead(self, addr: int, length: int) -> None:

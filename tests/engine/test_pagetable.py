@@ -58,7 +58,7 @@ def test_a_module_built_from_another_source_is_not_used(
         tmp_path.joinpath(name).write_bytes(b"old" if name == source.name else b"")
 
     def built(*answer: int) -> int:
-        module = SimpleNamespace(__file__=str(tmp_path / "_fill.so"), addresses=lambda: answer, merge=max, put_back=max)
+        module = SimpleNamespace(__file__=str(tmp_path / "_fill.so"), addresses=lambda: answer, merge=max, put_back=max, peek=max, poke=max)
         monkeypatch.setitem(sys.modules, "emuvm.engine.native._fill", module)
         monkeypatch.setattr("emuvm.engine.native._fill", module, raising=False)
         native.cache_clear()

@@ -420,3 +420,18 @@ def test_nothing_grows() -> None:
 
 def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+@pytest.mark.skipif(native() is None, reason="the C module is not built")
+def test_a_buffer_in_the_programs_data_needs_no_question() -> None:
+    """The harness's program file does not shrink, so its private pages are as good as memory; the host's might."""
+    source = """
+    #include <unistd.h>
+    char where[64] = "x";
+    int main(void) { where[1] = 'y'; ssize_t n = read(0, where, 8); return n == 2 ? where[0] : 1; }
+    """
+    program = build(source)
+    with Harness(program) as harness:
+        assert harness.run(b"ab").code == ord("a") and harness.run(b"cd").code == ord("c")
+        assert harness.engine.memory.peek(harness.address("where"), 2) == b"cd"
+        harness.engine.memory.verify()

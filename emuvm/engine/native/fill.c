@@ -263,11 +263,16 @@ static PyObject *addresses(PyObject *self, PyObject *ignored)
                          (Py_ssize_t)handled_size());
 }
 
+PyObject *copies_peek(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *copies_poke(PyObject *self, PyObject *const *args, Py_ssize_t count);
+
 static PyMethodDef methods[] = {
     {"addresses", addresses, METH_NOARGS, 
      "(address of the fill callback, size of its state in bytes, CRC-32 of the sources, address of the block callback, size of its state, "
      "addresses of handled.c's run, system call hook, interrupt hook and witness, size of their state)"},
     {"merge", merge, METH_VARARGS, "(address of a map of edge counters, address of what was seen) -> 0 nothing new, 1 a new bucket, 2 a new edge"},
+    {"peek", (PyCFunction)(void (*)(void))copies_peek, METH_FASTCALL, "(address of the fill state, guest address, length) -> the bytes, or None: ask"},
+    {"poke", (PyCFunction)(void (*)(void))copies_poke, METH_FASTCALL, "(address of the fill state, guest address, data) -> stored? If not: ask"},
     {"put_back", put_back, METH_VARARGS, "(list of dictionaries, list of dictionaries): the first get the values of the second"},
 #ifdef __linux__
     {"steps", steps, METH_VARARGS, "(address of steps, their count) -> 1 rights were taken away | 2 code was there"},

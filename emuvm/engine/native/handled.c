@@ -83,19 +83,6 @@ static int move(struct handled_state *s, transfer *how, struct batch *batch)
     return how(s->uc, batch->ids, batch->places, (int)batch->count);
 }
 
-/* The host address of guest memory all of whose pages have these bits, and no code; NULL: not that simple. */
-static uint8_t *reach(const struct fill_state *pages, uint64_t address, uint64_t length, uint8_t bits)
-{
-    uint64_t last = address + length - 1;
-    const struct window *window = window_of(pages, address);
-    if (window == NULL || window->host == NULL || last >> WINDOW_BITS != window->number)
-        return NULL;
-    for (uint64_t page = page_in_window(address); page <= page_in_window(last); page++)
-        if ((window->bytes[page] & (bits | CODE)) != bits)
-            return NULL;
-    return window->host + (address & ((1ULL << WINDOW_BITS) - 1));
-}
-
 static bool on_stack(const struct handled_state *s, uint64_t sp)
 {
     return sp > s->stack_sp && sp - s->stack_sp <= s->stack_size;
@@ -152,7 +139,7 @@ static bool x86_enter(struct handled_state *s, uint64_t address)
     uint64_t at = ((top - X86_XSTATE_END) & ~63ULL) - X86_FPSTATE;
     if ((alternate || nested) && !on_stack(s, at))
         return false;
-    uint8_t *host = reach(s->pages, at, X86_LENGTH, W | DIRTY);
+    uint8_t *host = reach(s->pages, at, X86_LENGTH, W | DIRTY, CODE);
     if (host == NULL)
         return false;
     s->code = s->present ? 7 : 6; /* of a user, writing, to a page that is there or not */
@@ -177,7 +164,7 @@ static bool x86_take(struct handled_state *s)
 {
     uint8_t *frame = s->taken;
     uint64_t at = s->at[0] - 8;
-    const uint8_t *host = reach(s->pages, at, X86_LENGTH, R);
+    const uint8_t *host = reach(s->pages, at, X86_LENGTH, R, CODE);
     if (host == NULL)
         return false;
     memcpy(frame, host, X86_LENGTH);
@@ -219,7 +206,7 @@ static bool arm_enter(struct handled_state *s, uint64_t address)
     uint8_t *frame = s->made;
     bool alternate;
     uint64_t record = (top_of_stack(s, arm_register(frame, ARM_SP), &alternate) - 16) & ~15ULL, at = record - ARM_SIZE;
-    uint8_t *host = record < ARM_SIZE ? NULL : reach(s->pages, at, ARM_SIZE + 16, W | DIRTY);
+    uint8_t *host = record < ARM_SIZE ? NULL : reach(s->pages, at, ARM_SIZE + 16, W | DIRTY, CODE);
     if (host == NULL)
         return false;
     /* Of the last level: there are tables where there are regions. */
@@ -240,7 +227,7 @@ static bool arm_take(struct handled_state *s)
 {
     uint8_t *frame = s->taken;
     uint64_t at = s->at[0];
-    const uint8_t *host = at & 15 ? NULL : reach(s->pages, at, ARM_LENGTH, R);
+    const uint8_t *host = at & 15 ? NULL : reach(s->pages, at, ARM_LENGTH, R, CODE);
     if (host == NULL)
         return false;
     memcpy(frame, host, ARM_LENGTH);
@@ -293,8 +280,8 @@ static bool enter(struct handled_state *s)
     if ((address & ~(PAGE - 1ULL)) != pages->refused_page || address >= s->end)
         return false;
     /* The signal tells whether the page is there: not without a right; and certainly that of anonymous memory that was written to. */
-    s->present = reach(pages, address, 1, NONE) == NULL;
-    if (s->present && reach(pages, address, 1, OWN | DIRTY) == NULL)
+    s->present = reach(pages, address, 1, NONE, CODE) == NULL;
+    if (s->present && reach(pages, address, 1, OWN | DIRTY, CODE) == NULL)
         return false;
     if (move(s, s->read, &s->reading) || crossed(s, address))
         return false;

@@ -56,6 +56,19 @@ static inline uint64_t page_in_window(uint64_t address)
     return (address & ((1ULL << WINDOW_BITS) - 1)) >> PAGE_BITS;
 }
 
+/* The host address of guest memory all of whose pages have the bits `need`, and none of `bar`; NULL: not that simple. */
+static inline uint8_t *reach(const struct fill_state *pages, uint64_t address, uint64_t length, uint8_t need, uint8_t bar)
+{
+    uint64_t last = address + length - 1;
+    const struct window *window = window_of(pages, address);
+    if (window == NULL || window->host == NULL || (length - 1) >> WINDOW_BITS || last >> WINDOW_BITS != window->number)
+        return NULL;
+    for (uint64_t page = page_in_window(address); page <= page_in_window(last); page++)
+        if ((window->bytes[page] & (need | bar)) != need)
+            return NULL;
+    return window->host + (address & ((1ULL << WINDOW_BITS) - 1));
+}
+
 /* handled.c: what Python gets the addresses and sizes of. */
 int handled_run(void *state, uint64_t pc, uint64_t until);
 void handled_call(void *uc, void *state);
