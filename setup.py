@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 NATIVE = Path("emuvm/engine/native")
-SOURCES = ("fill.c", "handled.c", "copies.c", "state.h")
+SOURCES = ("fill.c", "handled.c", "calls.c", "copies.c", "state.h")
 """As in emuvm.engine.native_code."""
 HERE = Path(__file__).parent
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from emuvm.abi.tuples import NamedTuple
 
-SOURCES = ("fill.c", "handled.c", "copies.c", "state.h")
+SOURCES = ("fill.c", "handled.c", "calls.c", "copies.c", "state.h")
 
 
 class Native(NamedTuple):
@@ -29,6 +29,9 @@ class Native(NamedTuple):
     handled_interrupt: int
     handled_witness: int
     handled_state: int
+    call_instruction: int
+    call_interrupt: int
+    call_state: int
     merge: Callable[[int, int], int]
     put_back: Callable[[list[dict[str, Any]], list[dict[str, Any]]], None]
     peek: Callable[[int, int, int], bytes | None]
@@ -44,16 +47,17 @@ def native() -> Native | None:
     except ImportError:
         return None
     found = _fill.addresses()
-    if len(found) != 10:
+    if len(found) != 13:
         return None
-    fill, fill_state, source, block, block_state, run, call, interrupt, witness, handled_state = found
+    fill, fill_state, source, block, blocks, run, call, interrupt, witness, handled, instruction, exception, calls = found
     try:
         if source != zlib.crc32(b"".join(_read(f"{_fill.__file__.rpartition('/')[0]}/{name}") for name in SOURCES)):
             return None
     except OSError:
         pass  # installed without the sources: nothing could have changed
     functions = _fill.merge, _fill.put_back, _fill.peek, _fill.poke, getattr(_fill, "steps", None)
-    return Native(fill, fill_state, block, block_state, run, call, interrupt, witness, handled_state, *functions)
+    addresses = fill, fill_state, block, blocks, run, call, interrupt, witness, handled, instruction, exception, calls
+    return Native(*addresses, *functions)
 
 
 def _read(path: str) -> bytes:

@@ -16,12 +16,13 @@ from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from unicorn.unicorn_const import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK, UC_HOOK_INSN, UC_HOOK_INTR
+from unicorn.unicorn_const import UC_ERR_EXCEPTION, UC_ERR_INSN_INVALID, UC_ERR_OK
 
 from emuvm.engine.base import Access, BreakStop, BudgetStop, FastCall, FaultStop, LimitStop, Memory, Stop, SyscallStop, Trap, TrapStop
 from emuvm.engine.native_code import native
+from emuvm.engine.unicorn_calls import SystemCalls
 from emuvm.engine.unicorn_exact import exact, make_first_page_present, modifies
-from emuvm.engine.unicorn_raw import FLUSH_CODE, GO_ON, INSN, INTR, Raw, Registers, explain
+from emuvm.engine.unicorn_raw import FLUSH_CODE, GO_ON, Raw, Registers, explain
 from emuvm.engine.unicorn_regs import MACHINES
 from emuvm.errors import EngineError
 
@@ -52,8 +53,6 @@ class UnicornEngine:
             raise EngineError(f"{arch.name} cannot be executed")
         self.arch = arch
         self.space = space
-        self.fast_call: FastCall | None = None
-        """Asked first at every system call, inside the engine's hook."""
         self.uc = machine.open()
         self._machine = machine
         self._raw = raw = Raw(self.uc)
@@ -96,19 +95,9 @@ class UnicornEngine:
         self._lock = allocate_lock()
         self._pc = self._registers(arch.pc)
         self._result = self._registers(arch.syscall_result)
-        interrupt = INTR(self._interrupt)
-        self._call_hook: tuple[int, Any] = (raw.hook(UC_HOOK_INTR, interrupt), interrupt)
-        names = [arch.syscall_number, *arch.syscall_args]
-        if machine.syscall_interrupt is None:
-            from unicorn.x86_const import UC_X86_INS_SYSCALL
-
-            self._call = Registers(raw, [machine.number(n) for n in (*names, "rip", "eflags")])
-            self._return = Registers(raw, [machine.number(n) for n in ("rcx", "r11")])
-            self._return_result = Registers(raw, [machine.number(n) for n in ("rcx", "r11", "rax")])
-            call = INSN(self._syscall_x86_64())
-            self._call_hook = raw.hook(UC_HOOK_INSN, call, 0, UC_X86_INS_SYSCALL), call
-        else:
-            self._call = Registers(raw, [machine.number(n) for n in names])
+        self._calls = SystemCalls(
+            arch, machine, raw, with_c=native, stopped=self._called, fail=self.fail, other=self._interrupt
+        )
 
     # -- running ------------------------------------------------------------------------------------------------------
 
@@ -259,7 +248,7 @@ class UnicornEngine:
 
             if not fits():
                 return None
-            self._handled = HandledFaults(self.arch, self._raw, self._paged, self._machine_number, self._call_hook)
+            self._handled = HandledFaults(self.arch, self._raw, self._paged, self._machine_number, self._calls)
             if self._blocks is not None:
                 self._handled.attend_blocks(self._blocks.state)
         return self._handled
@@ -332,42 +321,26 @@ class UnicornEngine:
 
     # -- hooks --------------------------------------------------------------------------------------------------------
 
-    def _syscall_x86_64(self) -> Callable[[Any, Any], None]:
-        """The hook, with everything it needs at hand: it runs at every system call."""
-        call, back, back_result, word = self._call, self._return, self._return_result, _WORD
+    @property
+    def fast_call(self) -> FastCall | None:
+        """Asked first at every system call, inside the engine's hook."""
+        return self._calls.fast
 
-        def hook(_uch: Any, _data: Any) -> None:
-            try:
-                number, a, b, c, d, e, f, pc, flags = call.read()
-                fast, args = self.fast_call, (a, b, c, d, e, f)
-                result = fast(number & 0xFFFF_FFFF, args) if fast is not None else None
-                if result is None:
-                    back.write(pc + 2, flags)
-                    self._event = SyscallStop(number & 0xFFFF_FFFF, args)
-                    self._raw.stop()
-                else:
-                    back_result.write(pc + 2, flags, result & word)
-            except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
-                self.fail(error)
+    @fast_call.setter
+    def fast_call(self, fast: FastCall | None) -> None:
+        self._calls.fast = fast
 
-        return hook
+    def _called(self, number: int, args: tuple[int, ...]) -> None:
+        """A system call that is to be served outside."""
+        self._event = SyscallStop(number, args)
+        self._raw.stop()
 
-    def _interrupt(self, _uch: Any, number: int, _data: Any) -> None:
-        try:
-            if number == self._machine.syscall_interrupt:
-                number, *rest = self._call.read()
-                fast, args = self.fast_call, tuple(rest)
-                result = fast(number & 0xFFFF_FFFF, args) if fast is not None else None
-                if result is not None:
-                    self._result.write(result & _WORD)
-                    return
-                self._event = SyscallStop(number & 0xFFFF_FFFF, args)
-            elif number != self._machine.page_fault:
-                self._event = TrapStop(self._machine.traps.get(number, Trap.OTHER), number)
-                self._trapped = number
-            self._raw.stop()
-        except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
-            self.fail(error)
+    def _interrupt(self, number: int) -> None:
+        """An exception of the CPU."""
+        if number != self._machine.page_fault:
+            self._event = TrapStop(self._machine.traps.get(number, Trap.OTHER), number)
+            self._trapped = number
+        self._raw.stop()
 
     def _forget_trap(self, number: int) -> None:
         self._trapped = None

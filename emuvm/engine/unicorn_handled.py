@@ -10,17 +10,16 @@ import ctypes
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from unicorn.unicorn_const import UC_HOOK_INSN, UC_HOOK_INTR
-
 from emuvm.abi import sigframes_arm64 as arm64
 from emuvm.abi import sigframes_x86 as x86
 from emuvm.abi.sigframes import pack_siginfo_fault
 from emuvm.engine.native_code import native
 from emuvm.engine.unicorn_fpu import FPSIMD, FULL_TAG, FXSAVE
-from emuvm.engine.unicorn_raw import function
+from emuvm.engine.unicorn_raw import Batch, function
 
 if TYPE_CHECKING:
     from emuvm.abi.arch import Arch
+    from emuvm.engine.unicorn_calls import SystemCalls
     from emuvm.engine.unicorn_paged import PagedMemory
     from emuvm.engine.unicorn_raw import Raw
 
@@ -29,11 +28,7 @@ _WIDEST = 64
 _NO_TAG = 0xFFFF
 
 
-class _Batch(ctypes.Structure):
-    _fields_ = [("ids", ctypes.c_uint64), ("places", ctypes.c_uint64), ("count", ctypes.c_uint64)]
-
-
-_FUNCTIONS = "start stop read write call interrupt".split()
+_FUNCTIONS = "start stop read write call interrupt data".split()
 _BATCHES = "number here reading writing entry initial witness".split()
 _VALUES = (
     "x86 end armed mask bit adds handler restorer on_alternate with_info stack_sp stack_size count address access code inside returning "
@@ -46,7 +41,7 @@ class HandledState(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_uint64) for name in ("uc", "pages", "blocks", "failed", *_FUNCTIONS)),
-        *((name, _Batch) for name in _BATCHES),
+        *((name, Batch) for name in _BATCHES),
         *((name, ctypes.c_uint64) for name in _VALUES),
         ("at", ctypes.c_uint64 * 2),
         ("enter", ctypes.c_uint64 * 8),
@@ -70,13 +65,13 @@ def fits() -> bool:
 class HandledFaults:
     """Those of one engine. Made while it stands still."""
 
-    def __init__(self, arch: Arch, raw: Raw, paged: PagedMemory, number: Callable[[str], int], hook: tuple[int, Any]) -> None:
-        """`hook`: (handle, callback) of the hook for system calls, whose place is taken."""
+    def __init__(self, arch: Arch, raw: Raw, paged: PagedMemory, number: Callable[[str], int], calls: SystemCalls) -> None:
+        """`calls`: their hook is taken over."""
         code = native()
         assert code is not None
         self.state = state = HandledState(uc=raw.handle.value, pages=ctypes.addressof(paged.table.state))
         self._paged, self._number = paged, number
-        self._kept: list[Any] = [hook[1]]
+        self._kept: list[Any] = []
         """Memory that the state points to."""
         self.prepared: object = None
         self.usable = False
@@ -90,26 +85,21 @@ class HandledFaults:
         state.x86, state.end = arch.name == "x86_64", arch.task_size - _WIDEST
         state.number = self._batch([(arch.syscall_number, HandledState.numbered.offset)])
         paged.table.state.whom, paged.table.state.noting = self.address, code.handled_witness
-        raw.unhook(hook[0])
-        python = ctypes.cast(hook[1], ctypes.c_void_p).value
+        state.data = calls.data
         if state.x86:
-            from unicorn.x86_const import UC_X86_INS_SYSCALL
-
             self._prepare_x86()
-            state.call = python
-            raw.hook(UC_HOOK_INSN, code.handled_call, self.address, UC_X86_INS_SYSCALL)
+            state.call = calls.address
+            calls.give_way(code.handled_call, self.address)
         else:
             self._prepare_arm64()
-            state.interrupt = python
-            raw.hook(UC_HOOK_INTR, code.handled_interrupt, self.address)
+            state.interrupt = calls.address
+            calls.give_way(code.handled_interrupt, self.address)
 
-    def _batch(self, places: list[tuple[str, int]]) -> _Batch:
+    def _batch(self, places: list[tuple[str, int]]) -> Batch:
         """`places`: (register, offset in the state), in the order in which they are written."""
-        count = len(places)
-        ids = (ctypes.c_int * count)(*(self._number(name) for name, _ in places))
-        pointers = (ctypes.c_uint64 * count)(*(self.address + offset for _, offset in places))
-        self._kept += [ids, pointers]
-        return _Batch(ctypes.addressof(ids), ctypes.addressof(pointers), count)
+        batch, kept = Batch.of([self._number(name) for name, _ in places], [self.address + offset for _, offset in places])
+        self._kept.append(kept)
+        return batch
 
     def _frames(self, registers: tuple[str, ...], first: int, fpu: dict[str, int], at: int) -> None:
         """The batches between registers and frames: `registers` from `first` on, the FPU's from `at` on."""

@@ -56,6 +56,19 @@ def function(name: str) -> int:
     return ctypes.cast(getattr(_lib, name), _pointer).value or 0
 
 
+class Batch(ctypes.Structure):
+    """struct batch of native/state.h: registers of any width, and the address where each lies."""
+
+    _fields_ = [("ids", ctypes.c_uint64), ("places", ctypes.c_uint64), ("count", ctypes.c_uint64)]
+
+    @classmethod
+    def of(cls, numbers: list[int], places: list[int]) -> tuple[Batch, object]:
+        """The batch, and what has to be kept as long as it."""
+        count = len(numbers)
+        ids, pointers = (ctypes.c_int * count)(*numbers), (ctypes.c_uint64 * count)(*places)
+        return cls(ctypes.addressof(ids), ctypes.addressof(pointers), count), (ids, pointers)
+
+
 class Raw:
     """The calls, bound to one engine. They raise EngineError where Unicorn reports an error."""
 

@@ -65,7 +65,7 @@ def test_a_module_built_from_another_source_is_not_used(
         return native_fill()
 
     request.addfinalizer(native.cache_clear)
-    others = 8192, 72, 1, 2, 3, 4, 5
+    others = 8192, 72, 1, 2, 3, 4, 5, 6, 7, 8
     assert built(4096, size, zlib.crc32(b"old"), *others) == 4096
     source.write_bytes(b"new")
     assert built(4096, size, zlib.crc32(b"new"), *others) == 4096

@@ -86,6 +86,57 @@ def test_fast_call_answers_inside_the_run(make: Make, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ARCHES)
+def test_answers_of_any_size_and_what_the_instruction_leaves(make: Make, name: str) -> None:
+    engine = make(name)
+    width = len(SYSCALL[name]) // 2
+    for result in (0, 5, -1, 1 << 63, (1 << 64) - 3, -(1 << 63), True, 1 << 70 | 9):
+        start(engine, SYSCALL[name] + LOAD8[name])
+        engine.set(ADDRESS[name], 0)  # so that the run ends behind the call
+        engine.fast_call = lambda _number, _args, result=result: result
+        if name == "x86_64":
+            engine.set("rcx", 1)
+            engine.set("r11", 1)
+            engine.set("eflags", 0xAD7)
+        assert isinstance(engine.run(), FaultStop)
+        assert engine.get("pc") == CODE + width
+        assert engine.get(engine.arch.syscall_result) == result % (1 << 64), result
+        if name == "x86_64":
+            assert (engine.get("rcx"), engine.get("r11")) == (CODE + 2, 0xAD7)
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_who_answers_may_change_while_a_call_is_answered(make: Make, name: str) -> None:
+    engine = make(name)
+    start(engine, SYSCALL[name] * 3)
+    asked: list[str] = []
+
+    def second(_number: int, _args: tuple[int, ...]) -> int | None:
+        asked.append("second")
+        return None
+
+    def first(_number: int, _args: tuple[int, ...]) -> int | None:
+        asked.append("first")
+        engine.fast_call = second
+        return 0
+
+    engine.fast_call = first
+    del first
+    assert isinstance(engine.run(), SyscallStop)
+    assert asked == ["first", "second"]
+    engine.fast_call = None
+    assert isinstance(engine.run(), SyscallStop) and asked == ["first", "second"]
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_an_answer_that_is_no_number_is_an_error(make: Make, name: str) -> None:
+    engine = make(name)
+    start(engine, SYSCALL[name])
+    engine.fast_call = lambda _number, _args: "no"  # type: ignore[assignment, return-value]
+    with pytest.raises(TypeError):
+        engine.run()
+
+
+@pytest.mark.parametrize("name", ARCHES)
 @pytest.mark.parametrize("place", [0x70_0123, 0x7000_1230_0456])
 def test_faults_of_unmapped_memory(make: Make, name: str, place: int) -> None:
     engine = make(name)

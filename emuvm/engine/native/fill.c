@@ -256,11 +256,13 @@ static PyObject *addresses(PyObject *self, PyObject *ignored)
 {
     (void)self;
     (void)ignored;
-    return Py_BuildValue("(KnIKnKKKKn)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE,
+    return Py_BuildValue("(KnIKnKKKKnKKn)", (unsigned long long)(uintptr_t)&fill, (Py_ssize_t)sizeof(struct fill_state), (unsigned)FILL_SOURCE,
                          (unsigned long long)(uintptr_t)&block, (Py_ssize_t)sizeof(struct block_state),
                          (unsigned long long)(uintptr_t)&handled_run, (unsigned long long)(uintptr_t)&handled_call,
                          (unsigned long long)(uintptr_t)&handled_interrupt, (unsigned long long)(uintptr_t)&handled_witness,
-                         (Py_ssize_t)handled_size());
+                         (Py_ssize_t)handled_size(),
+                         (unsigned long long)(uintptr_t)&calls_instruction, (unsigned long long)(uintptr_t)&calls_interrupt,
+                         (Py_ssize_t)calls_size());
 }
 
 PyObject *copies_peek(PyObject *self, PyObject *const *args, Py_ssize_t count);
@@ -269,7 +271,8 @@ PyObject *copies_poke(PyObject *self, PyObject *const *args, Py_ssize_t count);
 static PyMethodDef methods[] = {
     {"addresses", addresses, METH_NOARGS, 
      "(address of the fill callback, size of its state in bytes, CRC-32 of the sources, address of the block callback, size of its state, "
-     "addresses of handled.c's run, system call hook, interrupt hook and witness, size of their state)"},
+     "addresses of handled.c's run, system call hook, interrupt hook and witness, size of their state, "
+     "addresses of calls.c's system call hook and interrupt hook, size of their state)"},
     {"merge", merge, METH_VARARGS, "(address of a map of edge counters, address of what was seen) -> 0 nothing new, 1 a new bucket, 2 a new edge"},
     {"peek", (PyCFunction)(void (*)(void))copies_peek, METH_FASTCALL, "(address of the fill state, guest address, length) -> the bytes, or None: ask"},
     {"poke", (PyCFunction)(void (*)(void))copies_poke, METH_FASTCALL, "(address of the fill state, guest address, data) -> stored? If not: ask"},

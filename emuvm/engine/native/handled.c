@@ -17,15 +17,6 @@ enum { ERROR_EXCEPTION = 21, GO_ON = -1, SYSTEM_CALL = 2 };
 #define UNBLOCKABLE (1ULL << 8 | 1ULL << 18) /* SIGKILL, SIGSTOP */
 enum { FRAME_ROOM = 1152, SIGRETURN_X86 = 15, SIGRETURN_ARM64 = 139 };
 
-/* A fixed set of registers and where each lies. */
-struct batch {
-    int *ids;
-    void **places;
-    uint64_t count;
-};
-
-typedef int transfer(void *uc, int *ids, void **places, int count);
-
 /* unicorn_handled.HandledState */
 struct handled_state {
     void *uc;
@@ -35,8 +26,9 @@ struct handled_state {
     int (*start)(void *uc, uint64_t pc, uint64_t until, uint64_t timeout, size_t count);
     int (*stop)(void *uc);
     transfer *read, *write;
-    void (*call)(void *uc, void *data);                       /* Python's hook for system calls of x86-64 */
-    void (*interrupt)(void *uc, uint32_t number, void *data); /* Python's hook for interrupts */
+    void (*call)(void *uc, void *data);                       /* the hook for system calls of x86-64 */
+    void (*interrupt)(void *uc, uint32_t number, void *data); /* the hook for interrupts */
+    void *data;                                               /* what those two get */
     struct batch number, here, reading, writing, entry, initial, witness;
     uint64_t x86;
     uint64_t end;              /* addresses from here on are special */
@@ -340,7 +332,7 @@ void handled_call(void *uc, void *state)
 {
     struct handled_state *s = state;
     if (!returns(s))
-        s->call(uc, NULL);
+        s->call(uc, s->data);
 }
 
 /* The hook for arm64's interrupts, system calls among them. */
@@ -348,5 +340,5 @@ void handled_interrupt(void *uc, uint32_t number, void *state)
 {
     struct handled_state *s = state;
     if (number != SYSTEM_CALL || !returns(s))
-        s->interrupt(uc, number, NULL);
+        s->interrupt(uc, number, s->data);
 }

@@ -43,6 +43,28 @@ struct block_state {
     uint64_t again;           /* what begins now is the rest of that block: not counted */
 };
 
+/* A fixed set of registers and where each lies: unicorn_raw.Batch */
+struct batch {
+    int *ids;
+    void **places;
+    uint64_t count;
+};
+
+typedef int transfer(void *uc, int *ids, void **places, int count);
+
+/* unicorn_calls.CallState */
+struct call_state {
+    void *uc;
+    transfer *read, *write;
+    struct batch arguments, back, back_answered;
+    uint64_t interrupt; /* the number that is a system call, where it is no instruction */
+    void *fast;         /* Python objects: asked first, or NULL; told that the call is to be served later; told of an exception */
+    void *stopped, *fail;
+    void (*other)(void *uc, uint32_t number, void *data); /* Python's hook for interrupts that are no system calls */
+    uint64_t values[9]; /* number, arguments; x86: pc and flags */
+    uint64_t result;
+};
+
 static inline const struct window *window_of(const struct fill_state *state, uint64_t address)
 {
     for (uint64_t i = 0; i < state->window_count; i++)
@@ -68,6 +90,11 @@ static inline uint8_t *reach(const struct fill_state *pages, uint64_t address, u
             return NULL;
     return window->host + (address & ((1ULL << WINDOW_BITS) - 1));
 }
+
+/* calls.c */
+void calls_instruction(void *uc, void *state);
+void calls_interrupt(void *uc, uint32_t number, void *state);
+size_t calls_size(void);
 
 /* handled.c: what Python gets the addresses and sizes of. */
 int handled_run(void *state, uint64_t pc, uint64_t until);
