@@ -128,11 +128,11 @@ def stat(proc: Process) -> bytes:
     )
     minor, major = system.usage()[4:6]
     pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in (proc.signals.thread.bits, *_masks(proc)))
-    nice = system.nice()
+    nice, policy, level = system.nice(), proc.controls.get("sched_policy", 0), proc.controls.get("sched_priority", 0)
     values = [
         "R", proc.ppid, system.pgid, system.session(), terminal, foreground, flags & ~_RANDOMIZE, minor, 0, major, 0, user, kernel, 0, 0,
-        20 + nice, nice, 1, 0, started, now.total, now.rss // proc.space.page_size, limit(proc, 5)[0],
-        at.start_code, at.end_code, at.start_stack, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, 0, 0, 0, 0, 0,
+        -1 - level if level else 20 + nice, nice, 1, 0, started, now.total, now.rss // proc.space.page_size, limit(proc, 5)[0],
+        at.start_code, at.end_code, at.start_stack, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, level, policy, 0, 0, 0,
         at.start_data, at.end_data, proc.mm.start_brk, at.arg_start, at.arg_end, at.env_start, at.env_end, 0,
     ]  # fmt: skip
     return b"%d (%s) %s\n" % (proc.pid, proc.name, " ".join(map(str, values)).encode())

@@ -50,7 +50,7 @@ class Pending:
         """Queue a signal; False when it is dropped because it is pending already."""
         signal, bit = info.signal, 1 << info.signal - 1
         if self.bits & bit:
-            if signal < SIGRTMIN:
+            if signal < SIGRTMIN and info.timer is None:  # a timer has its own place in the queue (posixtimer_send_sigqueue)
                 return False
             self.queued[signal].append(info)
             return True
@@ -77,7 +77,9 @@ class Pending:
         gone = self.bits & mask
         self.bits &= ~mask
         while gone:
-            del self.queued[(gone & -gone).bit_length()]
+            for info in self.queued.pop((gone & -gone).bit_length()):
+                if info.timer is not None:
+                    info.timer.dropped()
             gone &= gone - 1
 
     def count(self) -> int:

@@ -34,7 +34,7 @@ Send = Callable[["Timer"], bool]
 class Timer:
     """One timer. `expiry` 0: it does not run. `now` reads its clock; `send` sends its signal, False if nobody wants it."""
 
-    def __init__(self, now: Callable[[], int], send: Send | None, *, cpu: bool, rests: bool) -> None:
+    def __init__(self, now: Callable[[], int], send: Send | None, *, cpu: bool, rests: bool, signal: int = 0) -> None:
         self.now = now
         self.send = send
         """None: it sends no signal, and is only read."""
@@ -44,6 +44,9 @@ class Timer:
         self.expiry = 0
         self.interval = 0
         self.resting = False
+        self.signal = signal
+        self.unwanted = False
+        """It rests because its signal was ignored: it goes on when the signal is not any more."""
         self.overrun = 0
         """Of the last signal taken: how many expiries it stands for beside its own."""
         self.setting = 0
@@ -51,7 +54,8 @@ class Timer:
 
     def set(self, expiry: int, interval: int) -> None:
         """Start, or stop with 0."""
-        self.expiry, self.interval, self.resting = expiry, interval, False
+        self.expiry, self.interval = expiry, interval
+        self.resting = self.unwanted = False
         self.overrun = 0
         self.setting += 1
 
@@ -75,8 +79,7 @@ class Timer:
         assert self.send is not None
         if self.rests and self.interval:
             self.resting = True
-            if not self.send(self):
-                self.taken()
+            self.unwanted = not self.send(self)
         else:
             self.expiry = self.expiry + self.interval if self.interval else 0
             self.send(self)
@@ -86,7 +89,7 @@ class Timer:
         self.overrun = 0
         if self.resting:
             self.overrun = max(0, self.now() - self.expiry) // self.interval
-            self.resting = False
+            self.resting = self.unwanted = False
             self.expiry += (self.overrun + 1) * self.interval
         return self.overrun
 
@@ -123,9 +126,15 @@ class Timers:
         self._number += 1
         return self._number - 1
 
-    def add(self, number: int, clock: int, send: Callable[[Timer], bool] | None) -> None:
+    def add(self, number: int, clock: int, signal: int, send: Send | None) -> None:
         """A new POSIX timer."""
-        self.posix[number] = Timer(lambda: self._clock(clock), send, cpu=clock in _CPU_CLOCKS, rests=True)
+        self.posix[number] = Timer(lambda: self._clock(clock), send, cpu=clock in _CPU_CLOCKS, rests=True, signal=signal)
+
+    def wanted(self, signal: int) -> None:
+        """The signal is not ignored any more (posixtimer_sig_unignore)."""
+        for timer in self.posix.values():
+            if timer.unwanted and timer.signal == signal and timer.send is not None:
+                timer.unwanted = not timer.send(timer)
 
     def check(self) -> float:
         """Let everything fire whose time has come; seconds until it is worth looking again, and the bell is set for it."""
@@ -166,6 +175,11 @@ class PosixTaken:
         self._check = check
         self._setting = timer.setting
         self._fields = fields
+
+    def dropped(self) -> None:
+        """It was pending when the program began to ignore it (posixtimer_sig_ignore)."""
+        if self._setting == self._timer.setting and self._timer.resting:
+            self._timer.unwanted = True
 
     def taken(self, info: SignalInfo) -> SignalInfo | None:
         """The info with its overruns."""

@@ -386,7 +386,7 @@ def test_overruns_of_posix_timers(timers: Timers, clocks: Clocks) -> None:
         fired.append(timer)
         return True
 
-    timers.add(timers.next_number(), 1, send)
+    timers.add(timers.next_number(), 1, 18, send)
     timer = timers.posix[0]
     timer.set(clocks.now + 100, 100)
     clocks.now += 555
@@ -397,12 +397,29 @@ def test_overruns_of_posix_timers(timers: Timers, clocks: Clocks) -> None:
     assert timer.left() == 0 and timer.overrun == 0
 
 
-def test_a_timer_nobody_listens_to_goes_on(timers: Timers, clocks: Clocks) -> None:
-    timers.add(timers.next_number(), 1, lambda timer: False)
-    timers.posix[0].set(clocks.now + 100, 100)
+def test_a_timer_nobody_listens_to_rests_until_somebody_does(timers: Timers, clocks: Clocks) -> None:
+    asked: list[bool] = []
+    answers = [False, False, True]
+
+    def send(timer: Timer) -> bool:
+        asked.append(answers[len(asked)])
+        return asked[-1]
+
+    timers.add(timers.next_number(), 1, 18, send)
+    timer = timers.posix[0]
+    timer.set(clocks.now + 100, 100)
     clocks.now += 250
     timers.check()
-    assert timers.posix[0].left() == 50
+    assert timer.left() == 50 and asked == [False]
+    clocks.now += 100
+    timers.check()
+    timers.wanted(17)
+    assert asked == [False], "nobody asks again, and another signal is another's"
+    timers.wanted(18)
+    assert asked == [False, False] and timer.unwanted
+    timers.wanted(18)
+    timers.wanted(18)
+    assert asked == [False, False, True] and timer.taken() == 2 and not timer.unwanted
 
 
 def test_a_bell_rings_at_the_time_set_last() -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.caps import Cap
 from emuvm.abi.errno import Errno
+from emuvm.abi.flags import Rlimit
 from emuvm.abi.structs import pack_timespec
 from emuvm.errors import GuestError
 from emuvm.kernel.registry import syscall
+from emuvm.kernel.sys.proc import limit
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -22,12 +24,15 @@ _FAIR = (0, _BATCH, _IDLE)
 _PRIORITIES = {0: (0, 0), _FIFO: (1, 99), _RR: (1, 99), _BATCH: (0, 0), _IDLE: (0, 0), _DEADLINE: (0, 0), _EXT: (0, 0)}
 """The lowest and the highest of each policy."""
 _RESET_ON_FORK = 0x4000_0000
-_KEEP, _FLAG = "sched_policy", "sched_reset_on_fork"
+_KEEP, _LEVEL, _FLAG = "sched_policy", "sched_priority", "sched_reset_on_fork"
 """Where they are remembered in Process.controls."""
 _SLICE = 700_000
 """sysctl_sched_base_slice in nanoseconds on one CPU; it grows with their number's logarithm, up to eight."""
 _ATTR, _ATTR_FIRST = 56, 48
 """Bytes of struct sched_attr, now and at first."""
+_TURN = 100_000_000
+"""sysctl_sched_rr_timeslice in nanoseconds."""
+_KEEP_POLICY, _KEEP_PARAMS, _CLAMPS, _ALL_FLAGS = 8, 16, 0x60, 0x7F
 
 
 def _self(proc: Process, pid: int) -> None:
@@ -40,6 +45,10 @@ def _self(proc: Process, pid: int) -> None:
 
 def _policy(proc: Process) -> int:
     return proc.controls.get(_KEEP, 0)
+
+
+def _level(proc: Process) -> int:
+    return proc.controls.get(_LEVEL, 0)
 
 
 def _priority(policy: int) -> tuple[int, int]:
@@ -69,18 +78,18 @@ def sched_getparam(proc: Process, pid: int, to: int) -> int:
     if not to:
         raise GuestError(Errno.EINVAL, "no place for it")
     _self(proc, pid)
-    proc.mem.write_u32(to, 0)
+    proc.mem.write_u32(to, _level(proc))
     return 0
 
 
-@syscall("sched_setscheduler", "int int ptr", level="partial", note="EPERM for real-time policies; the others are only remembered")
+@syscall("sched_setscheduler", "int int ptr", level="partial", note="only remembered")
 def sched_setscheduler(proc: Process, pid: int, policy: int, at: int) -> int:
     if policy < 0:
         raise GuestError(Errno.EINVAL, f"policy {policy}")
     return _set(proc, pid, policy, at)
 
 
-@syscall("sched_setparam", "int ptr", level="partial", note="EPERM for real-time policies")
+@syscall("sched_setparam", "int ptr", level="partial", note="only remembered")
 def sched_setparam(proc: Process, pid: int, at: int) -> int:
     return _set(proc, pid, None, at)
 
@@ -90,27 +99,64 @@ def _set(proc: Process, pid: int, policy: int | None, at: int) -> int:
         raise GuestError(Errno.EINVAL, f"process {pid}, parameters at {at:#x}")
     priority = proc.mem.read_u32(at)
     _self(proc, pid)
-    before = _policy(proc)
+    _change(proc, policy, priority, bool(policy is not None and policy & _RESET_ON_FORK))
+    return 0
+
+
+def _change(proc: Process, policy: int | None, priority: int, reset: bool) -> None:
+    """Another policy, None: the same, with this priority (__sched_setscheduler)."""
+    before, kept = _policy(proc), bool(proc.controls.get(_FLAG, 0))
     if policy is None:
-        wanted, flag = before, proc.controls.get(_FLAG, 0)
-    else:
-        wanted, flag = policy & ~_RESET_ON_FORK, policy & _RESET_ON_FORK
-    low, high = _priority(wanted)
-    if wanted in (_DEADLINE, _EXT) or not low <= priority <= high:
-        raise GuestError(Errno.EINVAL, f"priority {priority} of policy {wanted}")
-    may = proc.system.credentials.capable(Cap.CAP_SYS_NICE)
-    if wanted not in _FAIR or (before == _IDLE and wanted != _IDLE and not may):
+        policy, reset = before, kept
+    policy &= ~_RESET_ON_FORK
+    low, high = _priority(policy)
+    if policy in (_DEADLINE, _EXT) or not low <= priority <= high:
+        raise GuestError(Errno.EINVAL, f"priority {priority} of policy {policy}")
+    if not proc.system.credentials.capable(Cap.CAP_SYS_NICE):
+        most = limit(proc, Rlimit.RLIMIT_RTPRIO)[0]
+        if policy not in _FAIR and ((policy != before and not most) or priority > max(_level(proc), most)):
+            raise GuestError(Errno.EPERM, f"priority {priority}, where {most} is the limit")
+        if before == _IDLE and policy != _IDLE:
+            raise GuestError(Errno.EPERM, "out of idleness")
+        if kept and not reset:
+            raise GuestError(Errno.EPERM, "a privilege that was given away")
+    proc.controls[_KEEP], proc.controls[_LEVEL] = policy, priority
+    proc.controls[_FLAG] = _RESET_ON_FORK if reset else 0
+
+
+@syscall("sched_setattr", "int ptr uint", level="partial", note="only remembered; no deadlines, no clamps, and nice stays as it is")
+def sched_setattr(proc: Process, pid: int, at: int, flags: int) -> int:
+    if not at or pid < 0 or flags:
+        raise GuestError(Errno.EINVAL, f"process {pid}, flags {flags:#x}")
+    order = ">" if proc.arch.big_endian else "<"
+    size = proc.mem.read_u32(at) or _ATTR_FIRST
+    if not _ATTR_FIRST <= size <= proc.space.page_size or any(proc.mem.read(at, size)[_ATTR:]):
+        proc.mem.write_u32(at, _ATTR)
+        raise GuestError(Errno.E2BIG, f"{size} bytes")
+    data = proc.mem.read(at, size)[:_ATTR].ljust(_ATTR, b"\0")
+    policy, wanted, nice, priority = struct.unpack_from(order + "iQiI", data, 4)
+    if (wanted & _CLAMPS and size < _ATTR) or policy < 0:
+        raise GuestError(Errno.EINVAL, f"policy {policy}, flags {wanted:#x}, {size} bytes")
+    _self(proc, pid)
+    if wanted & _KEEP_PARAMS:
+        nice, priority = proc.system.nice(), _level(proc) or priority
+    if wanted & ~_ALL_FLAGS:
+        raise GuestError(Errno.EINVAL, f"flags {wanted:#x}")
+    if wanted & _KEEP_POLICY:
+        _change(proc, None, priority, reset=False)
+        return 0
+    if policy == _DEADLINE:
         raise GuestError(Errno.EPERM, "the host's scheduling is not the program's to set")
-    if proc.controls.get(_FLAG, 0) and not flag and not may:
-        raise GuestError(Errno.EPERM, "a privilege that was given away")
-    proc.controls[_KEEP], proc.controls[_FLAG] = wanted, flag
+    if policy in _FAIR and max(-20, min(19, nice)) != proc.system.nice():
+        raise GuestError(Errno.EPERM, "the host's scheduling is not the program's to set")
+    _change(proc, policy, priority, bool(wanted & 1))
     return 0
 
 
 @syscall("sched_rr_get_interval", "int ptr")
 def sched_rr_get_interval(proc: Process, pid: int, to: int) -> int:
     _self(proc, pid)
-    proc.mem.write(to, pack_timespec(proc.arch, 0, 0))
+    proc.mem.write(to, pack_timespec(proc.arch, 0, _TURN if _policy(proc) == _RR else 0))
     return 0
 
 
@@ -122,9 +168,9 @@ def sched_getattr(proc: Process, pid: int, to: int, size: int, flags: int) -> in
     slice_ns = _SLICE * min(len(proc.system.cpus()), 8).bit_length()
     kept = int(bool(proc.controls.get(_FLAG, 0)))
     order = ">" if proc.arch.big_endian else "<"
-    data = struct.pack(
-        order + "IIQiIQQQII", min(size, _ATTR), _policy(proc), kept, proc.system.nice(), 0, slice_ns, 0, 0, 0, 0
-    )
+    fair = _policy(proc) in _FAIR
+    nice, runtime = (proc.system.nice(), slice_ns) if fair else (0, 0)
+    data = struct.pack(order + "IIQiIQQQII", min(size, _ATTR), _policy(proc), kept, nice, _level(proc), runtime, 0, 0, 0, 0)
     proc.mem.write(to, data[:size].ljust(size, b"\0"))
     return 0
 

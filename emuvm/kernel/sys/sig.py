@@ -26,6 +26,7 @@ from emuvm.abi.signals import (
     SA_KNOWN,
     SIG_BLOCK,
     SIG_DFL,
+    SIG_IGN,
     SIG_SETMASK,
     SIG_UNBLOCK,
     SIGRTMIN,
@@ -72,6 +73,8 @@ def rt_sigaction(proc: Process, signal: int, new: int, old: int, size: int) -> i
         state.set_action(signal, action._replace(mask=action.mask & ~UNBLOCKABLE, flags=action.flags & SA_KNOWN))
         if action.handler != SIG_DFL:
             _attend(proc, 1 << signal - 1)
+        if before is not None and before.handler == SIG_IGN and proc.timers is not None and not state.ignored(signal):
+            proc.timers.wanted(signal)
     if old:
         blank = bytes(sigaction_size(proc.arch))
         proc.mem.write(old, blank if before is None else pack_sigaction(proc.arch, before))

@@ -282,7 +282,7 @@ def timer_create(proc: Process, clock: int, event: int, to: int) -> int:
 
     from emuvm.kernel.timers import PosixTaken
 
-    timers.add(number, clock, None if notify == SIGEV_NONE else send)
+    timers.add(number, clock, signal, None if notify == SIGEV_NONE else send)
     return 0
 
 
