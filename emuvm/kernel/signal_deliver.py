@@ -156,4 +156,6 @@ class Delivery:
         try:
             self._frames.leave()
         except BadFrame as bad:
+            if not bad.returned:
+                proc.engine.set_result(0)
             state.force(bad.info)

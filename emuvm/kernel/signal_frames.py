@@ -41,10 +41,12 @@ def siginfo(proc: Process, info: SignalInfo) -> bytes:
 
 
 class BadFrame(Exception):
-    """rt_sigreturn found a frame that the kernel refuses: SIGSEGV, with this si_code and address."""
+    """rt_sigreturn found a frame that the kernel refuses: SIGSEGV, with this si_code and address. What it has taken of the frame before
+    stays. `returned`: the whole of it, and it was the way back that failed; otherwise the call has a result, 0."""
 
-    def __init__(self, code: int, address: int, why: str) -> None:
+    def __init__(self, code: int, address: int, why: str, *, returned: bool = False) -> None:
         super().__init__(why)
+        self.returned = returned
         self.info = SignalInfo(Signal.SIGSEGV, code, address, why)
 
 
@@ -131,6 +133,22 @@ class X86Frames(Frames):
         except GuestError:
             raise BadFrame(Code.SI_KERNEL, 0, "the signal frame cannot be read") from None
         self._restore(frame.mask, frame.stack, sp)
+        registers = frame.registers
+        registers[x86.EFLAGS] = (flags & ~x86.FIX_EFLAGS | registers[x86.EFLAGS] & x86.FIX_EFLAGS) & ~x86.RF
+        engine.set_many(x86.REGISTERS, registers)
+        try:
+            fpu = self._fpu_of(frame, at, data)
+        except BadFrame:
+            engine.set_fpu_state(x86.INITIAL_FPU)  # fpu__clear_user_states
+            raise
+        engine.set_fpu_state(fpu)
+        if ((frame.code, frame.stack_segment) != _USER or registers[x86.RIP] >> 47) and not frame.returnable():
+            self._segments = frame.segments()
+            signals = self.proc.signals
+            signals.trap = (0, x86.GENERAL_PROTECTION, signals.trap[2])
+            raise BadFrame(Code.SI_KERNEL, 0, "the signal frame leads to no user code", returned=True)
+
+    def _fpu_of(self, frame: x86.Restored, at: int, data: bytes) -> bytes:
         fpu: bytes | None
         if frame.fpu == at + x86.FPSTATE and x86.plain(data):
             fpu = data[x86.FPSTATE : x86.FPSTATE + 512]  # as the kernel left it, or with other registers
@@ -140,15 +158,7 @@ class X86Frames(Frames):
             fpu = self._fpu(frame.fpu) if frame.fpu else x86.INITIAL_FPU
         if fpu is None:
             raise BadFrame(Code.SI_KERNEL, 0, "the FPU state of the signal frame is refused")
-        registers = frame.registers
-        registers[x86.EFLAGS] = (flags & ~x86.FIX_EFLAGS | registers[x86.EFLAGS] & x86.FIX_EFLAGS) & ~x86.RF
-        engine.set_many(x86.REGISTERS, registers)
-        engine.set_fpu_state(fpu)
-        if ((frame.code, frame.stack_segment) != _USER or registers[x86.RIP] >> 47) and not frame.returnable():
-            self._segments = frame.segments()
-            signals = self.proc.signals
-            signals.trap = (0, x86.GENERAL_PROTECTION, signals.trap[2])
-            raise BadFrame(Code.SI_KERNEL, 0, "the signal frame leads to no user code")
+        return fpu
 
     def _fpu(self, at: int) -> bytes | None:
         """The FPU state that lies elsewhere than the kernel put it, or has another form."""
@@ -199,11 +209,11 @@ class Arm64Frames(Frames):
         except GuestError:
             raise self._bad(sp, "the signal frame cannot be read") from None
         self.proc.signals.set_mask(frame.mask)
-        if frame.fpu is None:
-            raise self._bad(sp, "the signal frame is refused")
         registers = frame.registers
         registers[arm64.PSTATE] &= arm64.NZCV
         self.engine.set_many(arm64.REGISTERS, registers)
+        if frame.fpu is None:
+            raise self._bad(registers[arm64.SP], "the signal frame is refused")
         self.engine.set_fpu_state(frame.fpu)
         self._restore(frame.mask, frame.stack, registers[arm64.SP])
 
