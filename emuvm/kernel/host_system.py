@@ -212,6 +212,26 @@ class HostSystem:
         """The CPUs a process may run on; OSError."""
         return os.sched_getaffinity(pid)
 
+    def cpuset(self) -> set[int]:
+        """The CPUs that this thread could have itself put on: more than `cpus` when somebody chose fewer."""
+        before = self.cpus()
+        try:
+            os.sched_setaffinity(0, range(1 << 10))
+            return self.cpus()
+        finally:
+            os.sched_setaffinity(0, before)
+
+    def cpu_mask(self) -> int:
+        """Bytes of a set of CPUs as the host's kernel has it."""
+        import ctypes
+        import platform
+
+        number = {"x86_64": 204, "aarch64": 122}.get(platform.machine())
+        if number is None:
+            return (max(self.cpus()) // 64 + 1) * 8
+        size: int = ctypes.CDLL(None).syscall(number, 0, 1 << 13, ctypes.create_string_buffer(1 << 13))
+        return max(size, 8)
+
     def processor(self) -> tuple[int, int]:
         """(CPU, memory node) that this thread runs on now."""
         import ctypes

@@ -242,6 +242,11 @@ class Process:
             return "[heap]"
         return ""
 
+    def cpus(self) -> set[int]:
+        """The CPUs that it wants to run on, as far as it may."""
+        chosen = self.controls.get("cpus")
+        return self.system.cpus() if chosen is None else {cpu for cpu in range(chosen.bit_length()) if chosen >> cpu & 1}
+
     def maps(self) -> str:
         """The map as in /proc/self/maps, without device and inode numbers."""
         return "".join(line(vma, name=self.area_name(vma)) + "\n" for vma in self.space)

@@ -191,7 +191,9 @@ def status(proc: Process) -> bytes:
     pending = proc.signals.thread, proc.signals.process
     groups, pid = " ".join(map(str, creds.groups)) + " ", proc.pid
     capabilities = (creds.inheritable, creds.permitted, creds.effective, creds.bounding, creds.ambient)
-    cpus = sorted(system.cpus())
+    cpus = sorted(proc.cpus())
+    if "cpus" in proc.controls:
+        host.pop("Cpus_allowed", None)
     usage_now = system.usage()
     rows: list[tuple[str, object]] = [
         ("Name", _escaped(proc.name)), ("Umask", f"{proc.umask:04o}"), ("State", "R (running)"), ("Tgid", pid),

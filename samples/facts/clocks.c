@@ -94,4 +94,33 @@ static void scheduling(void) {
     }
 }
 
-SHEET(SECTION(clocks), SECTION(scheduling))
+static long allowed(char *set) { /* what /proc/self/status says; the set as numbers in text */
+    char status[8192] = "", *at;
+    int file = open("/proc/self/status", O_RDONLY);
+    read(file, status, sizeof status - 1), close(file);
+    at = strstr(status, "Cpus_allowed_list:");
+    return at ? sscanf(at + 18, "%60s", set) : 0;
+}
+
+static void affinity(void) {
+    unsigned long set[16], before[16];
+    char list[64];
+    area(2), map(0, 1, NONE);
+    sc(SYS_sched_getaffinity, 0, sizeof before, before);
+    for (int length = 0; length <= 64; length += 4) K("1.15", text("%ld", sc(SYS_sched_getaffinity, 0, length, set)), "sched_getaffinity into %d bytes", length);
+    F("1.15", sc(SYS_sched_getaffinity, 0, 128, P(0)));
+    F("1.15", sc(SYS_sched_getaffinity, -1, 128, set));
+    for (int cpu = 0; cpu < 3; cpu++)
+        for (int length = 0; length < 12; length += 4) {
+            unsigned here = 99;
+            memset(set, 0, sizeof set), set[0] = 1UL << cpu;
+            K("1.15", said(sc(SYS_sched_setaffinity, 0, length, set)), "sched_setaffinity to CPU %d, %d bytes", cpu, length);
+            sc(SYS_sched_getaffinity, 0, sizeof set, set), sc(SYS_getcpu, &here, 0L, 0L), allowed(list);
+            K("1.15", text("%lx, on %s, %s", set[0], set[0] >> here & 1 ? "one of them" : "another", list), "then, %d %d", cpu, length);
+            sc(SYS_sched_setaffinity, 0, sizeof before, before);
+        }
+    F("1.15", sc(SYS_sched_setaffinity, 0, 8, P(0)));
+    F("1.15", sc(SYS_sched_setaffinity, 999999, 8, before));
+}
+
+SHEET(SECTION(clocks), SECTION(scheduling), SECTION(affinity))

@@ -161,6 +161,8 @@ def openat2(proc: Process, dirfd: int, path: bytes, how: int, size: int) -> int:
     unknown = flags >> 32 or flags & ~_known(proc) or resolution & ~At.RESOLVE_NO_MAGICLINKS
     if unknown or mode & ~0o7777 or (mode and not creates):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}, mode {mode:o}, resolve {resolution:#x}")
+    if generic & Open.O_PATH and generic & ~PATH_FLAGS:
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x} beside O_PATH")
     _make_sense(generic)
     return open_path(proc, resolve(proc, dirfd, path), generic, mode)
 

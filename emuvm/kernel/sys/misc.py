@@ -70,7 +70,9 @@ def _old_release(release: str) -> str:
 
 @syscall("getcpu", "ptr ptr ptr", pure=True)
 def getcpu(proc: Process, cpu: int, node: int, cache: int) -> int:
-    for address, value in zip((cpu, node), proc.system.processor(), strict=True):
+    here, memory = proc.system.processor()
+    allowed = proc.cpus()
+    for address, value in ((cpu, here if here in allowed else min(allowed)), (node, memory)):
         if address:
             proc.mem.write_u32(address, value)
     return 0

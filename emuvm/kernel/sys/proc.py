@@ -182,27 +182,28 @@ def sched_yield(proc: Process) -> int:
 @syscall("sched_getaffinity", "int uint ptr")
 def sched_getaffinity(proc: Process, pid: int, length: int, to: int) -> int:
     word = proc.arch.bits // 8
-    size = (max(proc.system.cpus()) // proc.arch.bits + 1) * word
-    if length < size or length % word:
+    if length << 3 < max(proc.system.cpus()) + 1 or length % word:
         raise GuestError(Errno.EINVAL, f"{length} bytes")
     try:
-        mask = sum(1 << cpu for cpu in proc.system.cpus(max(pid, -1)))
+        mask = sum(1 << cpu for cpu in (proc.cpus() if pid in (0, proc.pid, proc.tid) else proc.system.cpus(max(pid, -1))))
     except OSError as error:
         raise GuestError(Errno.ESRCH, f"process {pid}") from error
+    size = min(length, proc.system.cpu_mask())
     words = [mask >> proc.arch.bits * n & (1 << proc.arch.bits) - 1 for n in range(size // word)]
     proc.mem.write(to, pack_words(proc.arch, words))
     return size
 
 
-@syscall("sched_setaffinity", "int uint ptr", level="accepted", note="there is one thread, and the host places it")
+@syscall("sched_setaffinity", "int uint ptr", level="partial", note="remembered: the host places the thread")
 def sched_setaffinity(proc: Process, pid: int, length: int, mask: int) -> int:
     wanted = int.from_bytes(proc.mem.read(mask, min(length, 128)), "big" if proc.arch.big_endian else "little")
-    try:
-        allowed = proc.system.cpus(max(pid, -1))
-    except OSError as error:
-        raise GuestError(Errno.ESRCH, f"process {pid}") from error
-    if not any(wanted >> cpu & 1 for cpu in allowed):
+    if pid not in (0, proc.pid, proc.tid):
+        raise GuestError(Errno.ESRCH, f"process {pid}")
+    allowed = proc.system.cpuset()
+    chosen = sum(1 << cpu for cpu in allowed if wanted >> cpu & 1)
+    if not chosen:
         raise GuestError(Errno.EINVAL, "none of the CPUs may be used")
+    proc.controls["cpus"] = chosen
     return 0
 
 
