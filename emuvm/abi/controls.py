@@ -290,6 +290,18 @@ class Fd:
     NAME_MAX = 255
 
 
+class Epoll:
+    """epoll_ctl(2): operations, and the bits of events that say how they are told."""
+
+    EPOLL_CTL_ADD = 1
+    EPOLL_CTL_DEL = 2
+    EPOLL_CTL_MOD = 3
+    EPOLLEXCLUSIVE = 1 << 28
+    EPOLLWAKEUP = 1 << 29
+    EPOLLONESHOT = 1 << 30
+    EPOLLET = 1 << 31
+
+
 class Membarrier:
     """membarrier(2) commands; a registration is its command shifted up by one."""
 

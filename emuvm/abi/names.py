@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from emuvm.abi import signals
-from emuvm.abi.controls import Clock, Fd, Futex, Prctl, Process, Random, Seal, Tty, ioctl_for
+from emuvm.abi.controls import Clock, Epoll, Fd, Futex, Prctl, Process, Random, Seal, Tty, ioctl_for
 from emuvm.abi.flags import Access, At, Memory, Seek, fcntl_for, map_for, mcl_for, open_for, poll_for, prot_for, rlimit_for
 from emuvm.abi.tuples import NamedTuple
 
@@ -69,7 +69,7 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
     ),
     "efd": ("EFD_", open_for, "SEMAPHORE=1 CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
     "sfd": ("SFD_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
-    "tfd": ("TFD_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
+    "tfd": ("TFD_", open_for, "TIMER_ABSTIME=1 TIMER_CANCEL_ON_SET=2 CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
     "wait": (
         "W", Process,
         "NOHANG EXITED=4 STOPPED=2 CONTINUED NOWAIT=0x1000000 : __WCLONE=0x80000000 __WALL=0x40000000 __WNOTHREAD=0x20000000",
@@ -107,6 +107,11 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
     ),
     "sock": ("SOCK_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
     "epoll": ("EPOLL_", open_for, "CLOEXEC=O_CLOEXEC"),
+    "epollev": (
+        "EPOLL", Epoll,
+        "IN=1 PRI=2 OUT=4 RDNORM=0x40 RDBAND=0x80 WRNORM=0x100 WRBAND=0x200 MSG=0x400 ERR=8 HUP=0x10 RDHUP=0x2000 EXCLUSIVE WAKEUP "
+        "ONESHOT ET",
+    ),
     "iflag": (
         "", Tty,
         "IGNBRK=1 BRKINT IGNPAR=4 PARMRK=8 INPCK=0x10 ISTRIP=0x20 INLCR=0x40 IGNCR=0x80 ICRNL IUCLC=0x200 IXON IXANY "
@@ -143,6 +148,7 @@ _VALUES: dict[str, tuple[str, Source, str]] = {
     ),
     "flocktype": ("F_", fcntl_for, "RDLCK WRLCK UNLCK"),
     "owner": ("F_OWNER_", None, "TID=0 PID=1 PGRP=2"),
+    "epollop": ("EPOLL_CTL_", Epoll, "ADD DEL MOD"),
     "fadvise": ("POSIX_FADV_", None, "NORMAL=0 RANDOM=1 SEQUENTIAL=2 WILLNEED=3 DONTNEED=4 NOREUSE=5"),
     "idtype": ("P_", None, "ALL=0 PID=1 PGID=2 PIDFD=3"),
     "clock": (

@@ -245,17 +245,23 @@ def limits(proc: Process) -> bytes:
 # -- descriptors ----------------------------------------------------------------------------------------------------------
 
 
+_COMMON = 4
+"""Lines of fdinfo that all files have."""
+
+
 def descriptor_info(proc: Process, fd: int, file: OpenFile) -> bytes:
     """fdinfo/N. What kinds of files add to it is the host's."""
     flags = file.status() | (Open.O_CLOEXEC if proc.files.cloexec(fd) else 0)
     shown = f"0{convert_open(flags, Open, open_for(proc.arch.name)):o}"
     if file.host_fd >= 0:
-        rows = host_proc.descriptor(file.host_fd)
+        lines = host_proc.descriptor(file.host_fd)
+        lines = lines[:_COMMON] + file.details(lines[_COMMON:])
     else:
         from emuvm.kernel.procfs_system import proc_mount
 
-        rows = [("pos", str(getattr(file, "offset", 0))), ("flags", ""), ("mnt_id", str(proc_mount(proc))), ("ino", str(file.stat().ino))]
-    return "".join(f"{name}:\t{shown if name == 'flags' else value}\n" for name, value in rows).encode("utf-8", "surrogateescape")
+        lines = [f"pos:\t{getattr(file, 'offset', 0)}", "flags:", f"mnt_id:\t{proc_mount(proc)}", f"ino:\t{file.stat().ino}"]
+    lines = [f"flags:\t{shown}" if line.startswith("flags:") else line for line in lines]
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 # -- settings -------------------------------------------------------------------------------------------------------------

@@ -67,15 +67,16 @@ eventfd2            u f:efd
 signalfd4           fd sigset:2 U f:sfd
 signalfd            fd sigset:2 U
 timerfd_create      v:clock f:tfd
-timerfd_settime     fd f:timer itimerspec >itimerspec
+timerfd_settime     fd f:tfd itimerspec >itimerspec
 timerfd_gettime     fd >itimerspec
 epoll_create        d
 epoll_create1       f:epoll
 inotify_init1       f:sfd
 userfaultfd         f:uffd
-epoll_ctl           fd d d addr
-epoll_wait          fd addr d d
-epoll_pwait         fd addr d d sigset:5 U
+epoll_ctl           fd v:epollop d epollevent
+epoll_wait          fd >epollevents d d
+epoll_pwait         fd >epollevents d d sigset:5 U
+epoll_pwait2        fd >epollevents d timespec sigset:5 U
 mq_open             str open openmode:1 addr
 mq_unlink           str
 socket              v:family socktype d

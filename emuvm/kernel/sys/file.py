@@ -388,7 +388,8 @@ def memfd_create(proc: Process, at: int, flags: int) -> int:
 class EventFile(HostOpenFile):
     """An eventfd."""
 
-    consumes = no_pwrite = own = True
+    no_offsets = own = True
+    unit = 8
 
 
 @syscall("eventfd", "uint")
