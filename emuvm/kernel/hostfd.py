@@ -351,6 +351,17 @@ def allocate(fd: int, mode: int, offset: int, length: int) -> None:
     _result(lambda: _libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
+_CACHESTAT = 451
+
+
+@host_call
+def cached(fd: int, offset: int, length: int) -> tuple[int, ...]:
+    """cachestat(2): pages cached, dirty, under writeback, evicted, recently evicted."""
+    counts = (ctypes.c_uint64 * 5)()
+    _result(lambda: _libc.syscall(_CACHESTAT, fd, (ctypes.c_uint64 * 2)(offset, length), counts, 0))
+    return tuple(counts)
+
+
 def size_limit() -> int | None:
     """The soft limit of a file's size in bytes; None: unlimited."""
     import resource

@@ -39,7 +39,9 @@ _RARE = {
     "splice": "sendfile sendfile64 copy_file_range splice tee vmsplice",
     "lock": "mlock mlock2 munlock mlockall munlockall mseal",
     "shm": "shmget shmat shmdt shmctl",
-    "processvm": "process_vm_readv process_vm_writev process_madvise membarrier pidfd_open",
+    "processvm": "process_vm_readv process_vm_writev process_madvise membarrier",
+    "pidfd": "pidfd_open pidfd_send_signal pidfd_getfd kcmp",
+    "numa": "get_mempolicy set_mempolicy mbind set_mempolicy_home_node migrate_pages move_pages",
     "identity": "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
     "prctl": "prctl",
     "sched": "sched_get_priority_max sched_get_priority_min sched_getscheduler sched_getparam sched_setscheduler sched_setparam "

@@ -63,6 +63,10 @@ class EpollFile(HostOpenFile):
     def item(self, file: OpenFile, number: int) -> _Item | None:
         return self._items.get((file, number))
 
+    def watched(self, number: int) -> list[OpenFile]:
+        """What is watched under this number."""
+        return [file for file, under in self._items if under == number]
+
     def add(self, file: OpenFile, number: int, events: int, data: int) -> None:
         item = _Item(_duplicate(file), number)
         try:

@@ -10,6 +10,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING
 
+from emuvm.abi.caps import Cap
 from emuvm.abi.controls import Fd
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Fcntl, Mode, Open, Seek, convert_open, fcntl_for, open_for
@@ -369,6 +370,23 @@ def readahead(proc: Process, fd: int, offset: int, length: int) -> int:
     if not _stored(file, Mode.S_IFREG, Mode.S_IFBLK):
         raise GuestError(Errno.EINVAL, "not a regular file")
     return fadvise64(proc, fd, offset, length, 3)
+
+
+@syscall("cachestat", "fd ptr ptr uint", level="partial", note="a made-up file has nothing cached")
+def cachestat(proc: Process, fd: int, at: int, to: int, flags: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    order = ">" if proc.arch.big_endian else "<"
+    offset, length = struct.unpack(f"{order}QQ", proc.mem.read(at, 16))
+    if file.is_huge:
+        raise GuestError(Errno.EOPNOTSUPP, "huge pages are not counted")
+    credentials = proc.system.credentials
+    if file.host_fd < 0 and not file.writable() and credentials.uids.fs != file.stat().uid and not credentials.capable(Cap.CAP_FOWNER):
+        raise GuestError(Errno.EPERM, "another's file")
+    if flags:
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    counts = hostfd.cached(file.host_fd, offset, length) if file.host_fd >= 0 else (0,) * 5
+    proc.mem.write(to, struct.pack(f"{order}5Q", *counts))
+    return 0
 
 
 _MFD = Fd.MFD_CLOEXEC | Fd.MFD_ALLOW_SEALING | Fd.MFD_HUGETLB | Fd.MFD_NOEXEC_SEAL | Fd.MFD_EXEC
