@@ -302,6 +302,27 @@ class Epoll:
     EPOLLET = 1 << 31
 
 
+class Policy:
+    """Memory policies."""
+
+    MPOL_DEFAULT = 0
+    MPOL_PREFERRED = 1
+    MPOL_BIND = 2
+    MPOL_INTERLEAVE = 3
+    MPOL_LOCAL = 4
+    MPOL_PREFERRED_MANY = 5
+    MPOL_WEIGHTED_INTERLEAVE = 6
+    MPOL_F_STATIC_NODES = 1 << 15
+    MPOL_F_RELATIVE_NODES = 1 << 14
+    MPOL_F_NUMA_BALANCING = 1 << 13
+    MPOL_F_NODE = 1
+    MPOL_F_ADDR = 2
+    MPOL_F_MEMS_ALLOWED = 4
+    MPOL_MF_STRICT = 1
+    MPOL_MF_MOVE = 2
+    MPOL_MF_MOVE_ALL = 4
+
+
 class Membarrier:
     """membarrier(2) commands; a registration is its command shifted up by one."""
 

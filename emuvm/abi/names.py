@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from emuvm.abi import signals
-from emuvm.abi.controls import Clock, Epoll, Fd, Futex, Prctl, Process, Random, Seal, Tty, ioctl_for
+from emuvm.abi.controls import Clock, Epoll, Fd, Futex, Policy, Prctl, Process, Random, Seal, Tty, ioctl_for
 from emuvm.abi.flags import Access, At, Memory, Seek, fcntl_for, map_for, mcl_for, open_for, poll_for, prot_for, rlimit_for
 from emuvm.abi.tuples import NamedTuple
 
@@ -112,6 +112,10 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
         "IN=1 PRI=2 OUT=4 RDNORM=0x40 RDBAND=0x80 WRNORM=0x100 WRBAND=0x200 MSG=0x400 ERR=8 HUP=0x10 RDHUP=0x2000 EXCLUSIVE WAKEUP "
         "ONESHOT ET",
     ),
+    "mpolflag": ("MPOL_F_", Policy, "STATIC_NODES RELATIVE_NODES NUMA_BALANCING"),
+    "mpolf": ("MPOL_", Policy, "F_NODE F_ADDR F_MEMS_ALLOWED"),
+    "mpolmove": ("MPOL_", Policy, "MF_MOVE MF_MOVE_ALL"),
+    "mpolmf": ("MPOL_", Policy, "MF_STRICT MF_MOVE MF_MOVE_ALL"),
     "iflag": (
         "", Tty,
         "IGNBRK=1 BRKINT IGNPAR=4 PARMRK=8 INPCK=0x10 ISTRIP=0x20 INLCR=0x40 IGNCR=0x80 ICRNL IUCLC=0x200 IXON IXANY "
@@ -228,6 +232,7 @@ _VALUES: dict[str, tuple[str, Source, str]] = {
     "socktype": ("SOCK_", None, "STREAM=1 DGRAM=2 RAW=3 RDM=4 SEQPACKET=5 PACKET=10"),
     "sigev": ("SIGEV_", signals, "SIGNAL NONE THREAD THREAD_ID"),
     "mpol": ("MPOL_", None, "DEFAULT=0 PREFERRED=1 BIND=2 INTERLEAVE=3 LOCAL=4 PREFERRED_MANY=5 WEIGHTED_INTERLEAVE=6"),
+    "kcmp": ("KCMP_", None, "FILE=0 VM=1 FILES=2 FS=3 SIGHAND=4 IO=5 SYSVSEM=6 EPOLL_TFD=7"),
     "super": (
         "", None,
         "ADFS_SUPER_MAGIC=0xadf5 EXT2_SUPER_MAGIC=0xef53 BTRFS_SUPER_MAGIC=0x9123683e XFS_SUPER_MAGIC=0x58465342 TMPFS_MAGIC=0x1021994 "

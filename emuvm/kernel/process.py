@@ -73,6 +73,8 @@ class Kept:
         """Lines of maps by where their regions start: what they were made of, and their text."""
         self.map_names: tuple[int, ...] = ()
         """What the names in these lines depend on: the break, the vdso, the stack."""
+        self.policies: list[Any] = []
+        """Memory policies that areas or the process have had (`kernel.sys.numa`)."""
         self.stand_ins: dict[bytes, Any] = {}
         """What locks on files are held on that the host does not have, by path (`kernel.standin`)."""
 

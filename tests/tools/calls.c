@@ -203,6 +203,13 @@ static void events(void)
     S(SYS_epoll_pwait, ep, 0, 2, 0, 8, 4), S(SYS_epoll_pwait, 99, found, 2, 0, 0, 8);
     S(SYS_timerfd_create, 77, 4), S(SYS_timerfd_settime, timer, 0, &later, 0), S(SYS_timerfd_settime, timer, 3, &(struct itimerspec){0}, 0);
     S(SYS_timerfd_gettime, timer, &later), S(SYS_timerfd_gettime, 99, &later), S(SYS_timerfd_settime, 99, 5, 8, &later);
+    unsigned long nodes[2] = {1, 0};
+    void *places[2] = {memory, (void *)8};
+    int status[2] = {0, 0};
+    S(SYS_set_mempolicy, 2 | 1 << 15, nodes, 65), S(SYS_get_mempolicy, status, nodes, 64, 0, 4), S(SYS_set_mempolicy, 0, 0, 0), S(SYS_set_mempolicy, 99, 8, 1);
+    S(SYS_mbind, 0x30000000, 4096, 2, nodes, 64, 3), S(SYS_mbind, 0x30000000, 4096, 3 | 1 << 14, nodes, 128, 8), S(SYS_migrate_pages, 0, 64, nodes, nodes);
+    S(SYS_move_pages, 0, 2, places, status, status, 2), S(SYS_move_pages, 0, 0, places, 0, 0, 9), S(SYS_set_mempolicy_home_node, 4096, 1, 2, 3);
+    S(SYS_kcmp, 0, 0, 0, 1, 1), S(SYS_kcmp, 0, 0, 1, 1, 1), S(SYS_kcmp, 0, 0, 7, 1, status), S(SYS_kcmp, 0, 0, 9, 1, 1), S(SYS_pidfd_getfd, 99, 1, 1);
     S(SYS_signalfd4, -1, &set, 8, 0x80800), S(SYS_signalfd4, 99, &set, 8, 1), S(SYS_signalfd4, -1, 8, 8, 0);
 }
 
