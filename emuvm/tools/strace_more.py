@@ -200,7 +200,7 @@ def _place(number: int) -> str:
         return str(number)
 
 
-@structure("slot", "III")
+@structure("slot", "iiI")
 def watched_slot(call: Call, found: Fields) -> str:
     return f"{{efd={found[0]}, tfd={found[1]}, toff={found[2]}}}"
 
