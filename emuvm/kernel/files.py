@@ -55,6 +55,10 @@ class OpenFile:
     """It has no positions at all (neither FMODE_PREAD nor FMODE_PWRITE)."""
     tells: int = 0xFFFF
     """Those poll(2) bits of its host descriptor that mean something."""
+    owner: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Who is told of input: kind, process, and the user ids of who said so (F_SETOWN_EX)."""
+    signal: int = 0  # F_SETSIG
+    lease: int | None = None
     watchers: frozenset[Any] = frozenset()
     """The epoll files that watch it."""
     splices = True

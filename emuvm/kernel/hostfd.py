@@ -69,7 +69,7 @@ fadvise = host_call(os.posix_fadvise)
 copy_file_range = host_call(os.copy_file_range)
 _PAGE = 4096
 _PROT_READ, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 4, 1, 2
-F_GETFL, F_SETFL = fcntl.F_GETFL, fcntl.F_SETFL
+F_GETFL, F_SETFL, F_SETLEASE = fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_SETLEASE
 
 
 def close(fd: int) -> None:
