@@ -231,6 +231,12 @@ class SimSystem(HostSystem):
     def cpus(self, pid: int = 0) -> set[int]:
         return {0}
 
+    def online(self) -> int:
+        return 1
+
+    def cpu_mask_size(self) -> int:
+        return 8
+
     def processor(self) -> tuple[int, int]:
         return 0, 0
 

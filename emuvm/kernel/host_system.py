@@ -212,6 +212,22 @@ class HostSystem:
         """The CPUs a process may run on; OSError."""
         return os.sched_getaffinity(pid)
 
+    def online(self) -> int:
+        """How many CPUs work, whoever may use them."""
+        return os.cpu_count() or 1
+
+    def cpu_mask_size(self) -> int:
+        """Bytes of a mask of CPUs in the host's kernel; 0 if that cannot be told."""
+        import ctypes
+
+        from emuvm.abi.numbers import numbers
+
+        arch = {"aarch64": "arm64", "x86_64": "x86_64"}.get(os.uname().machine)
+        if arch is None:
+            return 0
+        number = numbers(arch)["sched_getaffinity"]
+        return max(0, int(ctypes.CDLL(None).syscall(number, 0, 8192, ctypes.create_string_buffer(8192))))
+
     def processor(self) -> tuple[int, int]:
         """(CPU, memory node) that this thread runs on now."""
         import ctypes

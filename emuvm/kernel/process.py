@@ -283,6 +283,18 @@ class Process:
             self.engine.expect_stops()
 
     @property
+    def nice(self) -> int:
+        """The nice value: what the process set, or what emuvm was started with."""
+        set_value = self.controls.get("nice")
+        return self.system.nice() if set_value is None else set_value
+
+    @property
+    def cpus(self) -> set[int]:
+        """The CPUs that it may run on."""
+        chosen, there = self.controls.get("affinity", 0), self.system.cpus()
+        return {cpu for cpu in there if chosen >> cpu & 1} or there
+
+    @property
     def delivery(self) -> Delivery:
         """How signals are taken; made when the first one comes."""
         if self._delivery is None:

@@ -45,9 +45,10 @@ _RARE = {
     "identity": "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
     "prctl": "prctl",
     "sched": "sched_get_priority_max sched_get_priority_min sched_getscheduler sched_getparam sched_setscheduler sched_setparam "
-    "sched_rr_get_interval sched_getattr get_robust_list",
+    "sched_rr_get_interval sched_getattr sched_setattr get_robust_list",
     "futex": "futex futex_waitv futex_wake futex_wait futex_requeue",
     "fcntl": "fcntl fcntl64",
+    "priority": "getpriority setpriority nice ioprio_get ioprio_set sched_getaffinity sched_setaffinity getcpu",
     "epoll": "epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2",
     "notify": "timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4",
     "socket": "socket socketpair connect bind listen accept accept4 getsockname getpeername sendto recvfrom sendmsg recvmsg sendmmsg "

@@ -65,14 +65,6 @@ def _old_release(release: str) -> str:
     return f"2.6.{patchlevel + 60}{release[numbers.end() :]}"
 
 
-@syscall("getcpu", "ptr ptr ptr", pure=True)
-def getcpu(proc: Process, cpu: int, node: int, cache: int) -> int:
-    for address, value in zip((cpu, node), proc.system.processor(), strict=True):
-        if address:
-            proc.mem.write_u32(address, value)
-    return 0
-
-
 @syscall("sysinfo", "ptr")
 def sysinfo(proc: Process, to: int) -> int:
     sizes, (loads, threads) = proc.system.memory(), proc.system.load()
