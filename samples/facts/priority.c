@@ -47,7 +47,8 @@ static void policies(void) {
         K("1.21", said(sc(SYS_sched_setscheduler, 0, chosen[i] | (i == 1 ? 0x40000000 : 0), &parameter)), "policy %d", chosen[i]);
         K("1.21", text("%#lx", sc(SYS_sched_getscheduler, 0)), "the policy after %d", chosen[i]);
         parameter.sched_priority = 77;
-        K("1.21", text("%ld %d", sc(SYS_sched_getparam, 0, &parameter), parameter.sched_priority), "the priority of %d", chosen[i]);
+        F("1.21", sc(SYS_sched_getparam, 0, &parameter));
+        K("1.21", text("%d", parameter.sched_priority), "the priority of %d", chosen[i]);
         K("1.21", stat_says(), "stat with %d", chosen[i]);
         K("1.21", attributes(), "attributes with %d", chosen[i]);
         parameter.sched_priority = 9;
