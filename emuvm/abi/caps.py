@@ -10,6 +10,7 @@ class Cap:
     """Capability numbers that emuvm asks for, and the structure versions of capget(2)."""
 
     CAP_DAC_OVERRIDE = 1
+    CAP_FOWNER = 3
     CAP_SETGID = 6
     CAP_SETUID = 7
     CAP_SETPCAP = 8

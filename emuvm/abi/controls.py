@@ -290,6 +290,39 @@ class Fd:
     NAME_MAX = 255
 
 
+class Epoll:
+    """epoll_ctl(2): operations, and the bits of events that say how they are told."""
+
+    EPOLL_CTL_ADD = 1
+    EPOLL_CTL_DEL = 2
+    EPOLL_CTL_MOD = 3
+    EPOLLEXCLUSIVE = 1 << 28
+    EPOLLWAKEUP = 1 << 29
+    EPOLLONESHOT = 1 << 30
+    EPOLLET = 1 << 31
+
+
+class Policy:
+    """Memory policies."""
+
+    MPOL_DEFAULT = 0
+    MPOL_PREFERRED = 1
+    MPOL_BIND = 2
+    MPOL_INTERLEAVE = 3
+    MPOL_LOCAL = 4
+    MPOL_PREFERRED_MANY = 5
+    MPOL_WEIGHTED_INTERLEAVE = 6
+    MPOL_F_STATIC_NODES = 1 << 15
+    MPOL_F_RELATIVE_NODES = 1 << 14
+    MPOL_F_NUMA_BALANCING = 1 << 13
+    MPOL_F_NODE = 1
+    MPOL_F_ADDR = 2
+    MPOL_F_MEMS_ALLOWED = 4
+    MPOL_MF_STRICT = 1
+    MPOL_MF_MOVE = 2
+    MPOL_MF_MOVE_ALL = 4
+
+
 class Membarrier:
     """membarrier(2) commands; a registration is its command shifted up by one."""
 
@@ -366,6 +399,9 @@ class Futex:
     FUTEX_TRYLOCK_PI = 8
     FUTEX_WAIT_BITSET = 9
     FUTEX_WAKE_BITSET = 10
+    FUTEX_WAIT_REQUEUE_PI = 11
+    FUTEX_CMP_REQUEUE_PI = 12
+    FUTEX_LOCK_PI2 = 13
     FUTEX_PRIVATE_FLAG = 128
     FUTEX_CLOCK_REALTIME = 256
     FUTEX_CMD_MASK = ~(128 | 256)

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from emuvm.abi import signals
-from emuvm.abi.controls import Clock, Fd, Futex, Prctl, Process, Random, Seal, Tty, ioctl_for
+from emuvm.abi.controls import Clock, Epoll, Fd, Futex, Policy, Prctl, Process, Random, Seal, Tty, ioctl_for
 from emuvm.abi.flags import Access, At, Memory, Seek, fcntl_for, map_for, mcl_for, open_for, poll_for, prot_for, rlimit_for
 from emuvm.abi.tuples import NamedTuple
 
@@ -69,7 +69,7 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
     ),
     "efd": ("EFD_", open_for, "SEMAPHORE=1 CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
     "sfd": ("SFD_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
-    "tfd": ("TFD_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
+    "tfd": ("TFD_", open_for, "TIMER_ABSTIME=1 TIMER_CANCEL_ON_SET=2 CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
     "wait": (
         "W", Process,
         "NOHANG EXITED=4 STOPPED=2 CONTINUED NOWAIT=0x1000000 : __WCLONE=0x80000000 __WALL=0x40000000 __WNOTHREAD=0x20000000",
@@ -107,6 +107,15 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
     ),
     "sock": ("SOCK_", open_for, "CLOEXEC=O_CLOEXEC NONBLOCK=O_NONBLOCK"),
     "epoll": ("EPOLL_", open_for, "CLOEXEC=O_CLOEXEC"),
+    "epollev": (
+        "EPOLL", Epoll,
+        "IN=1 PRI=2 OUT=4 RDNORM=0x40 RDBAND=0x80 WRNORM=0x100 WRBAND=0x200 MSG=0x400 ERR=8 HUP=0x10 RDHUP=0x2000 EXCLUSIVE WAKEUP "
+        "ONESHOT ET",
+    ),
+    "mpolflag": ("MPOL_F_", Policy, "STATIC_NODES RELATIVE_NODES NUMA_BALANCING"),
+    "mpolf": ("MPOL_", Policy, "F_NODE F_ADDR F_MEMS_ALLOWED"),
+    "mpolmove": ("MPOL_", Policy, "MF_MOVE MF_MOVE_ALL"),
+    "mpolmf": ("MPOL_", Policy, "MF_STRICT MF_MOVE MF_MOVE_ALL"),
     "iflag": (
         "", Tty,
         "IGNBRK=1 BRKINT IGNPAR=4 PARMRK=8 INPCK=0x10 ISTRIP=0x20 INLCR=0x40 IGNCR=0x80 ICRNL IUCLC=0x200 IXON IXANY "
@@ -143,6 +152,7 @@ _VALUES: dict[str, tuple[str, Source, str]] = {
     ),
     "flocktype": ("F_", fcntl_for, "RDLCK WRLCK UNLCK"),
     "owner": ("F_OWNER_", None, "TID=0 PID=1 PGRP=2"),
+    "epollop": ("EPOLL_CTL_", Epoll, "ADD DEL MOD"),
     "fadvise": ("POSIX_FADV_", None, "NORMAL=0 RANDOM=1 SEQUENTIAL=2 WILLNEED=3 DONTNEED=4 NOREUSE=5"),
     "idtype": ("P_", None, "ALL=0 PID=1 PGID=2 PIDFD=3"),
     "clock": (
@@ -196,8 +206,8 @@ _VALUES: dict[str, tuple[str, Source, str]] = {
     "capversion": ("_LINUX_CAPABILITY_VERSION_", None, "1=0x19980330 2=0x20071026 3=0x20080522"),
     "futex": (
         "FUTEX_", Futex,
-        "WAIT WAKE FD=2 REQUEUE CMP_REQUEUE WAKE_OP LOCK_PI UNLOCK_PI TRYLOCK_PI WAIT_BITSET WAKE_BITSET WAIT_REQUEUE_PI=11 "
-        "CMP_REQUEUE_PI=12 LOCK_PI2=13",
+        "WAIT WAKE FD=2 REQUEUE CMP_REQUEUE WAKE_OP LOCK_PI UNLOCK_PI TRYLOCK_PI WAIT_BITSET WAKE_BITSET WAIT_REQUEUE_PI "
+        "CMP_REQUEUE_PI LOCK_PI2",
     ),
     "futexbits": ("FUTEX_BITSET_", Futex, "MATCH_ANY"),
     "barrier": (
@@ -222,6 +232,7 @@ _VALUES: dict[str, tuple[str, Source, str]] = {
     "socktype": ("SOCK_", None, "STREAM=1 DGRAM=2 RAW=3 RDM=4 SEQPACKET=5 PACKET=10"),
     "sigev": ("SIGEV_", signals, "SIGNAL NONE THREAD THREAD_ID"),
     "mpol": ("MPOL_", None, "DEFAULT=0 PREFERRED=1 BIND=2 INTERLEAVE=3 LOCAL=4 PREFERRED_MANY=5 WEIGHTED_INTERLEAVE=6"),
+    "kcmp": ("KCMP_", None, "FILE=0 VM=1 FILES=2 FS=3 SIGHAND=4 IO=5 SYSVSEM=6 EPOLL_TFD=7"),
     "super": (
         "", None,
         "ADFS_SUPER_MAGIC=0xadf5 EXT2_SUPER_MAGIC=0xef53 BTRFS_SUPER_MAGIC=0x9123683e XFS_SUPER_MAGIC=0x58465342 TMPFS_MAGIC=0x1021994 "

@@ -312,6 +312,11 @@ def pack_pollfd(arch: Arch, fd: int, events: int, revents: int) -> bytes:
     return _layout(arch, "iHH").pack(fd, events, revents)
 
 
+def epoll_layout(arch: Arch) -> Struct:
+    """struct epoll_event: the events, and 64 bits of data, which on some follow without a gap."""
+    return _layout(arch, "IQ" if arch.name in ("x86_64", "i386", "m68k") else "I4xQ")
+
+
 class Flock(NamedTuple):
     """struct flock: `start` relative to `whence`, length 0 to the end of the file."""
 

@@ -234,7 +234,10 @@ class SimSystem(HostSystem):
     def cpuset(self) -> set[int]:
         return {0}
 
-    def cpu_mask(self) -> int:
+    def online(self) -> int:
+        return 1
+
+    def cpu_mask_size(self) -> int:
         return 8
 
     def processor(self) -> tuple[int, int]:

@@ -44,9 +44,25 @@ class OpenFile:
     """Its kind cannot be written, whatever it was opened for (no FMODE_CAN_WRITE)."""
     is_huge = False
     """Of huge pages."""
-    consumes = False
-    """Reading takes what there is even if the buffer cannot hold it."""
+    unit: int = 0
+    """Bytes of a record: less is not read (EINVAL)."""
+    in_parts = False
+    """Of a record that has room in part that part is read; else it is EFAULT. Lost is the rest in both cases."""
+    one_by_one = True
+    """Of its records one at a time is read."""
     is_zero = False  # it is /dev/zero
+    refuses_read = False
+    """The same for reading (no FMODE_CAN_READ)."""
+    no_offsets = False
+    """It has no positions at all (neither FMODE_PREAD nor FMODE_PWRITE)."""
+    tells: int = 0xFFFF
+    """Those poll(2) bits of its host descriptor that mean something."""
+    owner: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Who is told of input: kind, process, and the user ids of who said so (F_SETOWN_EX)."""
+    signal: int = 0  # F_SETSIG
+    lease: int | None = None
+    watchers: frozenset[Any] = frozenset()
+    """The epoll files that watch it."""
     splices = True
     """sendfile(2) and splice(2) can take data from it (f_op->splice_read)."""
     own = False
@@ -160,6 +176,10 @@ class OpenFile:
     def ready(self) -> int:
         """poll(2) bits of files without a host descriptor: always ready."""
         return Poll.POLLIN | Poll.POLLRDNORM | Poll.POLLOUT | Poll.POLLWRNORM
+
+    def details(self, lines: list[str]) -> list[str]:
+        """What fdinfo shows besides position, flags, mount and inode, of which `lines` are the host's."""
+        return lines
 
     def close(self) -> None:
         """The last descriptor is closed."""

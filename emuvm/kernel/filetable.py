@@ -111,6 +111,8 @@ class FileTable:
     def _release(file: OpenFile) -> None:
         file.users -= 1
         if not file.users and not file.holders:
+            for epoll in file.watchers:
+                epoll.forget(file)
             file.close()
 
     # -- snapshots --------------------------------------------------------------------------------------------------------

@@ -60,10 +60,9 @@ def some(path: str, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def descriptor(fd: int) -> list[tuple[str, str]]:
-    """fdinfo of one of emuvm's descriptors: (name, value) as they stand there."""
-    lines = text(f"/proc/self/fdinfo/{fd}").decode("utf-8", "surrogateescape").splitlines()
-    return [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+def descriptor(fd: int) -> list[str]:
+    """The lines of fdinfo of one of emuvm's descriptors."""
+    return text(f"/proc/self/fdinfo/{fd}").decode("utf-8", "surrogateescape").splitlines()
 
 
 def fields() -> list[bytes]:

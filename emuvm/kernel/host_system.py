@@ -221,16 +221,21 @@ class HostSystem:
         finally:
             os.sched_setaffinity(0, before)
 
-    def cpu_mask(self) -> int:
-        """Bytes of a set of CPUs as the host's kernel has it."""
-        import ctypes
-        import platform
+    def online(self) -> int:
+        """How many CPUs work, whoever may use them."""
+        return os.cpu_count() or 1
 
-        number = {"x86_64": 204, "aarch64": 122}.get(platform.machine())
-        if number is None:
-            return (max(self.cpus()) // 64 + 1) * 8
-        size: int = ctypes.CDLL(None).syscall(number, 0, 1 << 13, ctypes.create_string_buffer(1 << 13))
-        return max(size, 8)
+    def cpu_mask_size(self) -> int:
+        """Bytes of a mask of CPUs in the host's kernel; 0 if that cannot be told."""
+        import ctypes
+
+        from emuvm.abi.numbers import numbers
+
+        arch = {"aarch64": "arm64", "x86_64": "x86_64"}.get(os.uname().machine)
+        if arch is None:
+            return 0
+        number = numbers(arch)["sched_getaffinity"]
+        return max(0, int(ctypes.CDLL(None).syscall(number, 0, 8192, ctypes.create_string_buffer(8192))))
 
     def processor(self) -> tuple[int, int]:
         """(CPU, memory node) that this thread runs on now."""

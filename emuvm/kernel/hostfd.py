@@ -69,7 +69,7 @@ fadvise = host_call(os.posix_fadvise)
 copy_file_range = host_call(os.copy_file_range)
 _PAGE = 4096
 _PROT_READ, _PROT_EXEC, _MAP_SHARED, _MAP_PRIVATE = 1, 4, 1, 2
-F_GETFL, F_SETFL = fcntl.F_GETFL, fcntl.F_SETFL
+F_GETFL, F_SETFL, F_SETLEASE = fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_SETLEASE
 
 
 def close(fd: int) -> None:
@@ -349,6 +349,17 @@ def readable(fd: int, seconds: float) -> bool:
 def allocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2) with any mode."""
     _result(lambda: _libc.fallocate64(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
+
+
+_CACHESTAT = 451
+
+
+@host_call
+def cached(fd: int, offset: int, length: int) -> tuple[int, ...]:
+    """cachestat(2): pages cached, dirty, under writeback, evicted, recently evicted."""
+    counts = (ctypes.c_uint64 * 5)()
+    _result(lambda: _libc.syscall(_CACHESTAT, fd, (ctypes.c_uint64 * 2)(offset, length), counts, 0))
+    return tuple(counts)
 
 
 def size_limit() -> int | None:

@@ -73,6 +73,8 @@ class Kept:
         """Lines of maps by where their regions start: what they were made of, and their text."""
         self.map_names: tuple[int, ...] = ()
         """What the names in these lines depend on: the break, the vdso, the stack."""
+        self.policies: list[Any] = []
+        """Memory policies that areas or the process have had (`kernel.sys.numa`)."""
         self.stand_ins: dict[bytes, Any] = {}
         """What locks on files are held on that the host does not have, by path (`kernel.standin`)."""
 
@@ -242,11 +244,6 @@ class Process:
             return "[heap]"
         return ""
 
-    def cpus(self) -> set[int]:
-        """The CPUs that it wants to run on, as far as it may."""
-        chosen = self.controls.get("cpus")
-        return self.system.cpus() if chosen is None else {cpu for cpu in range(chosen.bit_length()) if chosen >> cpu & 1}
-
     def maps(self) -> str:
         """The map as in /proc/self/maps, without device and inode numbers."""
         return "".join(line(vma, name=self.area_name(vma)) + "\n" for vma in self.space)
@@ -284,6 +281,18 @@ class Process:
 
             self.wake = Wake()
             self.engine.expect_stops()
+
+    @property
+    def nice(self) -> int:
+        """The nice value: what the process set, or what emuvm was started with."""
+        set_value = self.controls.get("nice")
+        return self.system.nice() if set_value is None else set_value
+
+    @property
+    def cpus(self) -> set[int]:
+        """The CPUs that it may run on."""
+        chosen = self.controls.get("affinity")
+        return self.system.cpus() if chosen is None else {cpu for cpu in range(chosen.bit_length()) if chosen >> cpu & 1}
 
     @property
     def delivery(self) -> Delivery:

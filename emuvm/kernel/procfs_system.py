@@ -120,7 +120,7 @@ def _proc_row(proc: Process, above: list[Mount]) -> Mount:
 
 
 def _mount_number(fd: int) -> int:
-    return int(dict(host_proc.descriptor(fd)).get("mnt_id", "0"))
+    return next((int(line[7:]) for line in host_proc.descriptor(fd) if line.startswith("mnt_id:")), 0)
 
 
 def proc_mount(proc: Process) -> int:

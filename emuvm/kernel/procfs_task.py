@@ -128,11 +128,11 @@ def stat(proc: Process) -> bytes:
     )
     minor, major = system.usage()[4:6]
     pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in (proc.signals.thread.bits, *_masks(proc)))
-    nice, policy, level = system.nice(), proc.controls.get("sched_policy", 0), proc.controls.get("sched_priority", 0)
+    nice, policy, realtime = proc.nice, proc.controls.get("sched_policy", 0), proc.controls.get("sched_priority", 0)
     values = [
         "R", proc.ppid, system.pgid, system.session(), terminal, foreground, flags & ~_RANDOMIZE, minor, 0, major, 0, user, kernel, 0, 0,
-        -1 - level if level else 20 + nice, nice, 1, 0, started, now.total, now.rss // proc.space.page_size, limit(proc, 5)[0],
-        at.start_code, at.end_code, at.start_stack, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, level, policy, 0, 0, 0,
+        -1 - realtime if realtime else 20 + nice, nice, 1, 0, started, now.total, now.rss // proc.space.page_size, limit(proc, 5)[0],
+        at.start_code, at.end_code, at.start_stack, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, realtime, policy, 0, 0, 0,
         at.start_data, at.end_data, proc.mm.start_brk, at.arg_start, at.arg_end, at.env_start, at.env_end, 0,
     ]  # fmt: skip
     return b"%d (%s) %s\n" % (proc.pid, proc.name, " ".join(map(str, values)).encode())
@@ -191,9 +191,7 @@ def status(proc: Process) -> bytes:
     pending = proc.signals.thread, proc.signals.process
     groups, pid = " ".join(map(str, creds.groups)) + " ", proc.pid
     capabilities = (creds.inheritable, creds.permitted, creds.effective, creds.bounding, creds.ambient)
-    cpus = sorted(proc.cpus())
-    if "cpus" in proc.controls:
-        host.pop("Cpus_allowed", None)
+    cpus = sorted(proc.cpus)
     usage_now = system.usage()
     rows: list[tuple[str, object]] = [
         ("Name", _escaped(proc.name)), ("Umask", f"{proc.umask:04o}"), ("State", "R (running)"), ("Tgid", pid),
@@ -207,7 +205,7 @@ def status(proc: Process) -> bytes:
         *[(name, f"{mask:016x}") for name, mask in zip(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), capabilities, strict=True)],
         ("NoNewPrivs", int(proc.no_new_privs)), ("Seccomp", 0), ("Seccomp_filters", 0),
         *[(name, _speculation(proc, index, host[name])) for index, name in enumerate(_SPECULATION) if name in host],
-        ("Cpus_allowed", host.get("Cpus_allowed", _mask_rows(sum(1 << cpu for cpu in cpus), max(cpus) + 1))),
+        ("Cpus_allowed", _mask_rows(sum(1 << cpu for cpu in cpus), 4 * len(host.get("Cpus_allowed", "0").replace(",", "")))),
         ("Cpus_allowed_list", _ranges(cpus)),
         *[(name, host[name]) for name in ("Mems_allowed", "Mems_allowed_list") if name in host],
         ("voluntary_ctxt_switches", usage_now[12]), ("nonvoluntary_ctxt_switches", usage_now[13]),
@@ -247,17 +245,23 @@ def limits(proc: Process) -> bytes:
 # -- descriptors ----------------------------------------------------------------------------------------------------------
 
 
+_COMMON = 4
+"""Lines of fdinfo that all files have."""
+
+
 def descriptor_info(proc: Process, fd: int, file: OpenFile) -> bytes:
     """fdinfo/N. What kinds of files add to it is the host's."""
     flags = file.status() | (Open.O_CLOEXEC if proc.files.cloexec(fd) else 0)
     shown = f"0{convert_open(flags, Open, open_for(proc.arch.name)):o}"
     if file.host_fd >= 0:
-        rows = host_proc.descriptor(file.host_fd)
+        lines = host_proc.descriptor(file.host_fd)
+        lines = lines[:_COMMON] + file.details(lines[_COMMON:])
     else:
         from emuvm.kernel.procfs_system import proc_mount
 
-        rows = [("pos", str(getattr(file, "offset", 0))), ("flags", ""), ("mnt_id", str(proc_mount(proc))), ("ino", str(file.stat().ino))]
-    return "".join(f"{name}:\t{shown if name == 'flags' else value}\n" for name, value in rows).encode("utf-8", "surrogateescape")
+        lines = [f"pos:\t{getattr(file, 'offset', 0)}", "flags:", f"mnt_id:\t{proc_mount(proc)}", f"ino:\t{file.stat().ino}"]
+    lines = [f"flags:\t{shown}" if line.startswith("flags:") else line for line in lines]
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 # -- settings -------------------------------------------------------------------------------------------------------------

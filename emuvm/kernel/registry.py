@@ -39,11 +39,18 @@ _RARE = {
     "splice": "sendfile sendfile64 copy_file_range splice tee vmsplice",
     "lock": "mlock mlock2 munlock mlockall munlockall mseal",
     "shm": "shmget shmat shmdt shmctl",
-    "processvm": "process_vm_readv process_vm_writev process_madvise membarrier pidfd_open",
+    "processvm": "process_vm_readv process_vm_writev process_madvise membarrier",
+    "pidfd": "pidfd_open pidfd_send_signal pidfd_getfd kcmp",
+    "numa": "get_mempolicy set_mempolicy mbind set_mempolicy_home_node migrate_pages move_pages",
     "identity": "setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capget capset",
     "prctl": "prctl",
     "sched": "sched_get_priority_max sched_get_priority_min sched_getscheduler sched_getparam sched_setscheduler sched_setparam "
-    "sched_rr_get_interval sched_getattr get_robust_list",
+    "sched_rr_get_interval sched_getattr sched_setattr get_robust_list",
+    "futex": "futex futex_waitv futex_wake futex_wait futex_requeue",
+    "fcntl": "fcntl fcntl64",
+    "priority": "getpriority setpriority nice ioprio_get ioprio_set sched_getaffinity sched_setaffinity getcpu",
+    "epoll": "epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2",
+    "notify": "timerfd_create timerfd_settime timerfd_gettime signalfd signalfd4",
     "socket": "socket socketpair connect bind listen accept accept4 getsockname getpeername sendto recvfrom sendmsg recvmsg sendmmsg "
     "recvmmsg shutdown setsockopt getsockopt",
 }

@@ -142,6 +142,9 @@ class Delivery:
     def _again(self, call: Interrupted) -> None:
         """No handler ran: the call goes on, one that waits for a time with what is left of it."""
         proc = self.proc
+        if call.kind is Restart.NEVER:
+            proc.engine.set_result(-Errno.EINTR)
+            return
         rewind(self.proc)
         if call.kind is Restart.REST:
             proc.restart_block = call.again

@@ -23,6 +23,7 @@ class Restart(Enum):
     """It is made again only if no handler runs."""
     REST = "ERESTART_RESTARTBLOCK"
     """As UNHANDLED, with the time that is left: restart_syscall."""
+    NEVER = "EINTR"
 
 
 class Interrupted(Exception):

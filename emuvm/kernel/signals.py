@@ -107,6 +107,8 @@ class Signals:
         """The last stop was a fault, not a trap: x86 shows it in the flags of the frame."""
         self.arrivals: list[Callable[[], None]] = []
         """What other threads of emuvm want done before signals are taken; each item once."""
+        self.listeners: list[Callable[[], None]] = []
+        """Called after each change of what is pending."""
 
     @property
     def pending(self) -> int:
@@ -146,6 +148,11 @@ class Signals:
                 return
             self.due = True
         (self.thread if thread else self.process).add(info)
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     def force(self, info: SignalInfo, *, fatal: bool = False) -> None:
         """A signal that cannot be blocked or ignored: then its action becomes the default one (force_sig_info_to_task)."""
@@ -158,11 +165,16 @@ class Signals:
 
     def take(self, ready: int) -> SignalInfo | None:
         """The next pending signal of the mask `ready`, no longer pending."""
-        return self.thread.take(ready) or self.process.take(ready)
+        info = self.thread.take(ready) or self.process.take(ready)
+        if self.listeners:
+            self._tell()
+        return info
 
     def _drop(self, mask: int) -> None:
         self.thread.drop(mask)
         self.process.drop(mask)
+        if self.listeners:
+            self._tell()
 
     def set_action(self, signal: int, action: Sigaction) -> None:
         """rt_sigaction: a pending signal that is ignored from now on is forgotten, blocked or not."""

@@ -62,6 +62,8 @@ class VmFlag:
     MERGEABLE = 0x8000_0000
     DROPPABLE = 1 << 40
     SEALED = 1 << 42
+    POLICY_SHIFT = 48
+    """From here on: the number of the memory policy (mbind)."""
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from emuvm.abi import signals
+from emuvm.abi.errno import Errno
 from emuvm.errors import GuestError
 from emuvm.kernel.dispatch import Bound
 from emuvm.kernel.siginfo import SignalInfo
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from emuvm.kernel.process import ExitStatus, Process
 
 _SENT = (signals.Code.SI_USER, signals.Code.SI_TKILL)
-_RESTARTS = {text.split()[0]: -number for number, text in RESTARTS.items()}
+_RESTARTS = {text.split()[0]: -number for number, text in RESTARTS.items()} | {"EINTR": -Errno.EINTR}
 
 
 class Strace:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from emuvm.abi.controls import Epoll
 from emuvm.abi.sigframes import sigset_size, unpack_sigset
-from emuvm.abi.structs import iovec_size, unpack_iovec
+from emuvm.abi.structs import epoll_layout, iovec_size, unpack_iovec
 from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, mode, one, pointer, s32, structure, u32, wanted
 from emuvm.tools.strace_scalars import open_flags, personality, signal, signal_set
 from emuvm.tools.strace_structs import timespec, timeval
@@ -200,6 +201,27 @@ def poll_result(call: Call, value: int) -> str:
             parts.append(f"{{fd={found[0]}, revents={flags(found[2], call.names('poll'))}}}")
     text = f"[{', '.join(parts)}]"
     return f"{value} ({text}{_left(call, 2, timespec)})" if call.name == "ppoll" else f"{value} ({text})"
+
+
+def _epoll_event(call: Call, data: bytes) -> str:
+    found = epoll_layout(call.arch)
+    events, value = found.unpack(data)
+    shown = value >> 32 if call.arch.big_endian else value & 0xFFFF_FFFF
+    return f"{{events={flags(events, call.names('epollev'))}, data={{u32={shown}, u64={value}}}}}"
+
+
+@decoder("epollevent")
+def epoll_event(call: Call, value: int) -> str:
+    """What is to be watched: nothing of it counts when it is removed."""
+    data = None if call.args[1] & 0xFFFF_FFFF == Epoll.EPOLL_CTL_DEL else call.read(value, epoll_layout(call.arch).size)
+    return pointer(value) if not value or data is None else _epoll_event(call, data)
+
+
+@decoder("epollevents")
+def epoll_events(call: Call, value: int) -> str:
+    """What came."""
+    count = max(call.result or 0, 0)
+    return array(call, value, count, epoll_layout(call.arch).size, lambda data: _epoll_event(call, data)) if count else "[]"
 
 
 def _left(call: Call, index: int, show: Decoder) -> str:

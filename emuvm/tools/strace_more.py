@@ -1,13 +1,17 @@
-"""Decoders of terminals' settings, of shared memory segments and of capabilities.
+"""Decoders of terminals' settings, of shared memory segments, of memory policies and of capabilities.
 
 Owns: these decoders. Must not know which call uses what. See `strace_call` for what a decoder is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from emuvm.abi.errno import Errno
 from emuvm.abi.flags_mm import family
 from emuvm.abi.names import Names
-from emuvm.tools.strace_call import Call, Fields, decoder, flags, hexed, mode, one, pointer, structure, u32
+from emuvm.tools.strace_arrays import array
+from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, mode, one, pointer, structure, u32
 
 _BAUD = (
     "B0 B50 B75 B110 B134 B150 B200 B300 B600 B1200 B1800 B2400 B4800 B9600 B19200 B38400 BOTHER B57600 B115200 B230400 B460800 B500000 "
@@ -109,3 +113,103 @@ def _capabilities(call: Call, value: int, first: int) -> str:
             found.append(f"1<<{names[first + bit]}")
             rest &= ~(1 << bit)
     return "|".join([*found, hexed(rest)] if rest else found)
+
+
+# -- memory policies, and what kcmp and cachestat are told ------------------------------------------------------------------
+
+
+@decoder("policy")
+def policy(call: Call, value: int) -> str:
+    """A mode and its flags."""
+    known = call.names("mpolflag")
+    bits = sum(bit for _, bit in known.entries)
+    mode_part, set_bits = u32(value) & ~bits, value & bits
+    if not set_bits:
+        return one(mode_part, call.names("mpol"))
+    for name, number in call.names("mpol").entries:
+        if number == mode_part:
+            return f"{name}|{flags(set_bits, known)}"
+    return f"{flags(set_bits, known)}|{mode_part:#x}"
+
+
+@structure("policy*", "I")
+def policy_told(call: Call, found: Fields) -> str:
+    return f"[{one(found[0], call.names('mpol'))}]"
+
+
+@maker("nodes")
+def nodes(index: str) -> Decoder:
+    """A mask of nodes, of which that argument tells the number and one more."""
+
+    def show(call: Call, value: int) -> str:
+        bits, order = call.arch.bits, "big" if call.arch.big_endian else "little"
+        count = (call.args[int(index)] + bits - 2) // bits
+        if value and not count:
+            return pointer(value) if call.args[int(index)] else "[]"
+        digits = bits // 4
+
+        def word(data: bytes) -> str:
+            number = int.from_bytes(data, order)  # type: ignore[arg-type]
+            return f"{number:#0{digits}x}" if number else "0" * digits
+
+        return array(call, value, count, bits // 8, word)
+
+    return show
+
+
+@maker("addresses")
+def addresses(index: str) -> Decoder:
+    order = {True: "big", False: "little"}
+
+    def show(call: Call, value: int) -> str:
+        count = call.args[int(index)]
+        if value and not count:
+            return "[]"
+        word = call.arch.bits // 8
+        return array(call, value, count, word, lambda data: pointer(int.from_bytes(data, order[call.arch.big_endian])))  # type: ignore[arg-type]
+
+    return show
+
+
+@maker("ints")
+def integers(index: str) -> Decoder:
+    return _integers(index, str)
+
+
+@maker("places")
+def places(index: str) -> Decoder:
+    """What became of pages: their node, or an errno by its name."""
+    return _integers(index, _place)
+
+
+def _integers(index: str, text: Callable[[int], str]) -> Decoder:
+    def show(call: Call, value: int) -> str:
+        count = call.args[int(index)]
+        if value and not count:
+            return "[]"
+        order = "big" if call.arch.big_endian else "little"
+        return array(call, value, count, 4, lambda data: text(int.from_bytes(data, order, signed=True)))  # type: ignore[arg-type]
+
+    return show
+
+
+def _place(number: int) -> str:
+    try:
+        return f"-{Errno(-number).name}" if number < 0 else str(number)
+    except ValueError:
+        return str(number)
+
+
+@structure("slot", "iiI")
+def watched_slot(call: Call, found: Fields) -> str:
+    return f"{{efd={found[0]}, tfd={found[1]}, toff={found[2]}}}"
+
+
+@structure("range", "QQ")
+def file_range(call: Call, found: Fields) -> str:
+    return f"{{off={hexed(found[0])}, len={found[1]}}}"
+
+
+@structure("cachestat", "5Q")
+def cache_counts(call: Call, found: Fields) -> str:
+    return _named(("nr_cache", "nr_dirty", "nr_writeback", "nr_evicted", "nr_recently_evicted"), found)

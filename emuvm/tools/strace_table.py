@@ -20,6 +20,7 @@ from emuvm.abi.tuples import NamedTuple
 COMMANDS = {
     "fcntl": (1, "fcntl", 0), "fcntl64": (1, "fcntl", 0), "prctl": (0, "prctl", 0), "arch_prctl": (0, "arch", 0),
     "futex": (1, "futex", 384), "ioctl": (1, "ioctl", 0), "shmctl": (1, "ipcctl", 0),
+    "kcmp": (2, "kcmp", 0),
 }  # fmt: skip
 """Calls with a command: which argument it is, the kind of its names, bits that do not belong to it."""
 
@@ -67,15 +68,16 @@ eventfd2            u f:efd
 signalfd4           fd sigset:2 U f:sfd
 signalfd            fd sigset:2 U
 timerfd_create      v:clock f:tfd
-timerfd_settime     fd f:timer itimerspec >itimerspec
+timerfd_settime     fd f:tfd itimerspec >itimerspec
 timerfd_gettime     fd >itimerspec
 epoll_create        d
 epoll_create1       f:epoll
 inotify_init1       f:sfd
 userfaultfd         f:uffd
-epoll_ctl           fd d d addr
-epoll_wait          fd addr d d
-epoll_pwait         fd addr d d sigset:5 U
+epoll_ctl           fd v:epollop d epollevent
+epoll_wait          fd >epollevents d d
+epoll_pwait         fd >epollevents d d sigset:5 U
+epoll_pwait2        fd >epollevents d timespec sigset:5 U
 mq_open             str open openmode:1 addr
 mq_unlink           str
 socket              v:family socktype d
@@ -147,9 +149,12 @@ mlockall            f:mcl
 remap_file_pages    addr U F:prot U mapflags
 mseal               addr U X
 membarrier          v:barrier f:barrierflag barriercpu = =barrier
-mbind               addr U v:mpol addr U x
-get_mempolicy       addr addr U addr x
-set_mempolicy       v:mpol addr U
+mbind               addr U policy nodes:4 U f:mpolmf
+get_mempolicy       >policy* >nodes:2 U addr f:mpolf
+set_mempolicy       policy nodes:2 U
+set_mempolicy_home_node addr U U X
+migrate_pages       d U nodes:1 nodes:1
+move_pages          d U addresses:1 ints:1 >places:1 f:mpolmove
 map_shadow_stack    addr U x                        = =addr
 shmget              key U shmget
 shmat               d addr f:shmat                  = =addr
@@ -177,6 +182,7 @@ kill                . sig
 tkill               . sig
 tgkill              . . sig
 pidfd_open          d x
+pidfd_getfd         fd d x
 pidfd_send_signal   fd sig siginfo x
 pause
 restart_syscall
@@ -241,7 +247,16 @@ personality         persona                         = =persona
 capget              caphead >capdata
 capset              caphead capdata
 seccomp             x X addr
-kcmp                d d u X X
+kcmp                d d v:kcmp X X
+kcmp@KCMP_FILE      . . . d d
+kcmp@KCMP_EPOLL_TFD . . . d slot
+kcmp@KCMP_VM        . . . - -
+kcmp@KCMP_FILES     . . . - -
+kcmp@KCMP_FS        . . . - -
+kcmp@KCMP_SIGHAND   . . . - -
+kcmp@KCMP_IO        . . . - -
+kcmp@KCMP_SYSVSEM   . . . - -
+cachestat           fd range >cachestat x
 sched_rr_get_interval d >timespec
 uname               >utsname
 sysinfo             >sysinfo

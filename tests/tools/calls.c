@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -17,6 +18,7 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -186,8 +188,33 @@ static void more(void)
     S(SYS_pidfd_open, -1, 0), S(SYS_process_madvise, -1, 0, 1, 20, 0);
 }
 
+static void events(void)
+{
+    struct epoll_event one = {EPOLLIN | EPOLLOUT | EPOLLET | 0x4000000, {.u64 = 0x1234567890}}, found[2];
+    struct itimerspec later = {{1, 2}, {3, 4}};
+    int ep = epoll_create1(EPOLL_CLOEXEC), ends[2], timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    sigset_t set;
+    sigemptyset(&set), sigaddset(&set, SIGUSR2);
+    S(SYS_epoll_create1, 0x41), S(SYS_epoll_create1, 0), pipe(ends);
+    S(SYS_epoll_ctl, ep, EPOLL_CTL_ADD, ends[1], &one), one.events = EPOLLIN | EPOLLONESHOT, S(SYS_epoll_ctl, ep, EPOLL_CTL_MOD, ends[1], &one);
+    S(SYS_epoll_ctl, ep, EPOLL_CTL_DEL, ends[0], &one), S(SYS_epoll_ctl, ep, EPOLL_CTL_DEL, ends[0], 0), S(SYS_epoll_ctl, ep, 7, ends[0], &one);
+    S(SYS_epoll_ctl, ep, EPOLL_CTL_ADD, ends[0], 0), S(SYS_epoll_ctl, ep, EPOLL_CTL_ADD, ends[0], 8), S(SYS_epoll_pwait, ep, found, 2, 0, 0, 8);
+    one.events = EPOLLOUT, S(SYS_epoll_ctl, ep, EPOLL_CTL_MOD, ends[1], &one), S(SYS_epoll_pwait, ep, found, 2, -1, &set, 8);
+    S(SYS_epoll_pwait, ep, 0, 2, 0, 8, 4), S(SYS_epoll_pwait, 99, found, 2, 0, 0, 8);
+    S(SYS_timerfd_create, 77, 4), S(SYS_timerfd_settime, timer, 0, &later, 0), S(SYS_timerfd_settime, timer, 3, &(struct itimerspec){0}, 0);
+    S(SYS_timerfd_gettime, timer, &later), S(SYS_timerfd_gettime, 99, &later), S(SYS_timerfd_settime, 99, 5, 8, &later);
+    unsigned long nodes[2] = {1, 0};
+    void *places[2] = {memory, (void *)8};
+    int status[2] = {0, 0};
+    S(SYS_set_mempolicy, 2 | 1 << 15, nodes, 65), S(SYS_get_mempolicy, status, nodes, 64, 0, 4), S(SYS_set_mempolicy, 0, 0, 0), S(SYS_set_mempolicy, 99, 8, 1);
+    S(SYS_mbind, 0x30000000, 4096, 2, nodes, 64, 3), S(SYS_mbind, 0x30000000, 4096, 3 | 1 << 14, nodes, 128, 8), S(SYS_migrate_pages, 0, 64, nodes, nodes);
+    S(SYS_move_pages, 0, 2, places, status, status, 2), S(SYS_move_pages, 0, 0, places, 0, 0, 9), S(SYS_set_mempolicy_home_node, 4096, 1, 2, 3);
+    S(SYS_kcmp, 0, 0, 0, 1, 1), S(SYS_kcmp, 0, 0, 1, 1, 1), S(SYS_kcmp, 0, 0, 7, 1, status), S(SYS_kcmp, 0, 0, 9, 1, 1), S(SYS_pidfd_getfd, 99, 1, 1);
+    S(SYS_signalfd4, -1, &set, 8, 0x80800), S(SYS_signalfd4, 99, &set, 8, 1), S(SYS_signalfd4, -1, 8, 8, 0);
+}
+
 int main(void)
 {
-    files(), memory(), signals(), waiting(), others(), more();
+    files(), memory(), signals(), waiting(), others(), more(), events();
     return 3;
 }

@@ -7,23 +7,20 @@ fs/pipe.c, fs/open.c.
 from __future__ import annotations
 
 import struct
-import sys
 from typing import TYPE_CHECKING
 
+from emuvm.abi.caps import Cap
 from emuvm.abi.controls import Fd
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Fcntl, Mode, Open, Seek, convert_open, fcntl_for, open_for
-from emuvm.abi.structs import Flock, pack_flock, unpack_flock
+from emuvm.abi.flags import Mode, Open, Seek, convert_open, open_for
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
-from emuvm.kernel.memfd import MemFile, create
+from emuvm.kernel.memfd import create
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.standin import lock_fd
 from emuvm.kernel.sys.io import check_size
-from emuvm.kernel.sys.ioctl import tells
 from emuvm.kernel.usermem import Deferred
-from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -34,11 +31,6 @@ _MOVING = frozenset((0x8, 0x20))
 _WRITE_ZEROES = 0x80
 _ALLOCATIONS = _MOVING | {0, Fd.FALLOC_FL_PUNCH_HOLE, 0x10, 0x40, _WRITE_ZEROES}
 """These, ZERO_RANGE and UNSHARE_RANGE: what fallocate may be asked for, one at a time (fs/open.c:vfs_fallocate)."""
-_FLOCK = struct.Struct("@hhqqi4x")
-"""The host's struct flock; the library's 64-bit locks."""
-_FLOCK_SIZE = 32
-_GET_RW_HINT, _SET_RW_HINT, _HINTS = 1035, 1036, 5
-_GETOWNER_UIDS, _DUPFD_QUERY, _CREATED_QUERY = 17, 1027, 1028
 
 
 @syscall("close", "fd", pure=True)
@@ -141,124 +133,7 @@ def _pipe(proc: Process, to: int, flags: int) -> int:
     return 0
 
 
-# -- fcntl ----------------------------------------------------------------------------------------------------------------
-
-
-@syscall("fcntl", "fd uint ulong", level="partial", note="no leases, no signals for input, no directory notices")
-@syscall("fcntl64", "fd uint ulong", level="partial", note="no leases, no signals for input, no directory notices")
-def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
-    names = fcntl_for(proc.arch.name)
-    file: OpenFile = proc.files.get(fd)
-    if command in (names.F_DUPFD, names.F_DUPFD_CLOEXEC):
-        return _dupfd(proc, file, argument & 0xFFFF_FFFF, command == names.F_DUPFD_CLOEXEC)
-    if command == names.F_GETFD:
-        return int(proc.files.cloexec(fd))
-    if command == names.F_SETFD:
-        proc.files.set_cloexec(fd, bool(argument & names.FD_CLOEXEC))
-        return 0
-    bits = open_for(proc.arch.name)
-    if command == names.F_GETFL:
-        return convert_open(file.status(), Open, bits)
-    if command == _DUPFD_QUERY:
-        return int(proc.files.get(_signed(argument)) is file)
-    if command == _CREATED_QUERY:
-        return int(file.created)
-    file = proc.files.opened(fd)
-    if command == names.F_SETFL:
-        wanted = convert_open(argument & 0xFFFF_FFFF, bits, Open)
-        file.set_status(wanted)
-        file.flags = file.flags & ~Open.O_ASYNC | (wanted & Open.O_ASYNC if tells(file) else 0)
-        return 0
-    if command in _LOCKS:
-        return _lock(proc, file, command, argument)
-    if command in (names.F_ADD_SEALS, names.F_GET_SEALS) and isinstance(file, MemFile):
-        return _seals(proc, file, command == names.F_ADD_SEALS, argument & 0xFFFF_FFFF)
-    if command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ, names.F_ADD_SEALS, names.F_GET_SEALS):
-        if file.host_fd < 0:
-            raise _not_sealed(file, command, command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ), command == names.F_ADD_SEALS)
-        if argument & 0x8000_0000:
-            if command == names.F_SETPIPE_SZ:
-                raise GuestError(Errno.EINVAL, f"size {argument:#x}")
-            argument |= 0x4000_0000  # another seal that does not exist: the top one would be a sign on the way to the host
-        return int(hostfd.control(file.host_fd, command, argument & 0x7FFF_FFFF))
-    if command in (names.F_GETOWN, names.F_GETSIG):
-        return 0
-    if command == names.F_GETOWN_EX:
-        proc.mem.write(argument, bytes(8))  # F_OWNER_TID of nobody
-        return 0
-    if command == _GETOWNER_UIDS:
-        proc.mem.write(argument, bytes(8))
-        return 0
-    if command in (_GET_RW_HINT, _SET_RW_HINT):
-        return _hint(proc, file, command, argument)
-    if command == names.F_GETLEASE:
-        return names.F_UNLCK
-    raise GuestError(Errno.EINVAL, f"fcntl command {command}")
-
-
-def _signed(word: int) -> int:
-    return (word & 0xFFFF_FFFF ^ 1 << 31) - (1 << 31)
-
-
-def _hint(proc: Process, file: OpenFile, command: int, at: int) -> int:
-    """How long what is written will live (fs/fcntl.c:fcntl_get_rw_hint)."""
-    if command == _SET_RW_HINT:
-        wanted = proc.mem.read_u64(at)
-        if file.host_fd >= 0 and (file.own or proc.fs.may_change(file.host_fd)):
-            hostfd.control(file.host_fd, command, wanted.to_bytes(8, sys.byteorder))
-        elif wanted > _HINTS:
-            raise GuestError(Errno.EINVAL, f"hint {wanted}")
-        else:
-            file.hint = wanted
-        return 0
-    found = file.hint
-    if file.host_fd >= 0 and not found:
-        answer = hostfd.control(file.host_fd, command, bytes(8))
-        found = int.from_bytes(answer, sys.byteorder) if isinstance(answer, bytes) else 0
-    proc.mem.write_u64(at, found)
-    return 0
-
-
-def _not_sealed(file: OpenFile, command: int, of_pipes: bool, adding: bool) -> GuestError:
-    """fs/pipe.c:pipe_fcntl, mm/memfd.c:memfd_fcntl, for a file that is neither."""
-    if of_pipes:
-        return GuestError(Errno.EBADF, "no pipe")
-    if adding and not file.writable():
-        return GuestError(Errno.EPERM, "not opened for writing")
-    return GuestError(Errno.EINVAL, f"command {command}")
-
-
-def _seals(proc: Process, file: MemFile, adding: bool, seals: int) -> int:
-    if not adding:
-        return file.inode.seals
-    file.add_seals(seals, any(_writes(vma, file.inode) for vma in proc.space))
-    return 0
-
-
-def _writes(vma: Vma, inode: object) -> bool:
-    """Does the region keep its memfd from being sealed? Shared, and writable or to be made so (i_mmap_writable)."""
-    wanted = VmFlag.SHARED | VmFlag.MAYWRITE
-    return vma.flags & wanted == wanted and isinstance(vma.backing, File) and getattr(vma.backing.file, "inode", None) is inode
-
-
-def _dupfd(proc: Process, file: OpenFile, lowest: int, cloexec: bool) -> int:
-    if lowest >= proc.files.limit:
-        raise GuestError(Errno.EINVAL, f"no descriptors from {lowest} on")
-    number: int = proc.files.add(file, cloexec, lowest)
-    return number
-
-
-_LOCKS = frozenset((Fcntl.F_GETLK, Fcntl.F_SETLK, Fcntl.F_SETLKW, Fcntl.F_OFD_GETLK, Fcntl.F_OFD_SETLK, Fcntl.F_OFD_SETLKW))
-
-
-def _lock(proc: Process, file: OpenFile, command: int, at: int) -> int:
-    """Record locks: the host's own, held by emuvm's process for the guest."""
-    wanted = unpack_flock(proc.arch, proc.mem.read(at, _FLOCK_SIZE))
-    answer = hostfd.control(lock_fd(proc, file), command, _FLOCK.pack(*wanted))
-    if command in (Fcntl.F_GETLK, Fcntl.F_OFD_GETLK) and isinstance(answer, bytes):
-        proc.mem.write(at, pack_flock(proc.arch, Flock(*_FLOCK.unpack(answer))))
-    return 0
-
+# -- locks of whole files ----------------------------------------------------------------------------------------------------
 
 _LOCK_NB, _LOCK_MAND = 4, 32
 
@@ -371,6 +246,23 @@ def readahead(proc: Process, fd: int, offset: int, length: int) -> int:
     return fadvise64(proc, fd, offset, length, 3)
 
 
+@syscall("cachestat", "fd ptr ptr uint", level="partial", note="a made-up file has nothing cached")
+def cachestat(proc: Process, fd: int, at: int, to: int, flags: int) -> int:
+    file: OpenFile = proc.files.opened(fd)
+    order = ">" if proc.arch.big_endian else "<"
+    offset, length = struct.unpack(f"{order}QQ", proc.mem.read(at, 16))
+    if file.is_huge:
+        raise GuestError(Errno.EOPNOTSUPP, "huge pages are not counted")
+    credentials = proc.system.credentials
+    if file.host_fd < 0 and not file.writable() and credentials.uids.fs != file.stat().uid and not credentials.capable(Cap.CAP_FOWNER):
+        raise GuestError(Errno.EPERM, "another's file")
+    if flags:
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    counts = hostfd.cached(file.host_fd, offset, length) if file.host_fd >= 0 else (0,) * 5
+    proc.mem.write(to, struct.pack(f"{order}5Q", *counts))
+    return 0
+
+
 _MFD = Fd.MFD_CLOEXEC | Fd.MFD_ALLOW_SEALING | Fd.MFD_HUGETLB | Fd.MFD_NOEXEC_SEAL | Fd.MFD_EXEC
 _MFD_NAME = 249
 
@@ -388,7 +280,8 @@ def memfd_create(proc: Process, at: int, flags: int) -> int:
 class EventFile(HostOpenFile):
     """An eventfd."""
 
-    consumes = no_pwrite = own = True
+    no_offsets = own = True
+    unit = 8
 
 
 @syscall("eventfd", "uint")

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
     from emuvm.kernel.process import Process
 
-PIPE_PAGE = 4096
-_COUNTER = 8
-"""Bytes of an eventfd's counter."""
+PIPE_PAGE, _COUNTER = 4096, 8
 Buffers = list[tuple[int, int]]
 
 
@@ -36,6 +34,8 @@ def source(proc: Process, fd: int) -> OpenFile:
     file = proc.files.opened(fd)
     if not file.readable():
         raise GuestError(Errno.EBADF, f"descriptor {fd} is not open for reading")
+    if file.refuses_read:
+        raise GuestError(Errno.EINVAL, f"descriptor {fd} is of a kind that is not read")
     return file  # type: ignore[no-any-return]
 
 
@@ -76,7 +76,7 @@ def usable_bytes(proc: Process, buffers: Buffers, access: int, grow: bool = True
     return total
 
 
-def _scatter(proc: Process, buffers: Buffers, data: bytes) -> int:
+def scatter(proc: Process, buffers: Buffers, data: bytes) -> int:
     done = 0
     for address, length in buffers:
         if not length:
@@ -107,6 +107,10 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
         if proc.mem.stored(buffers[0][0], data):
             return file.skip(len(data)) if offset is None else len(data)
     wanted = total(buffers)
+    if file.unit:
+        from emuvm.kernel.sys.records import read_records
+
+        return read_records(proc, file, buffers, wanted)
     if file.is_directory:
         raise GuestError(Errno.EOPNOTSUPP if flags & ~Fd.RWF_HIPRI else Errno.EISDIR, "a directory")
     if file.is_pipe and offset is None and wanted and not flags:
@@ -121,19 +125,15 @@ def _read_into(proc: Process, file: OpenFile, buffers: Buffers, offset: int | No
         wanted = total(buffers)
     usable = usable_bytes(proc, buffers, WRITE)
     if usable < wanted:
-        if file.consumes:
-            _ready(proc, file, Poll.POLLIN)
-            _scatter(proc, first(buffers, usable), file.read(wanted))
-            raise GuestError(Errno.EFAULT, "nothing of the buffer can be written")
         usable = _limited(proc, file, usable, offset)
     if not usable and wanted:
         return 0
-    _ready(proc, file, Poll.POLLIN)
+    ready(proc, file, Poll.POLLIN)
     if flags:
         data = hostfd.preadv(file.host_fd, usable, -1 if offset is None else offset, flags)
     else:
         data = file.read(usable) if offset is None else file.pread(usable, offset)
-    return _scatter(proc, buffers, data)
+    return scatter(proc, buffers, data)
 
 
 def _mapped(proc: Process, buffers: Buffers) -> bool:
@@ -159,7 +159,7 @@ def _read_pipe(proc: Process, file: OpenFile, buffers: Buffers, wanted: int) -> 
     for address, length in buffers:
         proc.mem.access_ok(address, length)
     if not file.status() & Open.O_NONBLOCK:
-        _ready(proc, file, Poll.POLLIN)
+        ready(proc, file, Poll.POLLIN)
         proc.system.wait([(file.host_fd, Poll.POLLIN)], None)
     present = hostfd.available(file.host_fd)
     if not present:
@@ -167,11 +167,11 @@ def _read_pipe(proc: Process, file: OpenFile, buffers: Buffers, wanted: int) -> 
     near = first(buffers, min(present, wanted))
     usable = usable_bytes(proc, near, WRITE)
     if usable >= min(present, wanted):
-        return _scatter(proc, near, file.read(usable))
+        return scatter(proc, near, file.read(usable))
     from emuvm.kernel.hostpipe import read_some
 
     result, stored = read_some(file.host_fd, usable, min(present, wanted))
-    _scatter(proc, near, stored)
+    scatter(proc, near, stored)
     if result < 0:
         raise GuestError(-result, "part of the buffer cannot be written")
     return result
@@ -236,7 +236,7 @@ def _write_from(proc: Process, file: OpenFile, buffers: Buffers, offset: int | N
         if file.is_full:
             raise GuestError(Errno.ENOSPC, "full")
         return wanted
-    if file.consumes:
+    if file.unit:  # an eventfd
         if wanted < _COUNTER:
             raise GuestError(Errno.EINVAL, f"{wanted} bytes for a counter")
         if usable_bytes(proc, first(buffers, _COUNTER), READ) < _COUNTER:
@@ -324,12 +324,12 @@ def first(buffers: Buffers, count: int) -> Buffers:
     return cut
 
 
-def _ready(proc: Process, file: OpenFile, events: int) -> None:
+def ready(proc: Process, file: OpenFile, events: int) -> None:
     """Where a host's call may wait, wait so that signals end it: Interrupted."""
     if not file.prompt and proc.wake is not None and file.host_fd >= 0 and not file.status() & Open.O_NONBLOCK:
-        from emuvm.kernel.waiting import ready
+        from emuvm.kernel import waiting
 
-        ready(proc, file.host_fd, events)
+        waiting.ready(proc, file.host_fd, events)
 
 
 def _write_in_parts(proc: Process, file: OpenFile, data: bytes) -> int:
@@ -339,7 +339,7 @@ def _write_in_parts(proc: Process, file: OpenFile, data: bytes) -> int:
     done = 0
     while True:
         try:
-            _ready(proc, file, Poll.POLLOUT)
+            ready(proc, file, Poll.POLLOUT)
             count = file.write(data[done : done + PIPE_PAGE])
         except (Interrupted, GuestError) as error:
             if not done:
@@ -413,7 +413,7 @@ def pwrite64(proc: Process, fd: int, at: int, length: int, offset: int) -> int:
 
 def _seekable(file: OpenFile, writing: bool = False) -> None:
     """ESPIPE for what has no offsets (FMODE_PREAD, FMODE_PWRITE)."""
-    if file.is_pipe or (writing and file.no_pwrite):
+    if file.is_pipe or file.no_offsets or (writing and file.no_pwrite):
         raise GuestError(Errno.ESPIPE, "no offsets")
 
 

@@ -53,17 +53,18 @@ def wait(proc: Process, wanted: list[tuple[int, int]], until: int | None) -> lis
         if file.host_fd < 0:
             ready[i] = file.ready() & (events | _ALWAYS)
         else:
-            hosts[file.host_fd] = hosts.get(file.host_fd, 0) | events
+            hosts[file.host_fd] = hosts.get(file.host_fd, 0) | events & file.tells
     if any(ready):
         until = 0
-    found = _wait(proc, hosts, until)
+    found = wait_for_hosts(proc, hosts, until)
     for i, (fd, events) in enumerate(wanted):
         if fd >= 0 and not ready[i]:
-            ready[i] = found.get(proc.files.opened(fd).host_fd, 0) & (events | _ALWAYS)
+            file = proc.files.opened(fd)
+            ready[i] = found.get(file.host_fd, 0) & (events | _ALWAYS) & file.tells
     return ready
 
 
-def _wait(proc: Process, hosts: dict[int, int], until: int | None) -> dict[int, int]:
+def wait_for_hosts(proc: Process, hosts: dict[int, int], until: int | None) -> dict[int, int]:
     """On host descriptors; TimeLimit at the run's deadline."""
     if proc.wake is not None or proc.signals.due:
         from emuvm.kernel.waiting import wait as wait_or_signal
@@ -87,7 +88,7 @@ def _wait(proc: Process, hosts: dict[int, int], until: int | None) -> dict[int, 
     return found
 
 
-def _until(proc: Process, nanoseconds: int | None) -> int | None:
+def until_after(proc: Process, nanoseconds: int | None) -> int | None:
     return None if nanoseconds is None else proc.system.monotonic_ns() + nanoseconds
 
 
@@ -112,10 +113,10 @@ def _poll_on(proc: Process, at: int, count: int, until: int | None) -> int:
 
 @syscall("poll", "ptr uint int")
 def poll(proc: Process, at: int, count: int, milliseconds: int) -> int:
-    return _poll_on(proc, at, count, _until(proc, None if milliseconds < 0 else milliseconds * 1_000_000))
+    return _poll_on(proc, at, count, until_after(proc, None if milliseconds < 0 else milliseconds * 1_000_000))
 
 
-def _masked(proc: Process, at: int, size: int, work: Callable[[], int]) -> int:
+def masked(proc: Process, at: int, size: int, work: Callable[[], int]) -> int:
     """With the signal mask at `at`, if any; an interrupted call leaves it in force until the signal is taken."""
     if not at:
         return work()
@@ -170,8 +171,8 @@ def _store_left(proc: Process, at: int, until: int, unit: int) -> bool:
 
 @syscall("ppoll", "ptr uint ptr ptr size")
 def ppoll(proc: Process, at: int, count: int, timeout: int, mask: int, size: int) -> int:
-    until = _until(proc, read_timespec(proc, timeout) if timeout else None)
-    return _remember(proc, timeout, until, lambda: _masked(proc, mask, size, lambda: _poll(proc, at, count, until)))
+    until = until_after(proc, read_timespec(proc, timeout) if timeout else None)
+    return _remember(proc, timeout, until, lambda: masked(proc, mask, size, lambda: _poll(proc, at, count, until)))
 
 
 def _read_set(proc: Process, at: int, count: int) -> set[int]:
@@ -233,7 +234,7 @@ def select(proc: Process, count: int, read: int, write: int, other: int, timeout
         if seconds < 0 or micro < 0:
             raise GuestError(Errno.EINVAL, f"{seconds} s and {micro} us")
         nanoseconds = min(seconds * _SECOND + micro * 1000, (1 << 62) - 1)
-    until = _until(proc, nanoseconds)
+    until = until_after(proc, nanoseconds)
     return _remember(proc, timeout, until, lambda: _select(proc, count, (read, write, other), until), 1000)
 
 
@@ -243,9 +244,9 @@ def pselect6(proc: Process, count: int, read: int, write: int, other: int, timeo
     if mask:
         word = proc.arch.bits // 8
         at, size = proc.mem.read_word(mask), proc.mem.read_word(mask + word)
-    until = _until(proc, read_timespec(proc, timeout) if timeout else None)
+    until = until_after(proc, read_timespec(proc, timeout) if timeout else None)
 
     def work() -> int:
         return _select(proc, count, (read, write, other), until)
 
-    return _remember(proc, timeout, until, lambda: _masked(proc, at, size, work))
+    return _remember(proc, timeout, until, lambda: masked(proc, at, size, work))

@@ -179,52 +179,6 @@ def sched_yield(proc: Process) -> int:
     return 0
 
 
-@syscall("sched_getaffinity", "int uint ptr")
-def sched_getaffinity(proc: Process, pid: int, length: int, to: int) -> int:
-    word = proc.arch.bits // 8
-    if length << 3 < max(proc.system.cpus()) + 1 or length % word:
-        raise GuestError(Errno.EINVAL, f"{length} bytes")
-    try:
-        mask = sum(1 << cpu for cpu in (proc.cpus() if pid in (0, proc.pid, proc.tid) else proc.system.cpus(max(pid, -1))))
-    except OSError as error:
-        raise GuestError(Errno.ESRCH, f"process {pid}") from error
-    size = min(length, proc.system.cpu_mask())
-    words = [mask >> proc.arch.bits * n & (1 << proc.arch.bits) - 1 for n in range(size // word)]
-    proc.mem.write(to, pack_words(proc.arch, words))
-    return size
-
-
-@syscall("sched_setaffinity", "int uint ptr", level="partial", note="remembered: the host places the thread")
-def sched_setaffinity(proc: Process, pid: int, length: int, mask: int) -> int:
-    wanted = int.from_bytes(proc.mem.read(mask, min(length, 128)), "big" if proc.arch.big_endian else "little")
-    if pid not in (0, proc.pid, proc.tid):
-        raise GuestError(Errno.ESRCH, f"process {pid}")
-    allowed = proc.system.cpuset()
-    chosen = sum(1 << cpu for cpu in allowed if wanted >> cpu & 1)
-    if not chosen:
-        raise GuestError(Errno.EINVAL, "none of the CPUs may be used")
-    proc.controls["cpus"] = chosen
-    return 0
-
-
-@syscall("getpriority", "int int")
-def getpriority(proc: Process, which: int, who: int) -> int:
-    if which not in (P.PRIO_PROCESS, P.PRIO_PGRP, P.PRIO_USER):
-        raise GuestError(Errno.EINVAL, f"which {which}")
-    try:
-        return 20 - proc.system.nice(which, who)
-    except (OSError, OverflowError) as error:
-        raise GuestError(Errno.ESRCH, f"who {who}") from error
-
-
-@syscall("setpriority", "int int int", level="partial", note="EACCES unless it changes nothing")
-def setpriority(proc: Process, which: int, who: int, value: int) -> int:
-    getpriority(proc, which, who)
-    if max(-20, min(19, value)) != proc.system.nice():
-        raise GuestError(Errno.EACCES, "the host's priorities are not the program's to set")
-    return 0
-
-
 # -- limits, usage --------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """Other processes' memory, of which there is only our own yet; barriers between threads, of which there is one.
 
-Owns: process_vm_readv and -writev, process_madvise, pidfd_open, membarrier. Sources: mm/process_vm_access.c, mm/madvise.c,
-kernel/pid.c, kernel/sched/membarrier.c.
+Owns: process_vm_readv and -writev, process_madvise, membarrier. Sources: mm/process_vm_access.c, mm/madvise.c,
+kernel/sched/membarrier.c.
 """
 
 from __future__ import annotations
@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.controls import Membarrier as M
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Open, convert_open, open_for
 from emuvm.abi.structs import iovec_size, unpack_iovec
 from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
-from emuvm.kernel import hostfd
-from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.usermem import IOV_MAX, READ, WRITE
 from emuvm.mm.types import VmFlag
@@ -23,16 +20,8 @@ from emuvm.mm.types import VmFlag
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
-_SELF_THREAD, _SELF_GROUP = -10000, -20000
-"""PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP."""
 _BATCH = 4 << 20
 """Bytes of remote pages that are pinned at once (PVM_MAX_KMALLOC_PAGES of pointers)."""
-
-
-class PidFile(HostOpenFile):
-    """A pidfd of the process itself. The host's stands for it: the guest goes by emuvm's own pid."""
-
-    refuses_write = own = True
 
 
 @syscall(
@@ -148,26 +137,15 @@ def _move(
     return done
 
 
-@syscall("pidfd_open", "int uint", level="partial", note="of the process itself; others are ESRCH")
-def pidfd_open(proc: Process, pid: int, flags: int) -> int:
-    bits = open_for(proc.arch.name)
-    if flags & ~(bits.O_NONBLOCK | bits.O_EXCL) or pid <= 0:
-        raise GuestError(Errno.EINVAL, f"flags {flags:#x}, process {pid}")
-    if pid not in (proc.pid, proc.tid):
-        raise GuestError(Errno.ESRCH, f"process {pid}")
-    status = convert_open(flags & bits.O_NONBLOCK, bits, Open)
-    number: int = proc.files.add(PidFile(hostfd.pidfd(proc.pid), Open.O_RDWR | status, b"anon_inode:[pidfd]"), True)
-    return number
-
-
 @syscall("process_madvise", "int ptr ulong int uint", level="partial", note="of the process itself")
 def process_madvise(proc: Process, fd: int, vector: int, count: int, advice: int, flags: int) -> int:
     from emuvm.kernel.sys.mem import madvise
+    from emuvm.kernel.sys.pidfd import SELF_GROUP, SELF_THREAD, PidFile
 
     if flags:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
     ranges = proc.mem.read_iovec(vector, count)
-    if fd not in (_SELF_THREAD, _SELF_GROUP) and not isinstance(proc.files.opened(fd), PidFile):
+    if fd not in (SELF_THREAD, SELF_GROUP) and not isinstance(proc.files.opened(fd), PidFile):
         raise GuestError(Errno.EBADF, f"descriptor {fd} is no pidfd")
     done = 0
     for address, length in ranges:

@@ -210,7 +210,7 @@ def rt_sigtimedwait(proc: Process, wanted: int, to: int, timeout: int, size: int
 # -- sending --------------------------------------------------------------------------------------------------------------
 
 
-def _send(proc: Process, signal: int, code: int, *, thread: bool) -> int:
+def send(proc: Process, signal: int, code: int, *, thread: bool) -> int:
     if not 0 <= signal <= NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
     if signal:
@@ -235,7 +235,7 @@ def kill(proc: Process, pid: int, signal: int) -> int:
     if not 0 <= signal <= NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
     if pid in (proc.pid, 0, -proc.system.pgid):
-        return _send(proc, signal, Code.SI_USER, thread=False)
+        return send(proc, signal, Code.SI_USER, thread=False)
     raise GuestError(Errno.ESRCH if pid < 0 or not proc.system.process_exists(pid) else Errno.EPERM, f"process {pid}")
 
 
@@ -245,7 +245,7 @@ def tkill(proc: Process, tid: int, signal: int) -> int:
         raise GuestError(Errno.EINVAL, f"thread {tid}")
     if tid != proc.tid:
         raise GuestError(Errno.ESRCH, f"thread {tid}")
-    return _send(proc, signal, Code.SI_TKILL, thread=True)
+    return send(proc, signal, Code.SI_TKILL, thread=True)
 
 
 @syscall("tgkill", "int int int")
@@ -254,12 +254,12 @@ def tgkill(proc: Process, tgid: int, tid: int, signal: int) -> int:
         raise GuestError(Errno.EINVAL, f"thread {tid} of {tgid}")
     if tid != proc.tid or tgid != proc.pid:
         raise GuestError(Errno.ESRCH, f"thread {tid} of {tgid}")
-    return _send(proc, signal, Code.SI_TKILL, thread=True)
+    return send(proc, signal, Code.SI_TKILL, thread=True)
 
 
 @syscall("rt_sigqueueinfo", "int int ptr", level="partial", note="to oneself only")
 def rt_sigqueueinfo(proc: Process, pid: int, signal: int, at: int) -> int:
-    return _queue(proc, signal, at, pid == proc.pid, thread=False)
+    return queue(proc, signal, at, pid == proc.pid, thread=False)
 
 
 @syscall("rt_tgsigqueueinfo", "int int int ptr", level="partial", note="to oneself only")
@@ -268,7 +268,7 @@ def rt_tgsigqueueinfo(proc: Process, tgid: int, tid: int, signal: int, at: int) 
     if tid <= 0 or tgid <= 0:
         raise GuestError(Errno.EINVAL, f"thread {tid} of {tgid}")
     del data
-    return _queue(proc, signal, at, (tgid, tid) == (proc.pid, proc.tid), thread=True)
+    return queue(proc, signal, at, (tgid, tid) == (proc.pid, proc.tid), thread=True)
 
 
 _FIELDS_END = 48 - 16
@@ -276,10 +276,17 @@ _FIELDS_END = 48 - 16
 _KNOWN_CODES = frozenset((Code.SI_QUEUE, Code.SI_TIMER, Code.SI_MESGQ, Code.SI_SIGIO, Code.SI_TKILL, -60))
 
 
-def _queue(proc: Process, signal: int, at: int, to_self: bool, *, thread: bool) -> int:
-    _, code, errno, fields = unpack_siginfo(proc.arch, proc.mem.read(at, SIGINFO_SIZE))
+def check_fields(proc: Process, data: bytes) -> None:
+    """E2BIG: a siginfo of a kind that the kernel does not know, with more than it keeps."""
+    _, code, _, fields = unpack_siginfo(proc.arch, data)
     if code not in _KNOWN_CODES and any(fields[_FIELDS_END:]) and code != Code.SI_USER:
         raise GuestError(Errno.E2BIG, f"si_code {code} with unknown fields")
+
+
+def queue(proc: Process, signal: int, at: int, to_self: bool, *, thread: bool) -> int:
+    data = proc.mem.read(at, SIGINFO_SIZE)
+    _, code, errno, fields = unpack_siginfo(proc.arch, data)
+    check_fields(proc, data)
     if not to_self:
         raise GuestError(Errno.EPERM if code >= 0 or code == Code.SI_TKILL else Errno.ESRCH, "another process")
     if not 0 <= signal <= NSIG:
