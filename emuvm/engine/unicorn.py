@@ -96,7 +96,7 @@ class UnicornEngine:
         self._pc = self._registers(arch.pc)
         self._result = self._registers(arch.syscall_result)
         self._calls = SystemCalls(
-            arch, machine, raw, with_c=native, stopped=self._called, fail=self.fail, other=self._interrupt
+            arch, machine, raw, with_c=native, stopped=self._called, fail=self.fail, other=self._interrupt, illegal=self._illegal
         )
 
     # -- running ------------------------------------------------------------------------------------------------------
@@ -170,6 +170,7 @@ class UnicornEngine:
                 make_first_page_present(self, paged, fault.address)
             return exact(self, fault)
         if self._event is not None:
+            self._calls.settle()
             return self._event
         if error == UC_ERR_OK:
             if self._blocks is not None and self._blocks.state.spent:
@@ -335,10 +336,15 @@ class UnicornEngine:
         self._event = SyscallStop(number, args)
         self._raw.stop()
 
+    def _illegal(self) -> None:
+        self._event = TrapStop(Trap.ILLEGAL, self._machine.illegal)
+        self._raw.stop()
+
     def _interrupt(self, number: int) -> None:
         """An exception of the CPU."""
         if number != self._machine.page_fault:
-            self._event = TrapStop(self._machine.traps.get(number, Trap.OTHER), number)
+            # Behind an instruction that there is not the engine may see the trap flag: the CPU did not get so far.
+            self._event = self._event or TrapStop(self._machine.traps.get(number, Trap.OTHER), number)
             self._trapped = number
         self._raw.stop()
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _WORD = (1 << 64) - 1
 _LENGTH = 2
 """Bytes of x86's instruction."""
+_TRAP_FLAG = 0x100
 _SAVED = ("rcx", "r11")
 """Where x86 leaves the return address and the flags."""
 
@@ -32,7 +33,7 @@ class CallState(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_uint64) for name in ("uc", "read", "write")),
         *((name, Batch) for name in ("arguments", "back", "back_answered")),
-        *((name, ctypes.c_uint64) for name in ("interrupt", "fast", "stopped", "fail", "other")),
+        *((name, ctypes.c_uint64) for name in ("interrupt", "fast", "stopped", "fail", "other", "stepped")),
         ("values", ctypes.c_uint64 * 9),
         ("result", ctypes.c_uint64),
     ]
@@ -40,7 +41,7 @@ class CallState(ctypes.Structure):
 
 class SystemCalls:
     """The hook of one engine. `stopped(number, args)` is told of a call that nobody answered, before which the engine has to stop;
-    `fail` of an exception; `other` of the exceptions of the CPU that are no calls."""
+    `fail` of an exception; `other` of the exceptions of the CPU that are no calls; `illegal` of an instruction that there is not."""
 
     def __init__(
         self,
@@ -52,10 +53,12 @@ class SystemCalls:
         stopped: Callable[[int, tuple[int, ...]], None],
         fail: Callable[[BaseException], None],
         other: Callable[[int], None],
+        illegal: Callable[[], None],
     ) -> None:
         self._raw, self._stopped, self._fail, self._other = raw, stopped, fail, other
         self._fast: FastCall | None = None
         self._interrupt_number = machine.syscall_interrupt
+        self._illegal, self._stepping = illegal, False
         names = [arch.syscall_number, *arch.syscall_args]
         self.is_instruction = machine.syscall_interrupt is None
         if self.is_instruction:
@@ -64,8 +67,12 @@ class SystemCalls:
         saved = [machine.number(name) for name in _SAVED] if self.is_instruction else []
         answered = [*saved, machine.number(arch.syscall_result)]
         self._back, self._answered = Registers(raw, saved), Registers(raw, answered)
+        self._flags = Registers(raw, [machine.number("eflags")] if self.is_instruction else [])
+        self._pc = Registers(raw, [machine.number(arch.pc)])
         interrupt = INTR(self._interrupt)
         self._kept: list[Any] = [interrupt]
+        if self.is_instruction:
+            self._kept.append(INSN(self._instruction()))
         self.state: CallState | None = None
         self.data = 0
         """What the hook's callback gets, which lies at `address`."""
@@ -75,11 +82,14 @@ class SystemCalls:
             self._lay_out([machine.number(name) for name in names], saved, answered)
             self.address = code.call_instruction if self.is_instruction else code.call_interrupt
         elif self.is_instruction:
-            self._kept.append(INSN(self._instruction()))
-            self.address = _address(self._kept[-1])
+            self.address = _address(self._kept[1])
         self._handle = self.hook(self.address, self.data)
         if self.is_instruction:
+            from unicorn.x86_const import UC_X86_INS_SYSENTER
+
             raw.hook(UC_HOOK_INTR, _address(interrupt))
+            self._kept.append(INSN(self._sysenter))
+            raw.hook(UC_HOOK_INSN, _address(self._kept[-1]), 0, UC_X86_INS_SYSENTER)
 
     def hook(self, address: int, data: int) -> int:
         """Have system calls told to a native function; the hook."""
@@ -110,6 +120,8 @@ class SystemCalls:
         state.read, state.write = function("uc_reg_read_batch"), function("uc_reg_write_batch")
         # The objects, which live as long as this one does.
         state.stopped, state.fail = id(self._stopped), id(self._fail)
+        if self.is_instruction:
+            state.stepped = _address(self._kept[1])
         self.data = ctypes.addressof(state)
         values, answer = self.data + CallState.values.offset, self.data + CallState.result.offset
         state.arguments = self._batch(numbers, [values + 8 * n for n in range(len(numbers))])
@@ -132,6 +144,10 @@ class SystemCalls:
             try:
                 number, a, b, c, d, e, f, pc, flags = call.read()
                 fast, args = self._fast, (a, b, c, d, e, f)
+                if flags & _TRAP_FLAG:
+                    # Linux comes back by iret: it is the next instruction that traps. The engine would, here.
+                    self._flags.write(flags & ~_TRAP_FLAG)
+                    self._stepping, fast = True, None
                 result = fast(number & 0xFFFF_FFFF, args) if fast is not None else None
                 if result is None:
                     self._stopped(number & 0xFFFF_FFFF, args)
@@ -142,6 +158,20 @@ class SystemCalls:
                 self._fail(error)
 
         return hook
+
+    def settle(self) -> None:
+        """The engine stands still behind a system call: what could not be done in the hook."""
+        if self._stepping:
+            self._stepping = False
+            self._flags.write(self._flags.read()[0] | _TRAP_FLAG)
+
+    def _sysenter(self, _uch: Any, _data: Any) -> None:
+        """There is no sysenter in long mode on CPUs of AMD, as the engine's says it is. Behind the hook it adds the length to the pc."""
+        try:
+            self._pc.write(self._pc.read()[0] - _LENGTH)
+            self._illegal()
+        except BaseException as error:  # noqa: BLE001 - ctypes would print and forget it
+            self._fail(error)
 
     def _interrupt(self, _uch: Any, number: int, _data: Any) -> None:
         try:

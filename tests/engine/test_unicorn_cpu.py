@@ -127,6 +127,36 @@ def test_who_answers_may_change_while_a_call_is_answered(make: Make, name: str) 
     assert isinstance(engine.run(), SyscallStop) and asked == ["first", "second"]
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_with_the_trap_flag_a_call_does_not_trap_but_what_follows_does(make: Make, answered: bool) -> None:
+    """Linux comes back by iret, behind which one instruction is executed first."""
+    engine = make()
+    start(engine, "90" + SYSCALL["x86_64"] + "9090")
+    engine.fast_call = lambda _number, _args: 7 if answered else None
+    engine.set("eflags", 0x302)
+    assert engine.run() == TrapStop(Trap.BREAKPOINT, 1) and engine.get("pc") == CODE + 1
+    assert isinstance(engine.run(), SyscallStop), "not within the hook"
+    assert engine.get("pc") == CODE + 3 and engine.get("eflags") & 0x100 and engine.get("r11") & 0x100
+    for place in (4, 5):
+        assert engine.run() == TrapStop(Trap.BREAKPOINT, 1) and engine.get("pc") == CODE + place
+    engine.set("eflags", 0x202)
+    start(engine, SYSCALL["x86_64"] + LOAD8["x86_64"])
+    engine.set("rdi", 0)
+    assert isinstance(engine.run(), FaultStop if answered else SyscallStop), "as ever without the flag"
+
+
+@pytest.mark.parametrize("flags", [0x202, 0x302])
+def test_there_is_no_sysenter(make: Make, flags: int) -> None:
+    engine = make()
+    start(engine, "0f34" + SYSCALL["x86_64"])
+    engine.set("eflags", flags)
+    for _ in range(2):
+        assert engine.run() == TrapStop(Trap.ILLEGAL, 6) and engine.get("pc") == CODE
+    engine.set("eflags", 0x202)
+    engine.set("pc", CODE + 2)
+    assert isinstance(engine.run(), SyscallStop) and engine.get("pc") == CODE + 4
+
+
 @pytest.mark.parametrize("name", ARCHES)
 def test_an_answer_that_is_no_number_is_an_error(make: Make, name: str) -> None:
     engine = make(name)

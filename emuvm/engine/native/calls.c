@@ -11,7 +11,7 @@
 
 #include "state.h"
 
-enum { ARGUMENTS = 6, SYSCALL_LENGTH = 2 };
+enum { ARGUMENTS = 6, FLAGS = 8, TRAP_FLAG = 0x100, SYSCALL_LENGTH = 2 };
 
 /* Hand what Python raised to Python's `fail`: nobody else here could. */
 static void fail(const struct call_state *s)
@@ -80,8 +80,11 @@ void calls_instruction(void *uc, void *state)
 {
     struct call_state *s = state;
     bool answered;
-    (void)uc;
     move(s, s->read, &s->arguments);
+    if (s->values[FLAGS] & TRAP_FLAG) {
+        s->stepped(uc, NULL);
+        return;
+    }
     if (!serve(s, &answered))
         return;
     s->values[1 + ARGUMENTS] += SYSCALL_LENGTH;

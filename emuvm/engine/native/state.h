@@ -61,6 +61,7 @@ struct call_state {
     void *fast;         /* Python objects: asked first, or NULL; told that the call is to be served later; told of an exception */
     void *stopped, *fail;
     void (*other)(void *uc, uint32_t number, void *data); /* Python's hook for interrupts that are no system calls */
+    void (*stepped)(void *uc, void *data); /* x86: Python's hook for calls while the trap flag is set */
     uint64_t values[9]; /* number, arguments; x86: pc and flags */
     uint64_t result;
 };
