@@ -205,6 +205,12 @@ class SimSystem(HostSystem):
     def process_exists(self, pid: int) -> bool:
         return pid in (self.pid, self.ppid, 1)
 
+    def may_signal(self, pid: int) -> bool:
+        return False
+
+    def owner(self, pid: int) -> int:
+        return 0
+
     def nice(self, which: int = 0, who: int = 0) -> int:
         return 0
 

@@ -18,7 +18,7 @@ from emuvm.kernel import hostfd, procfs
 from emuvm.kernel.files import MappedFile
 from emuvm.kernel.stack import InitialStack, build_stack
 from emuvm.mm.linux import MapRequest
-from emuvm.mm.types import File
+from emuvm.mm.types import File, VmFlag
 from emuvm_loaders import Image, LoadError, Plan, ScriptError, Source, load, plan, require_static, span
 
 if TYPE_CHECKING:
@@ -75,14 +75,15 @@ def install(proc: Process, new: Prepared) -> None:
     """Replace what the process runs. Failures from here on are emuvm's own or the host's lack of memory."""
     arch, mm, memory = proc.arch, proc.mm, proc.engine.memory
     again = proc.plan is not None
+    kept, mm.def_flags = mm.def_flags & VmFlag.MERGEABLE, 0
     if again:
         proc.space.clear()
         proc.kept.peak_rss = mm.totals.peak = 0
-        mm.def_flags = 0
     top = arch.stack_top
     mm.mmap(
         MapRequest(new.stack.vma_start, top - new.stack.vma_start, new.plan.stack_prot, fixed=True, growsdown=True)
     )
+    mm.def_flags = kept
     source = new.image.source
     mappable = hasattr(source, "fileno")
     for mapping in new.plan.mappings:

@@ -87,6 +87,21 @@ class HostSystem:
             return True
         return True
 
+    def may_signal(self, pid: int) -> bool:
+        """Could emuvm send it a signal? None is sent."""
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return False
+        return True
+
+    def owner(self, pid: int) -> int:
+        """Whose process it is; -1 if that is not told."""
+        try:
+            return os.stat(f"/proc/{pid}").st_uid
+        except OSError:
+            return -1
+
     def nice(self, which: int = 0, who: int = 0) -> int:
         """The scheduling priority, -20 to 19, of this process or those that getpriority(2) would take; OSError."""
         return os.getpriority(which, who)

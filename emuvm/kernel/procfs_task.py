@@ -16,6 +16,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import host_proc
 from emuvm.kernel.procfs_files import number
 from emuvm.kernel.procfs_pages import never_huge, usage
+from emuvm.mm.types import VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -262,6 +263,14 @@ def descriptor_info(proc: Process, fd: int, file: OpenFile) -> bytes:
         lines = [f"pos:\t{getattr(file, 'offset', 0)}", "flags:", f"mnt_id:\t{proc_mount(proc)}", f"ino:\t{file.stat().ino}"]
     lines = [f"flags:\t{shown}" if line.startswith("flags:") else line for line in lines]
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def merged(proc: Process) -> bytes:
+    """ksm_stat: nothing is ever merged."""
+    counts = b"".join(b"ksm_%s 0\n" % name for name in (b"rmap_items", b"zero_pages", b"merging_pages", b"process_profit"))
+    wanted = any(vma.flags & VmFlag.MERGEABLE for vma in proc.space)
+    words = [b"yes" if yes else b"no" for yes in (proc.mm.def_flags & VmFlag.MERGEABLE, wanted)]
+    return counts + b"ksm_merge_any: %s\nksm_mergeable: %s\n" % (words[0], words[1])
 
 
 # -- settings -------------------------------------------------------------------------------------------------------------

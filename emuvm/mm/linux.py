@@ -181,6 +181,8 @@ class LinuxMm:
         if request.growsdown and (request.shared or backing is not None):
             raise GuestError(Errno.EINVAL, "only private anonymous memory grows down")
         flags |= self._flags(request, may, shared)
+        if flags & VmFlag.MERGEABLE and flags & (VmFlag.SHARED | VmFlag.MAYSHARE | VmFlag.HUGETLB | VmFlag.DROPPABLE | rules.SPECIAL):
+            flags &= ~VmFlag.MERGEABLE  # of all new areas only these cannot be (mm/ksm.c:ksm_compatible)
         prot = request.prot & RIGHTS
         if self.deny_write_exec and prot & 6 == 6:
             raise GuestError(Errno.EACCES, "writable and executable")

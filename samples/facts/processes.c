@@ -177,4 +177,25 @@ static void caching(void) {
     F("1.17", posix_fadvise(data, 0, 0, POSIX_FADV_DONTNEED));
 }
 
-SHEET(SECTION(sending), SECTION(getting), SECTION(comparing), SECTION(caching))
+static void others(void) {
+    int pid = (int)sc(434, getpid(), 0);
+    F("1.17", sc(SYS_kill, 1, 0));
+    F("1.17", sc(SYS_kill, getppid(), 0));
+    F("1.17", sc(SYS_kill, 1, 65));
+    F("1.17", sc(SYS_waitid, 3, 0, 0L, 4, 0L));
+    F("1.17", sc(SYS_waitid, 3, 99, 0L, 4, 0L));
+    F("1.17", sc(SYS_waitid, 3, -1, 0L, 4, 0L));
+    F("1.17", sc(SYS_waitid, 3, pid, 0L, 4, 0L));
+    static const char *settings[] = {"osrelease", "ostype", "hostname", "cap_last_cap", "ngroups_max", "pid_max"};
+    for (int i = 0; i < 6; i++)
+        for (int mode = 1; mode < 7; mode++)
+            if (!(mode & 2) || (i != 2 && i != 5)) K("1.17", said(sc(SYS_faccessat, AT_FDCWD, text("/proc/sys/kernel/%s", settings[i]), mode)), "access %d of %s", mode, settings[i]);
+    static const char *made[] = {"timens_offsets", "ksm_merging_pages"};
+    for (int i = 0; i < 2; i++) {
+        slurp(text("/proc/self/%s", made[i]));
+        for (char *at = procbuf; *at; at++) *at = *at == '\n' ? '|' : *at;
+        V("1.17", made[i], "%s", procbuf);
+    }
+}
+
+SHEET(SECTION(sending), SECTION(getting), SECTION(comparing), SECTION(caching), SECTION(others))

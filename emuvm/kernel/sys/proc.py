@@ -170,7 +170,10 @@ def waitid(proc: Process, kind: int, pid: int, info: int, options: int, usage: i
     if not 0 <= kind <= 3 or (kind == 1 and pid <= 0) or (kind > 1 and pid < 0):
         raise GuestError(Errno.EINVAL, f"kind {kind}, {pid}")
     if kind == 3:
-        proc.files.opened(pid)
+        from emuvm.kernel.sys.pidfd import PidFile
+
+        if not isinstance(proc.files.opened(pid), PidFile):
+            raise GuestError(Errno.EBADF, f"descriptor {pid} is no pidfd")
     raise GuestError(Errno.ECHILD, "no children")
 
 

@@ -233,7 +233,11 @@ def kill(proc: Process, pid: int, signal: int) -> int:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
     if pid in (proc.pid, 0, -proc.system.pgid):
         return send(proc, signal, Code.SI_USER, thread=False)
-    raise GuestError(Errno.ESRCH if pid < 0 or not proc.system.process_exists(pid) else Errno.EPERM, f"process {pid}")
+    if pid < 0 or not proc.system.process_exists(pid):
+        raise GuestError(Errno.ESRCH, f"process {pid}")
+    if signal or not proc.system.may_signal(pid) or not proc.system.credentials.may_signal(proc.system.owner(pid)):
+        raise GuestError(Errno.EPERM, f"process {pid}")
+    return 0
 
 
 @syscall("tkill", "int int")
