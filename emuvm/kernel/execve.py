@@ -117,9 +117,12 @@ def _map_trampoline(proc: Process) -> None:
         proc.engine.memory.write(proc.vdso, TRAMPOLINE)
 
 
-def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes]) -> None:
-    """The guest's execve. GuestError with the errno of execve; after that the new program's registers are in the engine."""
-    called = path  # AT_EXECFN and the name of a script's process are the script's
+def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes], called: bytes = b"") -> None:
+    """The guest's execve. GuestError with the errno of execve; after that the new program's registers are in the engine.
+
+    `called`: what the program is called by whom it starts, if that is not its path.
+    """
+    named, called = called, called or path  # AT_EXECFN and the name of a script's process are the script's
     for _ in range(_SCRIPTS):
         source, exe = _open(proc, path)
         if _written(proc, source):
@@ -129,7 +132,7 @@ def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[by
             break
         except ScriptError as script:
             extra = [] if script.argument is None else [script.argument]
-            argv, path = [script.interpreter, *extra, path, *argv[1:]], script.interpreter
+            argv, path, named = [script.interpreter, *extra, named or path, *argv[1:]], script.interpreter, b""
         except LoadError as error:
             raise GuestError(error.errno, error.reason) from error
     else:

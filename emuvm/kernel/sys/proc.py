@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _NR_OPEN = 1 << 20
 """The sysctl fs.nr_open: what RLIMIT_NOFILE is cut to."""
 _INFINITY = (1 << 64) - 1
-_ARG_LIMIT = 6 << 20
-_ARG_STRING = 32 * 4096
 _ROBUST_HEAD = 24
 
 
@@ -296,31 +294,3 @@ def personality(proc: Process, persona: int) -> int:
     if persona != 0xFFFF_FFFF:
         proc.personality = persona
     return before
-
-
-@syscall(
-    "execve", "path ptr ptr",
-    level="partial", note="static programs of the same architecture. Nothing runs on the host",
-)
-def execve(proc: Process, path: bytes, argv: int, envp: int) -> int:
-    from emuvm.kernel.execve import replace
-
-    arguments = proc.mem.read_strings(argv, _ARG_LIMIT, _ARG_STRING)
-    environment = proc.mem.read_strings(envp, _ARG_LIMIT, _ARG_STRING)
-    replace(proc, path, arguments, environment)
-    _after_exec(proc)
-    return 0
-
-
-def _after_exec(proc: Process) -> None:
-    """What of the process itself does not outlive its program (fs/exec.c:begin_new_exec)."""
-    from emuvm.kernel.sys.identity import apply
-
-    proc.system.credentials.after_exec()
-    apply(proc)
-    proc.dumpable = 1
-    for name in ("membarrier", "membarrier_shown", "futex_slots", "timer_restore"):
-        proc.controls.pop(name, None)
-    if proc.controls.get("mdwe", 0) & 2:  # PR_MDWE_NO_INHERIT
-        proc.controls.pop("mdwe")
-        proc.mm.deny_write_exec = False
