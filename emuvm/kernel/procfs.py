@@ -187,7 +187,7 @@ def _shown(proc: Process, file: OpenFile) -> bytes:
         return file.name
     from emuvm.kernel import hostfd
 
-    now = file.name if file.path.startswith(b"anon_inode:") else hostfd.link(file.host_fd)
+    now = file.name if file.path.startswith(b"anon_inode:") or file.only_shared else hostfd.link(file.host_fd)
     inside: bytes = proc.fs.root.inside(now) if now.startswith(b"/") and not now.startswith(b"/memfd:") else now
     return inside or file.name
 

@@ -294,7 +294,7 @@ def _populate(mm: LinuxMm, addr: int, end: int, *, write: bool) -> None:
         vma = mm.space.query(addr)
         if vma is None:
             raise GuestError(Errno.ENOMEM, "part of the range is not mapped")
-        if not vma.prot & (2 if write else 1) or vma.flags & (VmFlag.IO | VmFlag.PFNMAP):
+        if not vma.prot & (2 if write else 1) or vma.flags & (VmFlag.IO | VmFlag.PFNMAP) or rules.secret(vma):
             raise GuestError(Errno.EINVAL, "the right is missing")
         stop = min(end, vma.end)
         if mm.access(vma, addr, stop, write=write) < stop:
