@@ -237,6 +237,9 @@ class SimSystem(HostSystem):
     def cpus(self, pid: int = 0) -> set[int]:
         return {0}
 
+    def clock_state(self, modes: int) -> tuple[int, bytes]:
+        return 0, modes.to_bytes(4, "little").ljust(208, b"\0")
+
     def online(self) -> int:
         return 1
 

@@ -16,7 +16,7 @@ static void file_itself(void) {
     int closing = (int)sc(447, O_CLOEXEC);
     F("1.11", fcntl(closing, F_GETFD));
     F("1.11", fcntl(fd, F_GETFD));
-    V("1.11", "secret flags", "%#x", fcntl(fd, F_GETFL));
+    V("1.11", "secret flags", "%#x", fcntl(fd, F_GETFL) & ~O_LARGEFILE & ~0x28000);
     fstat(fd, &status);
     V("1.11", "secret mode", "%o %ld %ld", status.st_mode, (long)status.st_size, (long)status.st_nlink);
     long n = sc(SYS_readlinkat, AT_FDCWD, text("/proc/self/fd/%d", fd), procbuf, 100L);

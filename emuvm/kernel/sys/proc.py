@@ -153,6 +153,20 @@ def exit_group(proc: Process, code: int) -> int:
     return 0
 
 
+_ALONE = P.CLONE_FS | P.CLONE_FILES | P.CLONE_SYSVSEM | P.CLONE_THREAD | P.CLONE_SIGHAND | P.CLONE_VM
+_NAMESPACES = 0x7E02_0000 | 0x80
+"""CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME."""
+
+
+@syscall("unshare", "ulong", level="partial", note="of what nobody else has; EPERM for namespaces")
+def unshare(proc: Process, flags: int) -> int:
+    if flags & ~(_ALONE | _NAMESPACES):
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    if flags & _NAMESPACES:
+        raise GuestError(Errno.EPERM, "a program keeps its namespaces")
+    return 0
+
+
 @syscall("wait4", "int ptr int ptr", level="partial", note="ECHILD: there are no children in this version")
 def wait4(proc: Process, pid: int, status: int, options: int, usage: int) -> int:
     if options & 0xFFFF_FFFF & ~(P.WNOHANG | P.WUNTRACED | P.WCONTINUED | P.WHOM):
