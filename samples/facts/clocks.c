@@ -122,4 +122,24 @@ static void adjusting(void) {
     F("1.15", sc(SYS_unshare, 0x100L | 0x800 | 0x10000));
 }
 
-SHEET(SECTION(adjusting), SECTION(clocks), SECTION(scheduling))
+static void on_limit(int signal) { fault_sig = signal; }
+static void cpu_limit(void) {
+    struct rlimit both, old;
+    struct timespec used;
+    getrlimit(RLIMIT_CPU, &old);
+    sc(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &used);
+    both = (struct rlimit){used.tv_sec + 1, old.rlim_max};
+    signal(SIGXCPU, on_limit);
+    fault_sig = 0;
+    F("1.15", sysresult(setrlimit(RLIMIT_CPU, &both)));
+    while (!fault_sig) sc(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &used);
+    V("1.15", "the signal of a CPU limit", "%d", fault_sig);
+    long before = (long)both.rlim_cur;
+    getrlimit(RLIMIT_CPU, &both);
+    V("1.15", "the limit then", "%ld", (long)both.rlim_cur - before);
+    fault_sig = 0;
+    F("1.15", sysresult(setrlimit(RLIMIT_CPU, &old)));
+    signal(SIGXCPU, SIG_DFL);
+}
+
+SHEET(SECTION(cpu_limit), SECTION(adjusting), SECTION(clocks), SECTION(scheduling))

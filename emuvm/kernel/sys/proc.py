@@ -233,11 +233,15 @@ def set_limit(proc: Process, number: int, soft: int, hard: int) -> None:
         limits.memlock = soft
     elif number == names.RLIMIT_NOFILE and proc.files is not None:
         proc.files.limit = soft
+    elif number == names.RLIMIT_CPU:
+        from emuvm.kernel.sys.time import limit_cpu
+
+        limit_cpu(proc, soft)
     elif number == names.RLIMIT_FSIZE and proc.files is not None:
         proc.files.size_limit = None if soft == _INFINITY else soft
 
 
-_LIMITS_NOTE = "of the process itself; AS, DATA, STACK, MEMLOCK, NOFILE and FSIZE have an effect, others are remembered"
+_LIMITS_NOTE = "of the process itself; AS, DATA, STACK, MEMLOCK, NOFILE, FSIZE, SIGPENDING and CPU have an effect, others are remembered"
 
 
 @syscall("prlimit64", "int uint ptr ptr", level="partial", note=_LIMITS_NOTE)
