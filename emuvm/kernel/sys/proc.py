@@ -90,11 +90,13 @@ def getgroups(proc: Process, size: int, to: int) -> int:
 
 @syscall("getpgrp")
 def getpgrp(proc: Process) -> int:
-    return proc.system.pgid
+    return proc.pgid
 
 
 @syscall("getpgid", "int")
 def getpgid(proc: Process, pid: int) -> int:
+    if pid in (0, proc.pid, proc.tid):
+        return proc.pgid
     try:
         return proc.system.group_of(pid)
     except OSError as error:
@@ -103,25 +105,34 @@ def getpgid(proc: Process, pid: int) -> int:
 
 @syscall("getsid", "int")
 def getsid(proc: Process, pid: int) -> int:
+    if pid in (0, proc.pid, proc.tid):
+        return proc.sid
     try:
         return proc.system.session(pid)
     except OSError as error:
         raise GuestError(Errno.ESRCH, f"process {pid}") from error
 
 
-@syscall("setpgid", "int int", level="partial", note="only to what it is")
+_TOLD = "it is remembered, and told again; emuvm stays where it was started"
+
+
+@syscall("setpgid", "int int", level="partial", note="to a group of its own, or the one it was started in: " + _TOLD)
 def setpgid(proc: Process, pid: int, group: int) -> int:
     group = group or pid or proc.pid
     if group < 0 or pid not in (0, proc.pid):
         raise GuestError(Errno.EINVAL if group < 0 else Errno.ESRCH, f"process {pid}, group {group}")
-    if (group or proc.pid) != proc.system.pgid:
-        raise GuestError(Errno.EPERM, "a program keeps the process group it was started in")
+    if proc.sid == proc.pid or group not in (proc.pid, proc.pgid, proc.system.pgid):
+        raise GuestError(Errno.EPERM, f"group {group}")
+    proc.controls["pgid"] = group
     return 0
 
 
-@syscall("setsid", level="partial", note="EPERM: a program keeps its session")
+@syscall("setsid", level="partial", note=_TOLD)
 def setsid(proc: Process) -> int:
-    raise GuestError(Errno.EPERM, "a program keeps the session it was started in")
+    if proc.pid in (proc.sid, proc.pgid):
+        raise GuestError(Errno.EPERM, "it leads a group already")
+    proc.controls["pgid"] = proc.controls["sid"] = proc.pid
+    return proc.pid
 
 
 # -- threads' bookkeeping, ending ---------------------------------------------------------------------------------------

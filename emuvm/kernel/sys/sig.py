@@ -231,7 +231,7 @@ def _room(proc: Process, signal: int) -> None:
 def kill(proc: Process, pid: int, signal: int) -> int:
     if not 0 <= signal <= NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
-    if pid in (proc.pid, 0, -proc.system.pgid):
+    if pid in (proc.pid, 0, -proc.pgid):
         return send(proc, signal, Code.SI_USER, thread=False)
     if pid < 0 or not proc.system.process_exists(pid):
         raise GuestError(Errno.ESRCH, f"process {pid}")
