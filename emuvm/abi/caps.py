@@ -11,6 +11,7 @@ class Cap:
 
     CAP_DAC_OVERRIDE = 1
     CAP_FOWNER = 3
+    CAP_KILL = 5
     CAP_SETGID = 6
     CAP_SETUID = 7
     CAP_SETPCAP = 8

@@ -205,6 +205,12 @@ class SimSystem(HostSystem):
     def process_exists(self, pid: int) -> bool:
         return pid in (self.pid, self.ppid, 1)
 
+    def may_signal(self, pid: int) -> bool:
+        return False
+
+    def owner(self, pid: int) -> int:
+        return 0
+
     def nice(self, which: int = 0, who: int = 0) -> int:
         return 0
 
@@ -233,6 +239,9 @@ class SimSystem(HostSystem):
 
     def cpuset(self) -> set[int]:
         return {0}
+
+    def clock_state(self, modes: int) -> tuple[int, bytes]:
+        return 0, modes.to_bytes(4, "little").ljust(208, b"\0")
 
     def online(self) -> int:
         return 1

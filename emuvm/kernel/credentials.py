@@ -40,6 +40,10 @@ class Credentials:
     def capable(self, capability: int) -> bool:
         return bool(self.effective >> capability & 1)
 
+    def may_signal(self, owner: int) -> bool:
+        """A process of this user? (kill_ok_by_cred)"""
+        return self.capable(Cap.CAP_KILL) or owner in (self.uids.real, self.uids.effective)
+
     def in_group(self, gid: int) -> bool:
         return gid == self.gids.fs or gid in self.groups
 

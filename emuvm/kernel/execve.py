@@ -18,7 +18,7 @@ from emuvm.kernel import hostfd, procfs
 from emuvm.kernel.files import MappedFile
 from emuvm.kernel.stack import InitialStack, build_stack
 from emuvm.mm.linux import MapRequest
-from emuvm.mm.types import File
+from emuvm.mm.types import File, VmFlag
 from emuvm_loaders import Image, LoadError, Plan, ScriptError, Source, load, plan, require_static, span
 
 if TYPE_CHECKING:
@@ -75,14 +75,15 @@ def install(proc: Process, new: Prepared) -> None:
     """Replace what the process runs. Failures from here on are emuvm's own or the host's lack of memory."""
     arch, mm, memory = proc.arch, proc.mm, proc.engine.memory
     again = proc.plan is not None
+    kept, mm.def_flags = mm.def_flags & VmFlag.MERGEABLE, 0
     if again:
         proc.space.clear()
         proc.kept.peak_rss = mm.totals.peak = 0
-        mm.def_flags = 0
     top = arch.stack_top
     mm.mmap(
         MapRequest(new.stack.vma_start, top - new.stack.vma_start, new.plan.stack_prot, fixed=True, growsdown=True)
     )
+    mm.def_flags = kept
     source = new.image.source
     mappable = hasattr(source, "fileno")
     for mapping in new.plan.mappings:
@@ -116,9 +117,12 @@ def _map_trampoline(proc: Process) -> None:
         proc.engine.memory.write(proc.vdso, TRAMPOLINE)
 
 
-def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes]) -> None:
-    """The guest's execve. GuestError with the errno of execve; after that the new program's registers are in the engine."""
-    called = path  # AT_EXECFN and the name of a script's process are the script's
+def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[bytes], called: bytes = b"") -> None:
+    """The guest's execve. GuestError with the errno of execve; after that the new program's registers are in the engine.
+
+    `called`: what the program is called by whom it starts, if that is not its path.
+    """
+    named, called = called, called or path  # AT_EXECFN and the name of a script's process are the script's
     for _ in range(_SCRIPTS):
         source, exe = _open(proc, path)
         if _written(proc, source):
@@ -128,7 +132,7 @@ def replace(proc: Process, path: bytes, argv: Sequence[bytes], envp: Sequence[by
             break
         except ScriptError as script:
             extra = [] if script.argument is None else [script.argument]
-            argv, path = [script.interpreter, *extra, path, *argv[1:]], script.interpreter
+            argv, path, named = [script.interpreter, *extra, named or path, *argv[1:]], script.interpreter, b""
         except LoadError as error:
             raise GuestError(error.errno, error.reason) from error
     else:

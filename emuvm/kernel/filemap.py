@@ -71,6 +71,8 @@ def file_mapping(
             raise GuestError(Errno.EPERM, "the file system is mounted noexec")
         may &= ~_EXEC
     mapped = file.mappable()
+    if file.only_shared and not shared:
+        raise GuestError(Errno.EINVAL, "it can only be shared")
     if growsdown:
         raise GuestError(Errno.EINVAL, "a file mapping cannot grow down")
     if whole and file.write_sealed():

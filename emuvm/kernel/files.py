@@ -76,6 +76,8 @@ class OpenFile:
     no_pwrite = False
     """It has no positions to write at (FMODE_PWRITE)."""
     created = False  # by being opened
+    only_shared = False
+    """It cannot be mapped privately."""
     hint: int = 0
     stand_in: Any = None
     """F_SET_RW_HINT, and what locks are held on, of a file that the host does not have (`kernel.standin`)."""
@@ -208,6 +210,10 @@ class MappedFile:
     _fd = -1
     inode: Any = None
     """Equal for all objects that map the same memfd."""
+    secret = False
+    """It is a memfd_secret's."""
+    vm_flags = 0
+    """Flags that its mappings have by nature."""
 
     @property
     def restorable(self) -> bool:

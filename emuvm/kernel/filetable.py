@@ -111,9 +111,14 @@ class FileTable:
     def _release(file: OpenFile) -> None:
         file.users -= 1
         if not file.users and not file.holders:
-            for epoll in file.watchers:
-                epoll.forget(file)
-            file.close()
+            FileTable._end(file)
+
+    @staticmethod
+    def _end(file: OpenFile) -> None:
+        """Nobody has it open any more."""
+        for epoll in file.watchers:
+            epoll.forget(file)
+        file.close()
 
     # -- snapshots --------------------------------------------------------------------------------------------------------
 
@@ -129,7 +134,7 @@ class FileTable:
         for file in held:
             file.holders -= 1
             if not file.users and not file.holders:
-                file.close()
+                self._end(file)
 
     def close_others(self, held: set[OpenFile]) -> None:
         """Close what was opened since `hold`. The table itself is put back by whoever knows what was in it."""
@@ -138,7 +143,7 @@ class FileTable:
         for file in set(self._files.values()) - held:
             file.users = 0
             if not file.holders:
-                file.close()
+                self._end(file)
 
     def cloexec(self, fd: int) -> bool:
         self.get(fd)

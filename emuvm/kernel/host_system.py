@@ -87,6 +87,21 @@ class HostSystem:
             return True
         return True
 
+    def may_signal(self, pid: int) -> bool:
+        """Could emuvm send it a signal? None is sent."""
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return False
+        return True
+
+    def owner(self, pid: int) -> int:
+        """Whose process it is; -1 if that is not told."""
+        try:
+            return os.stat(f"/proc/{pid}").st_uid
+        except OSError:
+            return -1
+
     def nice(self, which: int = 0, who: int = 0) -> int:
         """The scheduling priority, -20 to 19, of this process or those that getpriority(2) would take; OSError."""
         return os.getpriority(which, who)
@@ -220,6 +235,13 @@ class HostSystem:
             return self.cpus()
         finally:
             os.sched_setaffinity(0, before)
+
+    def clock_state(self, modes: int) -> tuple[int, bytes]:
+        """What adjtimex(2) tells when it only asks: its result, and struct timex of 64 bits."""
+        import ctypes
+
+        data = ctypes.create_string_buffer(modes.to_bytes(4, "little"), 208)
+        return max(0, int(ctypes.CDLL(None).adjtimex(data))), data.raw
 
     def online(self) -> int:
         """How many CPUs work, whoever may use them."""

@@ -12,10 +12,12 @@ from typing import Any
 from emuvm.abi.controls import Fd, Seal
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open
+from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.shmem import HugeMemory
+from emuvm.mm.types import VmFlag
 
 X_BITS = 0o111
 _IMPLIED = Seal.F_SEAL_SHRINK | Seal.F_SEAL_GROW | Seal.F_SEAL_WRITE | Seal.F_SEAL_FUTURE_WRITE
@@ -158,3 +160,39 @@ class HugeFile(MemFile):
         """A writable mapping makes the file at least so long (fs/hugetlbfs/inode.c:hugetlbfs_file_mmap)."""
         if length > hostfd.size(self.host_fd):
             hostfd.ftruncate(self.host_fd, length)
+
+
+class SecretFile(MemFile):
+    """A memfd_secret: it can only be mapped, and gets its size once (mm/secretmem.c)."""
+
+    refuses_read = refuses_write = no_offsets = only_shared = original = True
+    noexec = True
+    splices = False
+
+    def again(self, host_fd: int, flags: int) -> MemFile:
+        hostfd.close(host_fd)
+        raise GuestError(Errno.ENXIO, "it is not opened")
+
+    def seek(self, offset: int, whence: int) -> int:
+        raise GuestError(Errno.ESPIPE, "has no offsets")
+
+    def check_size(self, length: int) -> None:
+        if hostfd.size(self.host_fd):
+            raise GuestError(Errno.EINVAL, "it has its size already")
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        raise GuestError(Errno.EOPNOTSUPP, "it has no storage")
+
+    def stat(self) -> Stat:
+        return super().stat()._replace(nlink=1)
+
+    def mappable(self) -> Any:
+        mapped = super().mappable()
+        mapped.secret, mapped.vm_flags = True, VmFlag.LOCKED | VmFlag.DONTDUMP
+        return mapped
+
+
+def create_secret() -> SecretFile:
+    fd = hostfd.memfd_create(b"secretmem", Fd.MFD_CLOEXEC)
+    hostfd.change_mode(fd, 0o600)
+    return SecretFile(fd, Open.O_RDWR | Open.O_LARGEFILE, b"/secretmem (deleted)", Sealed(Seal.F_SEAL_SEAL))

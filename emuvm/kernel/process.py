@@ -283,6 +283,16 @@ class Process:
             self.engine.expect_stops()
 
     @property
+    def pgid(self) -> int:
+        """The process group: what the process set, or what emuvm was started in."""
+        return self.controls.get("pgid", self.system.pgid)
+
+    @property
+    def sid(self) -> int:
+        """The session."""
+        return self.controls.get("sid") or self.system.session()
+
+    @property
     def nice(self) -> int:
         """The nice value: what the process set, or what emuvm was started with."""
         set_value = self.controls.get("nice")

@@ -41,7 +41,7 @@ _ENTRIES: dict[bytes, int] = {
     b"smaps_rollup": 0o444, b"pagemap": 0o400, b"wchan": 0o444, b"stack": 0o400, b"schedstat": 0o444, b"cpuset": 0o444,
     b"cgroup": 0o444, b"oom_score": 0o444, b"oom_adj": 0o644, b"oom_score_adj": 0o644, b"loginuid": 0o644, b"sessionid": 0o444,
     b"coredump_filter": 0o644, b"io": 0o400, b"uid_map": 0o644, b"gid_map": 0o644, b"projid_map": 0o644, b"setgroups": 0o644,
-    b"timers": 0o444, b"timerslack_ns": 0o666,
+    b"timers": 0o444, b"timerslack_ns": 0o666, b"timens_offsets": 0o644, b"ksm_merging_pages": 0o400, b"ksm_stat": 0o400,
 }  # fmt: skip
 """What is in /proc/PID, in the kernel's order: type (none: a regular file) and permissions."""
 _PROCESS_ONLY = frozenset((b"task", b"map_files", b"mountstats", b"coredump_filter", b"timers", b"timerslack_ns"))
@@ -187,7 +187,7 @@ def _shown(proc: Process, file: OpenFile) -> bytes:
         return file.name
     from emuvm.kernel import hostfd
 
-    now = file.name if file.path.startswith(b"anon_inode:") else hostfd.link(file.host_fd)
+    now = file.name if file.path.startswith(b"anon_inode:") or file.only_shared else hostfd.link(file.host_fd)
     inside: bytes = proc.fs.root.inside(now) if now.startswith(b"/") and not now.startswith(b"/memfd:") else now
     return inside or file.name
 
@@ -289,6 +289,9 @@ def inode(proc: Process, name: bytes) -> int:
 def allowed(proc: Process, name: bytes, access: int) -> bool:
     """May the program's user access it (4 read, 2 write, 1 execute)? Root may, but not execute what nobody may."""
     mode, creds = _mode(proc, name), proc.system.credentials
+    if name.startswith(_STRICT[0]):
+        bits = mode >> 6 if not creds.uids.effective else mode >> 3 if not creds.gids.effective or 0 in creds.groups else mode
+        return not access & ~bits & 7
     if creds.capable(Cap.CAP_DAC_OVERRIDE):
         return not access & 1 or bool(mode & 0o111)
     bits = mode >> 6 if creds.uids.fs == _owner(proc, name)[0] else mode

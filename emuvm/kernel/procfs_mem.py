@@ -14,6 +14,7 @@ from emuvm.abi.structs import Stat
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.procfs_files import MadeFile
 from emuvm.kernel.procfs_pages import pagemap
+from emuvm.mm.rules import secret
 from emuvm.mm.types import File, Vma, VmFlag
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class MemoryFile(AddressFile):
 
 
 def _allowed(vma: Vma, write: bool) -> bool:
-    if vma.flags & (VmFlag.IO | VmFlag.PFNMAP):
+    if vma.flags & (VmFlag.IO | VmFlag.PFNMAP) or secret(vma):
         return False
     if write:
         return bool(vma.prot & 2) or vma.flags & (VmFlag.SHARED | VmFlag.MAYWRITE) == VmFlag.MAYWRITE

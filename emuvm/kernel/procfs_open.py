@@ -64,6 +64,9 @@ SINGLE: dict[bytes, Text] = {
     b"setgroups": lambda proc: b"allow\n",
     b"timers": _nothing,
     b"children": _nothing,
+    b"ksm_stat": procfs_task.merged,
+    b"ksm_merging_pages": lambda proc: b"0\n",
+    b"timens_offsets": lambda proc: b"".join(b"%-10s %10d %9d\n" % (name, 0, 0) for name in (b"monotonic", b"boottime")),
 }
 """Files that are one record."""
 RECORDS: dict[bytes, Record] = {

@@ -16,6 +16,7 @@ from emuvm.errors import GuestError
 from emuvm.kernel import host_proc
 from emuvm.kernel.procfs_files import number
 from emuvm.kernel.procfs_pages import never_huge, usage
+from emuvm.mm.types import VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -126,11 +127,13 @@ def stat(proc: Process) -> bytes:
     terminal, foreground, flags, started, cpu = (
         int(host[n - 3]) if len(host) > n - 3 else absent for n, absent in ((7, 0), (8, -1), (9, 0), (22, 0), (39, 0))
     )
+    if proc.sid != system.session():
+        terminal, foreground = 0, -1  # a new session has none
     minor, major = system.usage()[4:6]
     pending, blocked, ignored, caught = (mask & 0x7FFF_FFFF for mask in (proc.signals.thread.bits, *_masks(proc)))
     nice, policy, realtime = proc.nice, proc.controls.get("sched_policy", 0), proc.controls.get("sched_priority", 0)
     values = [
-        "R", proc.ppid, system.pgid, system.session(), terminal, foreground, flags & ~_RANDOMIZE, minor, 0, major, 0, user, kernel, 0, 0,
+        "R", proc.ppid, proc.pgid, proc.sid, terminal, foreground, flags & ~_RANDOMIZE, minor, 0, major, 0, user, kernel, 0, 0,
         -1 - realtime if realtime else 20 + nice, nice, 1, 0, started, now.total, now.rss // proc.space.page_size, limit(proc, 5)[0],
         at.start_code, at.end_code, at.start_stack, 0, 0, pending, blocked, ignored, caught, 0, 0, 0, 17, cpu, realtime, policy, 0, 0, 0,
         at.start_data, at.end_data, proc.mm.start_brk, at.arg_start, at.arg_end, at.env_start, at.env_end, 0,
@@ -197,8 +200,8 @@ def status(proc: Process) -> bytes:
         ("Name", _escaped(proc.name)), ("Umask", f"{proc.umask:04o}"), ("State", "R (running)"), ("Tgid", pid),
         ("Ngid", 0), ("Pid", proc.tid), ("PPid", proc.ppid), ("TracerPid", 0),
         ("Uid", "\t".join(map(str, creds.uids))), ("Gid", "\t".join(map(str, creds.gids))),
-        ("FDSize", proc.files.capacity), ("Groups", groups), ("NStgid", pid), ("NSpid", proc.tid), ("NSpgid", system.pgid),
-        ("NSsid", system.session()), ("Kthread", 0), *_memory_rows(proc), ("Threads", 1),
+        ("FDSize", proc.files.capacity), ("Groups", groups), ("NStgid", pid), ("NSpid", proc.tid), ("NSpgid", proc.pgid),
+        ("NSsid", proc.sid), ("Kthread", 0), *_memory_rows(proc), ("Threads", 1),
         ("SigQ", f"{sum(queue.count() for queue in pending)}/{limit(proc, 11)[0]}"), ("SigPnd", f"{pending[0].bits:016x}"),
         ("ShdPnd", f"{pending[1].bits:016x}"), ("SigBlk", f"{blocked:016x}"),
         ("SigIgn", f"{ignored:016x}"), ("SigCgt", f"{caught:016x}"),
@@ -262,6 +265,14 @@ def descriptor_info(proc: Process, fd: int, file: OpenFile) -> bytes:
         lines = [f"pos:\t{getattr(file, 'offset', 0)}", "flags:", f"mnt_id:\t{proc_mount(proc)}", f"ino:\t{file.stat().ino}"]
     lines = [f"flags:\t{shown}" if line.startswith("flags:") else line for line in lines]
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
+
+
+def merged(proc: Process) -> bytes:
+    """ksm_stat: nothing is ever merged."""
+    counts = b"".join(b"ksm_%s 0\n" % name for name in (b"rmap_items", b"zero_pages", b"merging_pages", b"process_profit"))
+    wanted = any(vma.flags & VmFlag.MERGEABLE for vma in proc.space)
+    words = [b"yes" if yes else b"no" for yes in (proc.mm.def_flags & VmFlag.MERGEABLE, wanted)]
+    return counts + b"ksm_merge_any: %s\nksm_mergeable: %s\n" % (words[0], words[1])
 
 
 # -- settings -------------------------------------------------------------------------------------------------------------

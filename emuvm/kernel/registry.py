@@ -47,6 +47,8 @@ _RARE = {
     "sched": "sched_get_priority_max sched_get_priority_min sched_getscheduler sched_getparam sched_setscheduler sched_setparam "
     "sched_rr_get_interval sched_getattr sched_setattr get_robust_list",
     "futex": "futex futex_waitv futex_wake futex_wait futex_requeue",
+    "exec": "execve execveat",
+    "adjust": "adjtimex clock_adjtime",
     "fcntl": "fcntl fcntl64",
     "priority": "getpriority setpriority nice ioprio_get ioprio_set sched_getaffinity sched_setaffinity getcpu",
     "epoll": "epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2",

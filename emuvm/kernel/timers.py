@@ -106,6 +106,8 @@ class Timers:
             Clock.ITIMER_VIRTUAL: self._interval(Signal.SIGVTALRM, user, cpu=True),
             Clock.ITIMER_PROF: self._interval(Signal.SIGPROF, lambda: clock(Clock.CLOCK_PROCESS_CPUTIME_ID), cpu=True),
         }
+        self.limit: Timer | None = None
+        """RLIMIT_CPU, from the first time that the program sets it."""
         self.posix: dict[int, Timer] = {}
         self._number = 0
 
@@ -119,6 +121,13 @@ class Timers:
     def alarm_taken(self) -> None:
         """SIGALRM is being taken, whoever sent it: ITIMER_REAL goes on."""
         self.intervals[Clock.ITIMER_REAL].taken()
+        self.check()
+
+    def set_limit(self, seconds: int, send: Send) -> None:
+        """Call `send` after so many seconds of CPU time, and then after each further one."""
+        if self.limit is None:
+            self.limit = Timer(lambda: self._clock(Clock.CLOCK_PROCESS_CPUTIME_ID), send, cpu=True, rests=False)
+        self.limit.set(seconds * _SECOND, _SECOND)
         self.check()
 
     def next_number(self) -> int:
@@ -139,7 +148,8 @@ class Timers:
     def check(self) -> float:
         """Let everything fire whose time has come; seconds until it is worth looking again, and the bell is set for it."""
         nearest = 0
-        for timer in (*self.intervals.values(), *self.posix.values()):
+        limits = () if self.limit is None else (self.limit,)
+        for timer in (*self.intervals.values(), *self.posix.values(), *limits):
             if not timer.expiry or timer.resting or timer.send is None:
                 continue
             left = timer.expiry - timer.now()

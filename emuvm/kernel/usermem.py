@@ -17,6 +17,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.structs import iovec_size, unpack_iovec
 from emuvm.engine.base import Memory
 from emuvm.errors import GuestError
+from emuvm.mm.rules import secret
 from emuvm.mm.space import AddressSpace
 from emuvm.mm.types import File, Vma, VmFlag
 
@@ -93,7 +94,7 @@ class UserMemory:
         done = 0
         while done < length:
             vma = self.space.query(addr + done) if 0 <= addr + done < self.space.end else None
-            if vma is None or not vma.prot & access or vma.flags & (VmFlag.IO | VmFlag.PFNMAP):
+            if vma is None or not vma.prot & access or vma.flags & (VmFlag.IO | VmFlag.PFNMAP) or secret(vma):
                 break
             end = min(self._end(vma), addr + length)
             held = self._withheld(addr + done, end)

@@ -14,7 +14,7 @@ from emuvm.errors import GuestError
 from emuvm.mm import rules
 from emuvm.mm.areas import Change
 from emuvm.mm.layout import HUGE
-from emuvm.mm.types import Anon, Vma, VmFlag
+from emuvm.mm.types import Anon, Kind, Update, Vma, VmFlag
 
 if TYPE_CHECKING:
     from emuvm.mm.linux import LinuxMm
@@ -167,6 +167,28 @@ def set_name(mm: LinuxMm, addr: int, length: int, name: bytes | None) -> None:
     _modify(mm, addr, end, change)
 
 
+_NEVER_MERGED = VmFlag.SHARED | VmFlag.MAYSHARE | VmFlag.HUGETLB | VmFlag.DROPPABLE | rules.SPECIAL
+
+
+def merge_any(mm: LinuxMm, on: bool) -> None:
+    """prctl(PR_SET_MEMORY_MERGE): all areas that can be are mergeable, new ones too, or none; neighbours stay apart (mm/ksm.c)."""
+    if on == bool(mm.def_flags & VmFlag.MERGEABLE):
+        return
+    mm.sync()
+    edits, updates = [], []
+    for vma in mm.space:
+        flags = vma.flags & ~VmFlag.MERGEABLE
+        if on and not flags & _NEVER_MERGED:
+            flags |= VmFlag.MERGEABLE
+        if flags != vma.flags:
+            new = rules.with_flags(vma, vma.prot, flags)
+            edits.append((vma.start, vma.end, [new]))
+            updates.append(Update(Kind.PROTECT, vma.start, vma.end, vma, new, mm.space.context))
+    if edits:
+        mm.space.rewrite(edits, updates)
+    mm.def_flags = mm.def_flags & ~VmFlag.MERGEABLE | (VmFlag.MERGEABLE if on else 0)
+
+
 # -- contents ---------------------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +294,7 @@ def _populate(mm: LinuxMm, addr: int, end: int, *, write: bool) -> None:
         vma = mm.space.query(addr)
         if vma is None:
             raise GuestError(Errno.ENOMEM, "part of the range is not mapped")
-        if not vma.prot & (2 if write else 1) or vma.flags & (VmFlag.IO | VmFlag.PFNMAP):
+        if not vma.prot & (2 if write else 1) or vma.flags & (VmFlag.IO | VmFlag.PFNMAP) or rules.secret(vma):
             raise GuestError(Errno.EINVAL, "the right is missing")
         stop = min(end, vma.end)
         if mm.access(vma, addr, stop, write=write) < stop:

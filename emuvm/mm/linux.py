@@ -181,11 +181,16 @@ class LinuxMm:
         if request.growsdown and (request.shared or backing is not None):
             raise GuestError(Errno.EINVAL, "only private anonymous memory grows down")
         flags |= self._flags(request, may, shared)
+        if flags & VmFlag.MERGEABLE and flags & (VmFlag.SHARED | VmFlag.MAYSHARE | VmFlag.HUGETLB | VmFlag.DROPPABLE | rules.SPECIAL):
+            flags &= ~VmFlag.MERGEABLE  # of all new areas only these cannot be (mm/ksm.c:ksm_compatible)
+        own = getattr(getattr(backing, "file", None), "vm_flags", 0)
+        if own and not self.limits.lock_fits(self.totals, flags | own, length):
+            raise GuestError(Errno.EAGAIN, "RLIMIT_MEMLOCK")
         prot = request.prot & RIGHTS
         if self.deny_write_exec and prot & 6 == 6:
             raise GuestError(Errno.EACCES, "writable and executable")
         self.sync()
-        self._map(addr, length, prot, flags, backing, request)
+        self._map(addr, length, prot, flags | own, backing, request)
         if flags & VmFlag.LOCKED or request.populate:
             self.populate(addr, addr + length)
         return addr
@@ -380,7 +385,7 @@ class LinuxMm:
         """populate_vma_page_range: written where a private area is writable, else read; False when a page is not accessible."""
         if vma.flags & (VmFlag.IO | VmFlag.PFNMAP | VmFlag.LOCKONFAULT):
             return True
-        if not vma.prot & RIGHTS:
+        if not vma.prot & RIGHTS or rules.secret(vma):
             return False
         write = bool(vma.prot & 2) and not vma.flags & VmFlag.SHARED
         return self.access(vma, start, end, write=write) >= end

@@ -73,7 +73,7 @@ def _relock(flags: int) -> Change:
 
     def change(vma: Vma) -> Vma | None:
         new = vma.flags & ~LOCKS | flags
-        if new == vma.flags or vma.flags & rules.NEVER_LOCKED:
+        if new == vma.flags or vma.flags & rules.NEVER_LOCKED or rules.secret(vma):
             return None
         return rules.with_flags(vma, vma.prot, new)
 

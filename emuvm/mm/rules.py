@@ -62,6 +62,11 @@ def huge_page(vma: Vma) -> int:
     return getattr(getattr(vma.backing, "file", None), "huge", HUGE) if vma.flags & VmFlag.HUGETLB else 0
 
 
+def secret(vma: Vma) -> bool:
+    """Is it a memfd_secret's, whose pages nobody but the program itself can take hold of (get_user_pages fails)?"""
+    return getattr(getattr(vma.backing, "file", None), "secret", False)
+
+
 def may_split(vma: Vma, address: int) -> None:
     """EINVAL: a huge page would be cut in two (mm/hugetlb.c:hugetlb_vm_op_split)."""
     if vma.flags & VmFlag.HUGETLB and address & huge_page(vma) - 1:

@@ -1,6 +1,7 @@
 /* Section 1.15: clocks, also those of processes and threads, and what is remembered of scheduling. */
 #include "fact.h"
 #include <sched.h>
+#include <sys/timex.h>
 #include <time.h>
 
 static struct timespec at[] = {{0, 1}, {0, 1000000000}, {-1, 0}};
@@ -123,4 +124,52 @@ static void affinity(void) {
     F("1.15", sc(SYS_sched_setaffinity, 999999, 8, before));
 }
 
-SHEET(SECTION(clocks), SECTION(scheduling), SECTION(affinity))
+
+static void adjusting(void) {
+    static struct timex now;
+    area(2);
+    map(0, 1, R);
+    for (int clock = -7; clock < 14; clock++) {
+        if (clock == 8 || clock == 9) continue;
+        memset(&now, 0, sizeof now);
+        K("1.15", said(sc(SYS_clock_adjtime, clock, &now) < 0 ? -errno : 0), "clock_adjtime of %d", clock);
+        K("1.15", said(sc(SYS_clock_adjtime, clock, P(1))), "clock_adjtime of %d from no memory", clock);
+    }
+    memset(&now, 0, sizeof now);
+    F("1.15", sc(SYS_adjtimex, &now) >= 0);
+    V("1.15", "a clock's tick", "%ld %d", (long)now.tick, now.time.tv_sec > 1000000000);
+    now.modes = 0xa001;
+    F("1.15", sc(SYS_adjtimex, &now) >= 0);
+    now.modes = 0x8000;
+    F("1.15", sc(SYS_adjtimex, &now));
+    now.modes = 0x2000;
+    F("1.15", sc(SYS_adjtimex, P(1)));
+    F("1.15", sc(SYS_adjtimex, P(0)));
+    F("1.15", sc(SYS_unshare, 0L));
+    F("1.15", sc(SYS_unshare, 1L));
+    F("1.15", sc(SYS_unshare, 1L << 33));
+    F("1.15", sc(SYS_unshare, 0x200L | 0x400 | 0x40000));
+    F("1.15", sc(SYS_unshare, 0x100L | 0x800 | 0x10000));
+}
+
+static void on_limit(int signal) { fault_sig = signal; }
+static void cpu_limit(void) {
+    struct rlimit both, old;
+    struct timespec used;
+    getrlimit(RLIMIT_CPU, &old);
+    sc(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &used);
+    both = (struct rlimit){used.tv_sec + 1, old.rlim_max};
+    signal(SIGXCPU, on_limit);
+    fault_sig = 0;
+    F("1.15", sysresult(setrlimit(RLIMIT_CPU, &both)));
+    while (!fault_sig) sc(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &used);
+    V("1.15", "the signal of a CPU limit", "%d", fault_sig);
+    long before = (long)both.rlim_cur;
+    getrlimit(RLIMIT_CPU, &both);
+    V("1.15", "the limit then", "%ld", (long)both.rlim_cur - before);
+    fault_sig = 0;
+    F("1.15", sysresult(setrlimit(RLIMIT_CPU, &old)));
+    signal(SIGXCPU, SIG_DFL);
+}
+
+SHEET(SECTION(cpu_limit), SECTION(adjusting), SECTION(clocks), SECTION(scheduling), SECTION(affinity))

@@ -177,4 +177,62 @@ static void caching(void) {
     F("1.17", posix_fadvise(data, 0, 0, POSIX_FADV_DONTNEED));
 }
 
-SHEET(SECTION(sending), SECTION(getting), SECTION(comparing), SECTION(caching))
+static void others(void) {
+    int pid = (int)sc(434, getpid(), 0);
+    F("1.17", sc(SYS_kill, 1, 0));
+    F("1.17", sc(SYS_kill, getppid(), 0));
+    F("1.17", sc(SYS_kill, 1, 65));
+    F("1.17", sc(SYS_waitid, 3, 0, 0L, 4, 0L));
+    F("1.17", sc(SYS_waitid, 3, 99, 0L, 4, 0L));
+    F("1.17", sc(SYS_waitid, 3, -1, 0L, 4, 0L));
+    F("1.17", sc(SYS_waitid, 3, pid, 0L, 4, 0L));
+    static const char *settings[] = {"osrelease", "ostype", "hostname", "cap_last_cap", "ngroups_max", "pid_max"};
+    for (int i = 0; i < 6; i++)
+        for (int mode = 1; mode < 7; mode++)
+            if (!(mode & 2) || (i != 2 && i != 5)) K("1.17", said(sc(SYS_faccessat, AT_FDCWD, text("/proc/sys/kernel/%s", settings[i]), mode)), "access %d of %s", mode, settings[i]);
+    static const char *made[] = {"timens_offsets", "ksm_merging_pages"};
+    for (int i = 0; i < 2; i++) {
+        slurp(text("/proc/self/%s", made[i]));
+        for (char *at = procbuf; *at; at++) *at = *at == '\n' ? '|' : *at;
+        V("1.17", made[i], "%s", procbuf);
+    }
+}
+
+/* Who leads: the numbers are this process, its first group, its first session, or another. */
+static int group_then, session_then;
+static const char *who(long pid) {
+    return pid == getpid() ? "me" : pid == group_then ? "the first group" : pid == session_then ? "the first session" : pid < 0 ? ename(-pid) : "another";
+}
+static void tell(const char *when) {
+    long stat_group = -1, stat_session = -1;
+    slurp("/proc/self/stat");
+    sscanf(strrchr(procbuf, ')') + 2, "%*c %*d %ld %ld", &stat_group, &stat_session);
+    K("1.17", text("%s, %s, %s, %s", who(sc(SYS_getpgid, 0)), who(sc(SYS_getsid, 0)), who(stat_group), who(stat_session)), "group and session %s", when);
+    const char *group = who(status("NSpgid")), *session = who(status("NSsid"));
+    K("1.17", text("%s, %s", group, session), "status %s", when);
+}
+static void groups(void) {
+    group_then = (int)sc(SYS_getpgid, 0), session_then = (int)sc(SYS_getsid, 0);
+    tell("at first");
+    F("1.17", sc(SYS_setpgid, 0, -1));
+    F("1.17", sc(SYS_setpgid, -1, 0));
+    F("1.17", sc(SYS_setpgid, 0x3fffffff, 0));
+    F("1.17", sc(SYS_setpgid, 0, 0x3fffffff));
+    F("1.17", sc(SYS_setpgid, 0, group_then));
+    if (group_then == getpid()) return; /* a leader has no way back */
+    F("1.17", sc(SYS_setpgid, 0, 0));
+    tell("on its own");
+    F("1.17", sc(SYS_setpgid, getpid(), getpid()));
+    F("1.17", sc(SYS_setsid));
+    F("1.17", sc(SYS_kill, 0, 0));
+    F("1.17", sc(SYS_kill, -getpid(), 0));
+    F("1.17", sc(SYS_setpgid, 0, group_then));
+    tell("back again");
+    K("1.17", who(sc(SYS_setsid)), "a session");
+    tell("in a session");
+    F("1.17", sc(SYS_setsid));
+    F("1.17", sc(SYS_setpgid, 0, 0));
+    F("1.17", sc(SYS_setpgid, 0, group_then));
+}
+
+SHEET(SECTION(sending), SECTION(getting), SECTION(comparing), SECTION(caching), SECTION(others), SECTION(groups))

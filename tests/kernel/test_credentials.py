@@ -85,12 +85,12 @@ def test_what_a_program_loses_shows_in_its_memory_limits() -> None:
         creds.uids, creds.permitted, creds.effective = Ids(0, 0, 0, 0), Cap.ALL, Cap.ALL
         assert guest.call("setresuid", 0, 0, 0) == 0
         assert proc.mm.limits.ipc_lock and proc.mm.raw_io and proc.dumpable == 1
-        assert guest.call("setrlimit", 0, BASE) == 0, "the soft and the hard limit are 0"
+        assert guest.call("setrlimit", 10, BASE) == 0, "the soft and the hard limit are 0"
         guest.engine.memory.write(BASE, b"\1".ljust(16, b"\1"))
-        assert guest.call("setrlimit", 0, BASE) == 0, "root raises a hard limit"
+        assert guest.call("setrlimit", 10, BASE) == 0, "root raises a hard limit"
         assert guest.call("setresuid", 7, 7, 7) == 0
         assert not proc.mm.limits.ipc_lock and not proc.mm.raw_io and proc.dumpable == 0
         guest.engine.memory.write(BASE, b"\2".ljust(16, b"\2"))
-        assert guest.call("setrlimit", 0, BASE) == -Errno.EPERM
+        assert guest.call("setrlimit", 10, BASE) == -Errno.EPERM
         assert guest.call("getresuid", BASE, BASE + 4, BASE + 8) == 0
         assert guest.engine.memory.read(BASE, 12) == b"\7\0\0\0" * 3

@@ -60,7 +60,7 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
         return 0
     if command in _LOCKS:
         return _lock(proc, file, command, argument)
-    if command in (names.F_ADD_SEALS, names.F_GET_SEALS) and isinstance(file, MemFile):
+    if command in (names.F_ADD_SEALS, names.F_GET_SEALS) and isinstance(file, MemFile) and not file.only_shared:
         return _seals(proc, file, command == names.F_ADD_SEALS, argument & 0xFFFF_FFFF)
     if command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ, names.F_ADD_SEALS, names.F_GET_SEALS):
         return _asked(file, command, argument, names)
@@ -75,7 +75,7 @@ def fcntl(proc: Process, fd: int, command: int, argument: int) -> int:
 
 def _asked(file: OpenFile, command: int, argument: int, names: type[Fcntl]) -> int:
     """Sizes of pipes, and seals of what has none: the host's."""
-    if file.host_fd < 0:
+    if file.host_fd < 0 or file.only_shared:
         raise _not_sealed(file, command, command in (names.F_GETPIPE_SZ, names.F_SETPIPE_SZ), command == names.F_ADD_SEALS)
     if argument & 0x8000_0000:
         if command == names.F_SETPIPE_SZ:

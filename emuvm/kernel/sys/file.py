@@ -16,7 +16,7 @@ from emuvm.abi.flags import Mode, Open, Seek, convert_open, open_for
 from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.files import HostOpenFile
-from emuvm.kernel.memfd import create
+from emuvm.kernel.memfd import create, create_secret
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.standin import lock_fd
 from emuvm.kernel.sys.io import check_size
@@ -187,7 +187,7 @@ def fallocate(proc: Process, fd: int, mode: int, offset: int, length: int) -> in
 @syscall("fdatasync", "fd")
 def fsync(proc: Process, fd: int) -> int:
     file: OpenFile = proc.files.opened(fd)
-    if file.host_fd < 0:
+    if file.host_fd < 0 or file.only_shared:
         if file.path.startswith(b"/sys/"):
             return 0  # fs/kernfs/file.c: noop_fsync
         raise GuestError(Errno.EINVAL, "not a file of the host")
@@ -282,6 +282,15 @@ class EventFile(HostOpenFile):
 
     no_offsets = own = True
     unit = 8
+
+
+@syscall("memfd_secret", "uint")
+def memfd_secret(proc: Process, flags: int) -> int:
+    cloexec = open_for(proc.arch.name).O_CLOEXEC
+    if flags & ~cloexec:
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    number: int = proc.files.add(create_secret(), bool(flags))
+    return number
 
 
 @syscall("eventfd", "uint")

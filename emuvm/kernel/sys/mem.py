@@ -425,6 +425,8 @@ def msync(proc: Process, addr: int, length: int, flags: int) -> int:
     from emuvm.mm.locking import msync as parts
 
     for vma, _, _ in parts(proc.mm, untagged(proc, addr), length, flags):
+        if rules.secret(vma):
+            raise GuestError(Errno.EINVAL, "a file that is never written back")
         fdatasync(vma.backing.file.fileno())
     return 0
 

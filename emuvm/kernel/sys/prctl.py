@@ -15,6 +15,7 @@ from emuvm.abi.errno import Errno
 from emuvm.errors import GuestError
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.identity import change
+from emuvm.mm.types import VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -242,14 +243,16 @@ def _get_mdwe(proc: Process, *rest: int) -> int:
 
 
 def _set_merge(proc: Process, on: int, *rest: int) -> int:
+    from emuvm.mm.advice import merge_any
+
     _check(not any(rest))
-    proc.controls["merge"] = int(on != 0)
+    merge_any(proc.mm, on != 0)
     return 0
 
 
 def _get_merge(proc: Process, *rest: int) -> int:
     _check(not any(rest))
-    return proc.controls.get("merge", 0)
+    return int(bool(proc.mm.def_flags & VmFlag.MERGEABLE))
 
 
 def _set_vma(proc: Process, option: int, addr: int, length: int, at: int) -> int:

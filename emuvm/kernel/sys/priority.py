@@ -44,7 +44,7 @@ def _ours(proc: Process, which: int, who: int) -> bool:
     """Is it the process itself that is meant, or its group?"""
     if which == P.PRIO_PROCESS:
         return who in (0, proc.pid, proc.tid)
-    return which == P.PRIO_PGRP and who in (0, proc.system.pgid)
+    return which == P.PRIO_PGRP and who in (0, proc.pgid)
 
 
 @syscall("setpriority", "int int int", level="partial", note="of the process itself: " + _REMEMBERED)
@@ -80,7 +80,7 @@ _CLASS, _LEVELS = 13, 8
 def _io_ours(proc: Process, which: int, who: int) -> None:
     if which not in (_PROCESS, _GROUP, _USER):
         raise GuestError(Errno.EINVAL, f"which {which}")
-    mine = {_PROCESS: (0, proc.pid, proc.tid), _GROUP: (0, proc.system.pgid), _USER: (0, proc.system.uid)}
+    mine = {_PROCESS: (0, proc.pid, proc.tid), _GROUP: (0, proc.pgid), _USER: (0, proc.system.uid)}
     if who not in mine[which]:
         known = which != _USER and who > 0 and proc.system.process_exists(who)
         raise GuestError(Errno.EPERM if known else Errno.ESRCH, f"who {who}")

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _NR_OPEN = 1 << 20
 """The sysctl fs.nr_open: what RLIMIT_NOFILE is cut to."""
 _INFINITY = (1 << 64) - 1
-_ARG_LIMIT = 6 << 20
-_ARG_STRING = 32 * 4096
 _ROBUST_HEAD = 24
 
 
@@ -92,11 +90,13 @@ def getgroups(proc: Process, size: int, to: int) -> int:
 
 @syscall("getpgrp")
 def getpgrp(proc: Process) -> int:
-    return proc.system.pgid
+    return proc.pgid
 
 
 @syscall("getpgid", "int")
 def getpgid(proc: Process, pid: int) -> int:
+    if pid in (0, proc.pid, proc.tid):
+        return proc.pgid
     try:
         return proc.system.group_of(pid)
     except OSError as error:
@@ -105,25 +105,34 @@ def getpgid(proc: Process, pid: int) -> int:
 
 @syscall("getsid", "int")
 def getsid(proc: Process, pid: int) -> int:
+    if pid in (0, proc.pid, proc.tid):
+        return proc.sid
     try:
         return proc.system.session(pid)
     except OSError as error:
         raise GuestError(Errno.ESRCH, f"process {pid}") from error
 
 
-@syscall("setpgid", "int int", level="partial", note="only to what it is")
+_TOLD = "it is remembered, and told again; emuvm stays where it was started"
+
+
+@syscall("setpgid", "int int", level="partial", note="to a group of its own, or the one it was started in: " + _TOLD)
 def setpgid(proc: Process, pid: int, group: int) -> int:
     group = group or pid or proc.pid
     if group < 0 or pid not in (0, proc.pid):
         raise GuestError(Errno.EINVAL if group < 0 else Errno.ESRCH, f"process {pid}, group {group}")
-    if (group or proc.pid) != proc.system.pgid:
-        raise GuestError(Errno.EPERM, "a program keeps the process group it was started in")
+    if proc.sid == proc.pid or group not in (proc.pid, proc.pgid, proc.system.pgid):
+        raise GuestError(Errno.EPERM, f"group {group}")
+    proc.controls["pgid"] = group
     return 0
 
 
-@syscall("setsid", level="partial", note="EPERM: a program keeps its session")
+@syscall("setsid", level="partial", note=_TOLD)
 def setsid(proc: Process) -> int:
-    raise GuestError(Errno.EPERM, "a program keeps the session it was started in")
+    if proc.pid in (proc.sid, proc.pgid):
+        raise GuestError(Errno.EPERM, "it leads a group already")
+    proc.controls["pgid"] = proc.controls["sid"] = proc.pid
+    return proc.pid
 
 
 # -- threads' bookkeeping, ending ---------------------------------------------------------------------------------------
@@ -155,6 +164,20 @@ def exit_group(proc: Process, code: int) -> int:
     return 0
 
 
+_ALONE = P.CLONE_FS | P.CLONE_FILES | P.CLONE_SYSVSEM | P.CLONE_THREAD | P.CLONE_SIGHAND | P.CLONE_VM
+_NAMESPACES = 0x7E02_0000 | 0x80
+"""CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME."""
+
+
+@syscall("unshare", "ulong", level="partial", note="of what nobody else has; EPERM for namespaces")
+def unshare(proc: Process, flags: int) -> int:
+    if flags & ~(_ALONE | _NAMESPACES):
+        raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    if flags & _NAMESPACES:
+        raise GuestError(Errno.EPERM, "a program keeps its namespaces")
+    return 0
+
+
 @syscall("wait4", "int ptr int ptr", level="partial", note="ECHILD: there are no children in this version")
 def wait4(proc: Process, pid: int, status: int, options: int, usage: int) -> int:
     if options & 0xFFFF_FFFF & ~(P.WNOHANG | P.WUNTRACED | P.WCONTINUED | P.WHOM):
@@ -170,7 +193,10 @@ def waitid(proc: Process, kind: int, pid: int, info: int, options: int, usage: i
     if not 0 <= kind <= 3 or (kind == 1 and pid <= 0) or (kind > 1 and pid < 0):
         raise GuestError(Errno.EINVAL, f"kind {kind}, {pid}")
     if kind == 3:
-        proc.files.opened(pid)
+        from emuvm.kernel.sys.pidfd import PidFile
+
+        if not isinstance(proc.files.opened(pid), PidFile):
+            raise GuestError(Errno.EBADF, f"descriptor {pid} is no pidfd")
     raise GuestError(Errno.ECHILD, "no children")
 
 
@@ -218,11 +244,15 @@ def set_limit(proc: Process, number: int, soft: int, hard: int) -> None:
         limits.memlock = soft
     elif number == names.RLIMIT_NOFILE and proc.files is not None:
         proc.files.limit = soft
+    elif number == names.RLIMIT_CPU:
+        from emuvm.kernel.sys.time import limit_cpu
+
+        limit_cpu(proc, soft)
     elif number == names.RLIMIT_FSIZE and proc.files is not None:
         proc.files.size_limit = None if soft == _INFINITY else soft
 
 
-_LIMITS_NOTE = "of the process itself; AS, DATA, STACK, MEMLOCK, NOFILE and FSIZE have an effect, others are remembered"
+_LIMITS_NOTE = "of the process itself; AS, DATA, STACK, MEMLOCK, NOFILE, FSIZE, SIGPENDING and CPU have an effect, others are remembered"
 
 
 @syscall("prlimit64", "int uint ptr ptr", level="partial", note=_LIMITS_NOTE)
@@ -293,31 +323,3 @@ def personality(proc: Process, persona: int) -> int:
     if persona != 0xFFFF_FFFF:
         proc.personality = persona
     return before
-
-
-@syscall(
-    "execve", "path ptr ptr",
-    level="partial", note="static programs of the same architecture. Nothing runs on the host",
-)
-def execve(proc: Process, path: bytes, argv: int, envp: int) -> int:
-    from emuvm.kernel.execve import replace
-
-    arguments = proc.mem.read_strings(argv, _ARG_LIMIT, _ARG_STRING)
-    environment = proc.mem.read_strings(envp, _ARG_LIMIT, _ARG_STRING)
-    replace(proc, path, arguments, environment)
-    _after_exec(proc)
-    return 0
-
-
-def _after_exec(proc: Process) -> None:
-    """What of the process itself does not outlive its program (fs/exec.c:begin_new_exec)."""
-    from emuvm.kernel.sys.identity import apply
-
-    proc.system.credentials.after_exec()
-    apply(proc)
-    proc.dumpable = 1
-    for name in ("membarrier", "membarrier_shown", "futex_slots", "timer_restore"):
-        proc.controls.pop(name, None)
-    if proc.controls.get("mdwe", 0) & 2:  # PR_MDWE_NO_INHERIT
-        proc.controls.pop("mdwe")
-        proc.mm.deny_write_exec = False

@@ -234,9 +234,13 @@ def _room(proc: Process, signal: int) -> None:
 def kill(proc: Process, pid: int, signal: int) -> int:
     if not 0 <= signal <= NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
-    if pid in (proc.pid, 0, -proc.system.pgid):
+    if pid in (proc.pid, 0, -proc.pgid):
         return send(proc, signal, Code.SI_USER, thread=False)
-    raise GuestError(Errno.ESRCH if pid < 0 or not proc.system.process_exists(pid) else Errno.EPERM, f"process {pid}")
+    if pid < 0 or not proc.system.process_exists(pid):
+        raise GuestError(Errno.ESRCH, f"process {pid}")
+    if signal or not proc.system.may_signal(pid) or not proc.system.credentials.may_signal(proc.system.owner(pid)):
+        raise GuestError(Errno.EPERM, f"process {pid}")
+    return 0
 
 
 @syscall("tkill", "int int")

@@ -19,6 +19,7 @@ from emuvm.kernel.registry import syscall
 from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.sys.io import room, sink, source, too_big
 from emuvm.kernel.usermem import MAX_RW_COUNT, READ
+from emuvm.mm.rules import secret
 
 if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
@@ -276,6 +277,8 @@ def _fill_pipe(proc: Process, file: OpenFile, buffers: list[tuple[int, int]], fl
     parts: list[tuple[int, bytes]] = []
     for base, length in buffers:
         usable = proc.mem.accessible(base, length, READ)
+        if any(secret(vma) for vma in (proc.space.regions(base, usable) if usable else ())):
+            usable = proc.mem.pinnable(base, usable, READ)
         if usable:
             parts.append((base % proc.space.page_size, proc.mem.read(base, usable)))
         if usable < length:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.controls import Clock
 from emuvm.abi.errno import Errno
+from emuvm.abi.flags import rlimit_for
 from emuvm.abi.sigframes import SIGEVENT_SIZE, siginfo_timer, unpack_sigevent
 from emuvm.abi.signals import NSIG, SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID, Code, Signal
 from emuvm.abi.structs import pack_itimerval, pack_timespec, timespec_size, unpack_timespec
@@ -247,6 +248,25 @@ def alarm(proc: Process, seconds: int) -> int:
     _, left = _set_interval(proc, Clock.ITIMER_REAL, 0, seconds * _SECOND)
     whole, rest = left // _SECOND, left % _SECOND
     return whole + 1 if rest and not whole or rest >= _SECOND // 2 else whole
+
+
+def limit_cpu(proc: Process, soft: int) -> None:
+    """RLIMIT_CPU was set: SIGXCPU each second from the soft limit on, which moves along, SIGKILL at the hard one."""
+    from emuvm.kernel.sys.proc import limit
+
+    number = rlimit_for(proc.arch.name).RLIMIT_CPU
+
+    def send(timer: Timer) -> bool:
+        now, (current, hard) = timer.now() // _SECOND, limit(proc, number)
+        if now < hard:
+            proc.rlimits[number] = (current + 1, hard)
+        proc.kill(SignalInfo(Signal.SIGXCPU if now < hard else Signal.SIGKILL, Code.SI_KERNEL, None, "RLIMIT_CPU"))
+        return True
+
+    if soft < _LONGEST // _SECOND:
+        _timers(proc).set_limit(max(soft, 1), send)
+    elif proc.timers is not None and proc.timers.limit is not None:
+        proc.timers.limit.set(0, 0)
 
 
 # -- POSIX timers -----------------------------------------------------------------------------------------------------------
