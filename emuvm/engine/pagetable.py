@@ -7,7 +7,7 @@ address space.
             NONE OWN CODE PRESENT DIRTY X W R   R W X   rights granted now, already the effective ones of the architecture: all or none
                                                 DIRTY   written since `take_dirty`; in the log once, in the order of writing
                                                 PRESENT the host page may hold content (even when no right is granted)
-                                                CODE    was fetched from: there may be translated code
+                                                CODE    may have been fetched from: there may be translated code
                                                 OWN     no page of a file that may become shorter
                                                 NONE    known to have no right: with R W X 0, and OWN
 
@@ -137,7 +137,9 @@ class PageTable:
                 if self.state.dirty_count >= self._room:
                     return 0
                 self.note(address & -PAGE)
-                ctypes.c_uint8.from_address(pointer).value = bits | DIRTY
+                bits |= DIRTY
+            # What may be executed as well may be fetched from without another question.
+            ctypes.c_uint8.from_address(pointer).value = bits | CODE if bits & X else bits
             return R | W | bits & X
         return R | X if access == FETCH and bits & (X | CODE) == X | CODE else 0
 

@@ -195,7 +195,7 @@ class UnicornEngine:
 
         An instruction lies across the border. Where it begins is found by trying: an end in the middle of it is refused again.
         """
-        for back in range(1, min(16, border - pc)):
+        for back in range(min(16, border - pc)):
             self._mirror.before_run()
             error = self._raw.start(pc, border - back)
             self._mirror.take_fault()

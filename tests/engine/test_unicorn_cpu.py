@@ -346,6 +346,67 @@ def test_run_inside_run_is_an_error(make: Make) -> None:
         engine.run()
 
 
+@pytest.mark.parametrize("name", ARCHES)
+@pytest.mark.parametrize("adapter", ["paged", "regions"])
+def test_code_that_falls_through_to_a_page_without_rights_has_been_executed_until_there(
+    name: str, adapter: Literal["paged", "regions"], native: bool
+) -> None:
+    """Also when the engine has translated it all before, and when the guest wrote it, so that no fetch was ever asked for."""
+    engine = UnicornEngine(BY_NAME[name], AddressSpace(0, BY_NAME[name].task_size), adapter=adapter, native=native)
+    try:
+        step, call = {"x86_64": ("48ffc0", "0f05"), "arm64": ("21040091", "010000d4")}[name]  # inc rax; add x1, x1, #1
+        code = bytes.fromhex(step)
+        engine.space.map_at(CODE, 0x2000, 7)
+        border, counted = CODE + 0x1000, VALUE[name]
+        for guest_writes in (False, True):
+            engine.space.protect(CODE, 0x2000, 7)
+            engine.memory.write(border - len(code), code * 2 + bytes.fromhex(call))
+            if guest_writes:  # the rights of the page come with the store
+                for place in (border - 256, border + 256):
+                    engine.memory.write(CODE, bytes.fromhex(STORE8[name] + call))
+                    engine.set(ADDRESS[name], place)
+                    engine.set("pc", CODE)
+                    assert isinstance(engine.run(), SyscallStop)
+            for length in (0x1000, 0):
+                engine.set(counted, 5)
+                engine.set("pc", border - len(code))
+                if length:
+                    assert isinstance(engine.run(), SyscallStop)
+                    assert engine.get(counted) == 7 or name == "x86_64"
+                    engine.space.protect(border, length, 0)
+                else:
+                    stop = engine.run()
+                    assert isinstance(stop, FaultStop) and (stop.address, stop.access) == (border, Access.EXEC)
+                    assert (engine.get("pc"), engine.get(counted)) == (border, 6)
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("name", ARCHES)
+def test_code_that_the_guest_wrote_and_the_host_replaces(make: Make, name: str) -> None:
+    """A system call that reads into memory that may be written and executed, where code has been executed."""
+    engine = make(name)
+    one, two, call = {"x86_64": ("48c7c001000000", "48c7c002000000", "0f05"), "arm64": ("210080d2", "410080d2", "010000d4")}[name]
+    engine.space.map_at(CODE, 0x2000, 7)
+    page, value = CODE + 0x1000, VALUE[name]
+    engine.memory.write(CODE, bytes.fromhex(STORE8[name] + call))
+    engine.set(ADDRESS[name], page + 0x800)
+    engine.set("pc", CODE)
+    assert isinstance(engine.run(), SyscallStop), "the guest has the right to write there, and to execute"
+    for code, result in ((one, 1), (two, 2), (one, 1)):
+        engine.memory.write(page, bytes.fromhex(code + call))
+        engine.set("pc", page)
+        stop = engine.run()
+        assert isinstance(stop, SyscallStop)
+        assert (stop.number if name == "x86_64" else engine.get(value)) == result
+    engine.space.unmap(page, 0x1000)
+    engine.space.map_at(page, 0x1000, 7)
+    engine.set("pc", page)
+    engine.set(ADDRESS[name], DATA)
+    stop = engine.run()
+    assert not isinstance(stop, SyscallStop), "what was there is gone"
+
+
 def test_an_instruction_across_the_border_faults_there_after_everything_before_it(make: Make) -> None:
     engine = make()
     engine.space.map_at(CODE, 0x1000, 5)

@@ -64,11 +64,13 @@ static bool fill(void *uc, uint64_t address, int access, struct tlb_entry *entry
             if (state->dirty_count >= state->dirty_capacity)
                 return false;
             state->dirty_log[state->dirty_count++] = address & ~(PAGE - 1ULL);
-            *byte = bits | DIRTY;
+            *byte = bits |= DIRTY;
             if (state->noting != NULL)
                 state->noting(state->whom);
         }
-        /* Executable as well: Unicorn then watches the stores for modified code. */
+        /* Executable as well: Unicorn then watches the stores for modified code. It may fetch without asking again. */
+        if (bits & X)
+            *byte = bits | CODE;
         entry->perms = R | W | (bits & X);
         break;
     case ACCESS_FETCH:
