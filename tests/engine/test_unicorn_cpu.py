@@ -387,8 +387,9 @@ def test_code_that_the_guest_wrote_and_the_host_replaces(make: Make, name: str) 
     """A system call that reads into memory that may be written and executed, where code has been executed."""
     engine = make(name)
     one, two, call = {"x86_64": ("48c7c001000000", "48c7c002000000", "0f05"), "arm64": ("210080d2", "410080d2", "010000d4")}[name]
-    engine.space.map_at(CODE, 0x2000, 7)
-    page, value = CODE + 0x1000, VALUE[name]
+    page, value = CODE + (1 << 20), VALUE[name]
+    engine.space.map_at(CODE, 0x1000, 5)
+    engine.space.map_at(page, 0x1000, 7)
     engine.memory.write(CODE, bytes.fromhex(STORE8[name] + call))
     engine.set(ADDRESS[name], page + 0x800)
     engine.set("pc", CODE)
