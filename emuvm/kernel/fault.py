@@ -204,6 +204,8 @@ def trap(proc: Process, stop: TrapStop) -> None:
             proc.engine.set("pc", proc.engine.get("pc") - 2)
         state.trap = (error, number, state.trap[2])
         state.faulted = number != _BREAKPOINT
+    elif proc.engine.get("pc") & 3:
+        state.trap = (0, _PC_ALIGNMENT | _LONG, 0)
     elif stop.trap is Trap.ALIGNMENT:
         address, stores = _misaligned(proc)
         state.trap = (address, _DATA_ABORT | _LONG | _ALIGNMENT | (_WRITES if stores else 0), 0)
@@ -236,6 +238,8 @@ def explain_trap(proc: Process, stop: TrapStop) -> SignalInfo:
     """The signal for a CPU exception (arch/x86/kernel/traps.c, arch/arm64/kernel/traps.c)."""
     pc, x86 = proc.engine.get("pc"), family(proc.arch.name) == "x86"
     kind, why = stop.trap, stop.trap.value
+    if pc & 3 and proc.arch.name == "arm64":  # the engine decodes what lies there, where the CPU does not begin to
+        return SignalInfo(Signal.SIGBUS, Code.BUS_ADRALN, pc, "misaligned pc")
     if kind is Trap.ILLEGAL:
         return SignalInfo(Signal.SIGILL, Code.ILL_ILLOPN if x86 else Code.ILL_ILLOPC, pc, why)
     if kind is Trap.BREAKPOINT:

@@ -29,6 +29,7 @@ signal 4 code 1, fault 0 esr 0
 signal 5 code 1, fault 0 esr 0
 signal 7 code 1 at 2, fault 0 esr 8a000000
 signal 7 code 1 at 1, fault 1 esr 92000021
+signal 7 code 1 at 6, fault 0 esr 8a000000
 """
 """arch/arm64/mm/fault.c and the architecture manual (ESR_EL1): exception class, long instruction, write, status with table level."""
 

@@ -56,5 +56,7 @@ int main(void) {
     TRY(asm volatile("brk #0"));
     TRY(((void (*)(void))(p + 2))());
     TRY(asm volatile("ldxr x1, [%0]" ::"r"(p + 1) : "x1"));
+    mprotect(p, 4096, PROT_READ | PROT_WRITE | PROT_EXEC);
+    TRY(((void (*)(void))(p + 6))()); /* there is something to decode */
     return 0;
 }
