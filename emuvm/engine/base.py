@@ -211,6 +211,7 @@ class HandledFaults(Protocol):
 
     armed     to be set before a run, whenever that may be done; not 0 only during one run
     mask      blocked signals, before and after
+    sequence  address of the area of restartable sequences (struct rseq); 0: there is none
     count     of faults and returns since somebody set it to 0
     access    of the last fault: the engine's number, 17 for a store, 16 for a load, 0 if there was none; address; code: what the CPU
               says about it (x86-64: error code, arm64: ESR)

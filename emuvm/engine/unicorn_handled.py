@@ -31,8 +31,8 @@ _NO_TAG = 0xFFFF
 _FUNCTIONS = "start stop read write call interrupt data".split()
 _BATCHES = "number here reading writing entry initial witness".split()
 _VALUES = (
-    "x86 end armed mask bit adds handler restorer on_alternate with_info stack_sp stack_size count address access code inside returning "
-    "numbered"
+    "x86 end armed mask bit adds handler restorer on_alternate with_info stack_sp stack_size sequence count address access code inside "
+    "returning numbered"
 ).split()
 
 

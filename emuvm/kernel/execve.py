@@ -14,7 +14,7 @@ from emuvm.abi.controls import Prctl
 from emuvm.abi.errno import Errno
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import GuestError
-from emuvm.kernel import hostfd, procfs
+from emuvm.kernel import hostfd, procfs, rseq
 from emuvm.kernel.files import MappedFile
 from emuvm.kernel.stack import InitialStack, build_stack
 from emuvm.mm.linux import MapRequest
@@ -65,6 +65,7 @@ def prepare(proc: Process, source: Source | str, path: bytes, argv: Sequence[byt
     facts = Facts(
         phdr=planned.phdr_address, phnum=image.phnum, entry=planned.entry, uid=host.uid, euid=host.euid, gid=host.gid, egid=host.egid,
         minsigstksz=_MINSIGSTKSZ.get(proc.arch.name, 0),
+        rseq_size=rseq.FEATURES if proc.mm.kernel >= (6, 3) else 0, rseq_align=rseq.ALIGN,
     )  # fmt: skip
     limit = min(proc.mm.limits.stack, 1 << 40)
     stack = build_stack(proc.arch, argv, envp, path, facts, host.random(16), stack_limit=limit)
@@ -104,6 +105,7 @@ def install(proc: Process, new: Prepared) -> None:
     proc.personality = proc.personality & ~Prctl.READ_IMPLIES_EXEC | (Prctl.READ_IMPLIES_EXEC if new.plan.read_implies_exec else 0)
     _map_trampoline(proc)
     proc.clear_child_tid = 0
+    proc.controls.pop("rseq", None)
     proc.dumpable = 1
     _start_registers(proc, new, again)
 

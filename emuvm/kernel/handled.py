@@ -62,7 +62,7 @@ class Handled:
         if faults.prepared != (action, stack):
             faults.prepared = (action, stack)
             faults.usable = action is not None and self._prepare(action)
-        state.mask = signals.mask
+        state.mask, state.sequence = signals.mask, proc.controls.get("rseq", 0)
         state.armed = faults.usable
 
     def _prepare(self, action: Sigaction) -> bool:

@@ -115,6 +115,11 @@ class Delivery:
         if action.flags & SA_RESETHAND:
             state.actions[signal] = action._replace(handler=SIG_DFL)
         mask = state.mask if state.saved_mask is None else state.saved_mask
+        if "rseq" in self.proc.controls:
+            from emuvm.kernel.rseq import interrupt
+
+            if not interrupt(self.proc):
+                return
         try:
             self._frames.enter(info, action, mask)
         except GuestError as error:

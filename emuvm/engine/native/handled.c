@@ -39,6 +39,7 @@ struct handled_state {
     uint64_t on_alternate;     /* SA_ONSTACK */
     uint64_t with_info;        /* arm64: SA_SIGINFO */
     uint64_t stack_sp, stack_size;
+    uint64_t sequence;         /* the thread's struct rseq, or 0 */
     uint64_t count;            /* of faults and returns since Python looked */
     uint64_t address, access, code; /* of the last fault: code is x86's error code or arm64's ESR */
     uint64_t inside;           /* `run` is running the engine */
@@ -262,11 +263,18 @@ static bool crossed(const struct handled_state *s, uint64_t address)
     return s->witnessed != pages->dirty_count || memcmp(s->then, now, 8 * s->witness.count) == 0;
 }
 
+/* May the thread be in a restartable sequence, which a signal aborts? */
+static bool in_sequence(const struct handled_state *s)
+{
+    const uint8_t *host = s->sequence ? reach(s->pages, s->sequence, 16, R, 0) : NULL;
+    return s->sequence && (host == NULL || get(host, 8));
+}
+
 /* Is the refusal that ended the run one to be answered here? Then the handler's registers are in place. */
 static bool enter(struct handled_state *s)
 {
     struct fill_state *pages = s->pages;
-    if (!s->armed || s->mask & s->bit || !pages->refused)
+    if (!s->armed || s->mask & s->bit || !pages->refused || in_sequence(s))
         return false;
     uint64_t address = *s->failed;
     if ((address & ~(PAGE - 1ULL)) != pages->refused_page || address >= s->end)

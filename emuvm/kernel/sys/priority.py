@@ -143,6 +143,9 @@ def sched_setaffinity(proc: Process, pid: int, length: int, at: int) -> int:
     if not chosen:
         raise GuestError(Errno.EINVAL, "none of the CPUs may be used")
     proc.controls["affinity"] = chosen
+    from emuvm.kernel import rseq
+
+    rseq.tell_cpu(proc)
     return 0
 
 
@@ -156,9 +159,9 @@ def _mask(proc: Process, data: bytes) -> int:
 @syscall("getcpu", "ptr ptr ptr", pure=True)
 def getcpu(proc: Process, cpu: int, node: int, cache: int) -> int:
     """The CPU that emuvm is on, if the process may be on it."""
-    now, place = proc.system.processor()
-    allowed = proc.cpus
-    for address, value in zip((cpu, node), (now if now in allowed else min(allowed), place), strict=True):
+    from emuvm.kernel import rseq
+
+    for address, value in zip((cpu, node), (rseq.cpu(proc), proc.system.processor()[1]), strict=True):
         if address:
             proc.mem.write_u32(address, value)
     return 0

@@ -152,9 +152,12 @@ def set_robust_list(proc: Process, head: int, length: int) -> int:
     return 0
 
 
-@syscall("rseq", "ptr uint int uint", pure=True, level="partial", note="ENOSYS, which libraries take for an old kernel")
+@syscall("rseq", "ptr uint int uint")
 def rseq(proc: Process, area: int, length: int, flags: int, signature: int) -> int:
-    raise GuestError(Errno.ENOSYS, "no restartable sequences")
+    from emuvm.kernel.rseq import register
+
+    register(proc, area, length, flags & 0xFFFF_FFFF, signature)
+    return 0
 
 
 @syscall("exit", "int")
