@@ -53,6 +53,7 @@ def _single(call: Call, found: Fields) -> str:
 
 structure("int*", "i")(_single)
 structure("uint*", "I")(_single)
+structure("tsc*", "I")(lambda call, found: f"[{one(found[0], call.names('tsc'))}]")
 structure("off*", "q")(_single)
 
 
@@ -208,7 +209,9 @@ def _left(call: Call, index: int, show: Decoder) -> str:
 
 
 def _fd_set(call: Call, address: int, count: int) -> list[int] | None:
-    count = min(max(s32(count), 0), 1024)
+    if s32(count) < 0:
+        return None
+    count = min(s32(count), 1024)
     data = call.read(address, -(-count // call.arch.bits) * (call.arch.bits // 8))
     if data is None:
         return None

@@ -365,8 +365,16 @@ def thread_name(call: Call, value: int) -> str:
 
 @decoder("comm")
 def new_thread_name(call: Call, value: int) -> str:
-    """The kernel takes 15 bytes of it."""
-    return call.string(value, 15)
+    """The kernel takes 15 bytes of it, and so strace looks for the end of the string in these only."""
+    text = b""
+    while value and len(text) < 15:
+        byte = call.read(value + len(text), 1)
+        if byte == b"\0":
+            return quote(text)
+        if byte is None:
+            return pointer(value)
+        text += byte
+    return quote(text, True) if value else "NULL"
 
 
 # -- times ----------------------------------------------------------------------------------------------------------------
@@ -375,7 +383,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def date(seconds: int, nanoseconds: int = 0) -> str:
-    """'2026-11-25T22:17:51+0000', '' where the calendar ends. Always UTC: a trace is read anywhere."""
+    """'2026-11-25T22:17:51+0000', '' where the calendar ends, and for 0. Always UTC: a trace is read anywhere."""
+    if not seconds and not nanoseconds:
+        return ""
     try:
         moment = _EPOCH + timedelta(seconds=seconds)
     except OverflowError:
@@ -386,4 +396,4 @@ def date(seconds: int, nanoseconds: int = 0) -> str:
 
 @decoder("=time")
 def time_result(call: Call, value: int) -> str:
-    return f"{s64(value)} ({date(s64(value))})"
+    return f"{s64(value)} ({date(s64(value))})" if value else "0"
