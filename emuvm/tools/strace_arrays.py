@@ -317,6 +317,11 @@ def status_flags(call: Call, value: int) -> str:
     return f"{value:#x} (flags {open_flags(call, value)})" if value else "0 (flags O_RDONLY)"
 
 
+@decoder("=lease")
+def lease(call: Call, value: int) -> str:
+    return f"{hexed(value)} ({one(value, call.names('flocktype'))})"
+
+
 @decoder("=seals")
 def seals(call: Call, value: int) -> str:
     return f"{value:#x} (seals {flags(value, call.names('seal'))})" if value else "0"

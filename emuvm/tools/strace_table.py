@@ -283,7 +283,7 @@ fcntl@F_GETOWN_EX   . v:fcntl >owner
 fcntl@F_SETSIG      . v:fcntl sig
 fcntl@F_GETSIG      . v:fcntl                       = =sig
 fcntl@F_SETLEASE    . v:fcntl v:flocktype
-fcntl@F_GETLEASE    . v:fcntl
+fcntl@F_GETLEASE    . v:fcntl                       = =lease
 fcntl@F_NOTIFY      . v:fcntl f:dnotify
 fcntl@F_SETPIPE_SZ  . v:fcntl d
 fcntl@F_GETPIPE_SZ  . v:fcntl

@@ -369,5 +369,6 @@ def test_values_as_strace_shows_them(guest: Watched) -> None:
     assert "si_code=SI_QUEUE, si_errno=ENOENT, si_pid=5, si_uid=-1, " in guest.call("rt_sigqueueinfo", 1, 12, sent)
     event = guest.put(struct.pack("<QiiQQ", 1, 14, 2, 0x10, 0x20))
     assert "SIGEV_THREAD, sigev_notify_function=0x10, sigev_notify_attributes=0x20}" in guest.call("timer_create", 77, event, 0)
+    assert find("=lease")(Call(X86_64, guest.proc.mem, "fcntl", (0,) * 6, 32), 2) == "0x2 (F_UNLCK)"
     how = guest.put(struct.pack("<QQQ", 0, 0o1234567, 0))
     assert "mode=01234567," in guest.call("openat2", 99, guest.put(b"a\0", 64), how, 24)
