@@ -31,9 +31,13 @@ def array(call: Call, address: int, count: int, size: int, show: Callable[[bytes
     return f"[{', '.join([*parts, '...'] if count > call.limit else parts)}]"
 
 
+def _id(number: int) -> str:
+    return "-1" if number == 0xFFFF_FFFF else str(number)
+
+
 def _numbers(call: Call, address: int, count: int) -> str:
     order = "big" if call.arch.big_endian else "little"
-    return array(call, address, count, 4, lambda data: str(int.from_bytes(data, order)))  # type: ignore[arg-type]
+    return array(call, address, count, 4, lambda data: _id(int.from_bytes(data, order)))  # type: ignore[arg-type]
 
 
 @maker("numbers")
@@ -55,6 +59,7 @@ structure("int*", "i")(_single)
 structure("uint*", "I")(_single)
 structure("tsc*", "I")(lambda call, found: f"[{one(found[0], call.names('tsc'))}]")
 structure("off*", "q")(_single)
+structure("size*", "W")(_single)
 
 
 @decoder("ptr*")

@@ -117,7 +117,10 @@ def open_flags(call: Call, value: int) -> str:
     rest = value & ~Open.O_ACCMODE
     if not rest:
         return access
-    shown = flags(rest, call.names("open"))
+    known = dict(call.names("open").entries)
+    half = {"__O_SYNC": known["O_SYNC"] & ~known["O_DSYNC"], "__O_TMPFILE": known["O_TMPFILE"] & ~known["O_DIRECTORY"]}
+    names = call.names("open")
+    shown = flags(rest, names._replace(entries=(*names.entries, *half.items())))
     return f"{access}|{shown.partition(' /*')[0]}"
 
 
@@ -342,6 +345,18 @@ def string(call: Call, value: int) -> str:
 def buffer(rule: str) -> Decoder:
     """Bytes; see `strace_call.wanted` for the rule."""
     return lambda call, value: call.data(value, wanted(call, rule, value))
+
+
+@maker("short")
+def limited_buffer(rule: str) -> Decoder:
+    """'3:64': bytes as many as that argument says; the address where these are more than the kernel takes."""
+    index, _, most = rule.partition(":")
+
+    def show(call: Call, value: int) -> str:
+        length = call.args[int(index)]
+        return call.data(value, length) if length <= int(most) else pointer(value)
+
+    return show
 
 
 @decoder("random")

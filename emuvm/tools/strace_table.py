@@ -44,8 +44,8 @@ copy_file_range     . off* . off* . .
 splice              . off* . off* . f:splice
 tee                 fd fd U f:splice
 vmsplice            . iov:2 . f:splice
-sethostname         b:1 .
-setdomainname       b:1 .
+sethostname         short:1:64 .
+setdomainname       short:1:64 .
 acct                path
 pivot_root          path path
 open                path open openmode:1
@@ -125,9 +125,9 @@ fgetxattr           . . >b:r .
 listxattr           . >b:r .
 llistxattr          . >b:r .
 flistxattr          . >b:r .
-setxattr            . . b:3 . f:xattr
-lsetxattr           . . b:3 . f:xattr
-fsetxattr           . . b:3 . f:xattr
+setxattr            . . short:3:65536 . f:xattr
+lsetxattr           . . short:3:65536 . f:xattr
+fsetxattr           . . short:3:65536 . f:xattr
 chroot              path
 swapon              path x
 swapoff             path
@@ -242,7 +242,7 @@ getcpu              >uint* >uint* addr
 getresuid           >uint* >uint* >uint*
 getresgid           >uint* >uint* >uint*
 getgroups           . >numbers:r
-setgroups           u numbers:0
+setgroups           d numbers:0
 setuid              id
 setfsuid            id
 setfsgid            id
@@ -252,6 +252,7 @@ setregid            id id
 setresuid           id id id
 setresgid           id id id
 set_robust_list     . .
+get_robust_list     d >ptr* >size*
 rseq                addr X X X
 personality         persona                         = =persona
 capget              caphead >capdata

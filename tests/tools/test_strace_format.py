@@ -370,5 +370,11 @@ def test_values_as_strace_shows_them(guest: Watched) -> None:
     event = guest.put(struct.pack("<QiiQQ", 1, 14, 2, 0x10, 0x20))
     assert "SIGEV_THREAD, sigev_notify_function=0x10, sigev_notify_attributes=0x20}" in guest.call("timer_create", 77, event, 0)
     assert find("=lease")(Call(X86_64, guest.proc.mem, "fcntl", (0,) * 6, 32), 2) == "0x2 (F_UNLCK)"
+    groups = guest.put(struct.pack("<I", 0xFFFFFFFF))
+    assert guest.call("setgroups", 1, groups).startswith("setgroups(1, [-1])")
+    assert guest.call("sethostname", BASE, 65).startswith(f"sethostname({BASE:#x}, 65)")
+    name = guest.put(b"a\0", 64)
+    assert guest.call("openat", 99, name, 0x100000).startswith('openat(99, "a", O_RDONLY|__O_SYNC)')
+    assert guest.call("openat", 99, name, 0x101000).startswith('openat(99, "a", O_RDONLY|O_SYNC)')
     how = guest.put(struct.pack("<QQQ", 0, 0o1234567, 0))
     assert "mode=01234567," in guest.call("openat2", 99, guest.put(b"a\0", 64), how, 24)
