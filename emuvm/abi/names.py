@@ -131,6 +131,30 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
         "ISIG ICANON XCASE=4 ECHO ECHOE ECHOK ECHONL=0x40 NOFLSH=0x80 IEXTEN ECHOCTL ECHOPRT=0x400 "
         "ECHOKE FLUSHO=0x1000 PENDIN=0x4000 TOSTOP=0x100 EXTPROC=0x10000",
     ),
+    "pkey": ("PKEY_", None, "DISABLE_ACCESS=1 DISABLE_WRITE=2 DISABLE_EXECUTE=4"),
+    "pidfd": ("PIDFD_", open_for, "NONBLOCK=O_NONBLOCK"),
+    "in": ("IN_", open_for, "NONBLOCK=O_NONBLOCK CLOEXEC=O_CLOEXEC"),
+    "inotify": (
+        "IN_", None,
+        "ACCESS=1 MODIFY=2 ATTRIB=4 CLOSE_WRITE=8 CLOSE_NOWRITE=0x10 OPEN=0x20 MOVED_FROM=0x40 MOVED_TO=0x80 CREATE=0x100 DELETE=0x200 "
+        "DELETE_SELF=0x400 MOVE_SELF=0x800 UNMOUNT=0x2000 Q_OVERFLOW=0x4000 IGNORED=0x8000 ONLYDIR=0x1000000 DONT_FOLLOW=0x2000000 "
+        "EXCL_UNLINK=0x4000000 MASK_CREATE=0x10000000 MASK_ADD=0x20000000 ISDIR=0x40000000 ONESHOT=0x80000000",
+    ),
+    "fsopen": ("FSOPEN_", None, "CLOEXEC=1"),
+    "newns": (
+        "CLONE_NEW", None,
+        "TIME=0x80 NS=0x20000 CGROUP=0x2000000 UTS=0x4000000 IPC=0x8000000 USER=0x10000000 PID=0x20000000 NET=0x40000000",
+    ),
+    "unshare": (
+        "CLONE_", None,
+        "NEWTIME=0x80 VM=0x100 FS=0x200 FILES=0x400 SIGHAND=0x800 THREAD=0x10000 NEWNS=0x20000 SYSVSEM=0x40000 NEWCGROUP=0x2000000 "
+        "NEWUTS=0x4000000 NEWIPC=0x8000000 NEWUSER=0x10000000 NEWPID=0x20000000 NEWNET=0x40000000",
+    ),
+    "unalign": ("PR_UNALIGN_", None, "NOPRINT=1 SIGBUS=2"),
+    "svevl": ("PR_SVE_", None, "SET_VL_ONEXEC=0x40000 VL_INHERIT=0x20000"),
+    "smevl": ("PR_SME_", None, "SET_VL_ONEXEC=0x40000 VL_INHERIT=0x20000"),
+    "packeyon": ("PR_PAC_", None, "APIAKEY=1 APIBKEY=2 APDAKEY=4 APDBKEY=8"),
+    "packey": ("PR_PAC_", None, "APIAKEY=1 APIBKEY=2 APDAKEY=4 APDBKEY=8 APGAKEY=16"),
     "mdwe": ("PR_MDWE_", None, "REFUSE_EXEC_GAIN=1 NO_INHERIT=2"),
 }  # fmt: skip
 
@@ -187,6 +211,15 @@ _VALUES: dict[str, tuple[str, Source, str]] = {
     ),
     "prvma": ("PR_SET_VMA_", Prctl, "ANON_NAME"),
     "dump": ("SUID_DUMP_", None, "DISABLE=0 USER=1 ROOT=2"),
+    "mce": ("PR_MCE_KILL_", None, "CLEAR=0 SET=1"),
+    "mcepolicy": ("PR_MCE_KILL_", None, "LATE=0 EARLY=1 DEFAULT=2"),
+    "mtetcf": ("PR_MTE_TCF_", None, "NONE=0 SYNC=2 ASYNC=4 MASK=6"),
+    "sud": ("PR_SYS_DISPATCH_", None, "OFF=0 ON=1"),
+    "tsc": ("PR_TSC_", None, "ENABLE=1 SIGSEGV=2"),
+    "schedcore": ("PR_SCHED_CORE_", None, "GET=0 CREATE=1 SHARE_TO=2 SHARE_FROM=3"),
+    "pidtype": ("PIDTYPE_", None, "PID=0 TGID=1 PGID=2 SID=3"),
+    "shut": ("SHUT_", None, "RD=0 WR=1 RDWR=2"),
+    "iopriowho": ("IOPRIO_WHO_", None, "PROCESS=1 PGRP=2 USER=3"),
     "ambient": ("PR_CAP_AMBIENT_", None, "IS_SET=1 RAISE=2 LOWER=3 CLEAR_ALL=4"),
     "seccomp": ("SECCOMP_MODE_", None, "DISABLED=0 STRICT=1 FILTER=2"),
     "cap": (

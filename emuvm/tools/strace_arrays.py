@@ -32,9 +32,13 @@ def array(call: Call, address: int, count: int, size: int, show: Callable[[bytes
     return f"[{', '.join([*parts, '...'] if count > call.limit else parts)}]"
 
 
+def _id(number: int) -> str:
+    return "-1" if number == 0xFFFF_FFFF else str(number)
+
+
 def _numbers(call: Call, address: int, count: int) -> str:
     order = "big" if call.arch.big_endian else "little"
-    return array(call, address, count, 4, lambda data: str(int.from_bytes(data, order)))  # type: ignore[arg-type]
+    return array(call, address, count, 4, lambda data: _id(int.from_bytes(data, order)))  # type: ignore[arg-type]
 
 
 @maker("numbers")
@@ -54,7 +58,9 @@ def _single(call: Call, found: Fields) -> str:
 
 structure("int*", "i")(_single)
 structure("uint*", "I")(_single)
+structure("tsc*", "I")(lambda call, found: f"[{one(found[0], call.names('tsc'))}]")
 structure("off*", "q")(_single)
+structure("size*", "W")(_single)
 
 
 @decoder("ptr*")
@@ -230,7 +236,9 @@ def _left(call: Call, index: int, show: Decoder) -> str:
 
 
 def _fd_set(call: Call, address: int, count: int) -> list[int] | None:
-    count = min(max(s32(count), 0), 1024)
+    if s32(count) < 0:
+        return None
+    count = min(s32(count), 1024)
     data = call.read(address, -(-count // call.arch.bits) * (call.arch.bits // 8))
     if data is None:
         return None
@@ -334,6 +342,11 @@ def descriptor_flags(call: Call, value: int) -> str:
 @decoder("=fl")
 def status_flags(call: Call, value: int) -> str:
     return f"{value:#x} (flags {open_flags(call, value)})" if value else "0 (flags O_RDONLY)"
+
+
+@decoder("=lease")
+def lease(call: Call, value: int) -> str:
+    return f"{hexed(value)} ({one(value, call.names('flocktype'))})"
 
 
 @decoder("=seals")

@@ -84,11 +84,11 @@ class Call:
         return quote(b"".join(parts)[:limit], True)
 
     def data(self, address: int, length: int) -> str:
-        """Bytes as a string, cut."""
+        """Bytes as a string, cut. One more than are shown must be there, as for strace."""
         if not address:
             return "NULL"
-        shown = self.read(address, min(length, self.limit))
-        return pointer(address) if shown is None else quote(shown, length > self.limit)
+        shown = self.read(address, min(length, self.limit + 1))
+        return pointer(address) if shown is None else quote(shown[: self.limit], length > self.limit)
 
 
 @cache

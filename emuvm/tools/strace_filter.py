@@ -134,7 +134,8 @@ _BARE = frozenset(("file", "memory", "desc", "process", "signal", "network", "ip
 
 @cache
 def _known() -> frozenset[str]:
-    return frozenset(numbers("x86_64")) | frozenset(numbers("arm64"))
+    """Names of other architectures are taken, as by strace, which does not know yet what will be run."""
+    return frozenset(name for arch in ("x86_64", "arm64", "i386", "arm") for name in numbers(arch))
 
 
 def _any(text: str) -> Callable[[str], bool]:
@@ -142,13 +143,11 @@ def _any(text: str) -> Callable[[str], bool]:
     tests: list[Callable[[str], bool]] = []
     names: set[str] = set()
     while text:
-        if text.startswith("/"):
-            item, text = text[1:], ""
-            tests.append(_pattern(item))
-            continue
         item, _, text = text.partition(",")
         item = item.strip()
-        if item.startswith("%"):
+        if item.startswith("/"):
+            tests.append(_pattern(item[1:]))
+        elif item.startswith("%"):
             tests.append(_class(item[1:]))
         elif item in _BARE:
             tests.append(_class(item))

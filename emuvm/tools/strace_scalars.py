@@ -117,7 +117,10 @@ def open_flags(call: Call, value: int) -> str:
     rest = value & ~Open.O_ACCMODE
     if not rest:
         return access
-    shown = flags(rest, call.names("open"))
+    known = dict(call.names("open").entries)
+    half = {"__O_SYNC": known["O_SYNC"] & ~known["O_DSYNC"], "__O_TMPFILE": known["O_TMPFILE"] & ~known["O_DIRECTORY"]}
+    names = call.names("open")
+    shown = flags(rest, names._replace(entries=(*names.entries, *half.items())))
     return f"{access}|{shown.partition(' /*')[0]}"
 
 
@@ -344,6 +347,18 @@ def buffer(rule: str) -> Decoder:
     return lambda call, value: call.data(value, wanted(call, rule, value))
 
 
+@maker("short")
+def limited_buffer(rule: str) -> Decoder:
+    """'3:64': bytes as many as that argument says; the address where these are more than the kernel takes."""
+    index, _, most = rule.partition(":")
+
+    def show(call: Call, value: int) -> str:
+        length = call.args[int(index)]
+        return call.data(value, length) if length <= int(most) else pointer(value)
+
+    return show
+
+
 @decoder("random")
 def random_bytes(call: Call, value: int) -> str:
     length = max(call.result or 0, 0)
@@ -365,8 +380,16 @@ def thread_name(call: Call, value: int) -> str:
 
 @decoder("comm")
 def new_thread_name(call: Call, value: int) -> str:
-    """The kernel takes 15 bytes of it."""
-    return call.string(value, 15)
+    """The kernel takes 15 bytes of it, and so strace looks for the end of the string in these only."""
+    text = b""
+    while value and len(text) < 15:
+        byte = call.read(value + len(text), 1)
+        if byte == b"\0":
+            return quote(text)
+        if byte is None:
+            return pointer(value)
+        text += byte
+    return quote(text, True) if value else "NULL"
 
 
 # -- times ----------------------------------------------------------------------------------------------------------------
@@ -375,7 +398,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def date(seconds: int, nanoseconds: int = 0) -> str:
-    """'2026-11-25T22:17:51+0000', '' where the calendar ends. Always UTC: a trace is read anywhere."""
+    """'2026-11-25T22:17:51+0000', '' where the calendar ends, and for 0. Always UTC: a trace is read anywhere."""
+    if not seconds and not nanoseconds:
+        return ""
     try:
         moment = _EPOCH + timedelta(seconds=seconds)
     except OverflowError:
@@ -386,4 +411,4 @@ def date(seconds: int, nanoseconds: int = 0) -> str:
 
 @decoder("=time")
 def time_result(call: Call, value: int) -> str:
-    return f"{s64(value)} ({date(s64(value))})"
+    return f"{s64(value)} ({date(s64(value))})" if value else "0"

@@ -5,6 +5,7 @@ Owns: these decoders. Must not know which call uses what. See `strace_call` for 
 
 from __future__ import annotations
 
+import errno
 from struct import unpack_from
 
 from emuvm.abi import signals
@@ -14,7 +15,7 @@ from emuvm.abi.flags import Mode
 from emuvm.abi.flags_mm import family
 from emuvm.abi.sigframes import sigaction_size, sigset_size, stack_t_size, unpack_sigaction, unpack_sigset, unpack_stack_t
 from emuvm.abi.structs import decode_dev
-from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, mode, one, pointer, s32, structure, u32
+from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, one, pointer, s32, structure, u32
 from emuvm.tools.strace_scalars import date, file_mode, makedev, open_flags, signal, signal_set
 from emuvm.tools.strace_text import quote, quote_hex
 
@@ -84,13 +85,13 @@ def open_how(call: Call, value: int) -> str:
     bits, permissions, resolve = found
     made = dict(call.names("open").entries)
     parts = [f"flags={open_flags(call, bits)}"]
-    if bits & made["O_CREAT"] or permissions:
-        parts.append(f"mode={mode(permissions)}")
+    if bits & (made["O_CREAT"] | made["O_TMPFILE"] & ~made["O_DIRECTORY"]) or permissions:
+        parts.append("mode=0" + f"{permissions:o}".rjust(2, "0"))
     parts.append(f"resolve={flags(resolve, call.names('resolve'))}")
     if size > 24:
         rest = call.read(value + 24, min(size - 24, call.limit))
         if rest is None or any(rest):
-            parts.append("..." if rest is None else f"/* bytes 24..{size - 1} */ {quote_hex(rest, size - 24 > call.limit)}")
+            parts.append("???" if rest is None else f"/* bytes 24..{size - 1} */ {quote_hex(rest, size - 24 > call.limit)}")
     return f"{{{', '.join(parts)}}}"
 
 
@@ -148,19 +149,30 @@ def two_timespecs(call: Call, found: Fields) -> str:
 def two_timevals(call: Call, found: Fields) -> str:
     parts = []
     for seconds, fraction in (found[:2], found[2:]):
-        comment = date(seconds).replace("+", f".{fraction:06d}+") if 0 < fraction < 1_000_000 else date(seconds)
+        comment = date(seconds, fraction * 1000) if 0 <= fraction < 1_000_000 else ""
+        comment = comment.replace("000+", "+") if fraction else comment
         parts.append(_pair((seconds, fraction), "usec") + (f" /* {comment} */" if comment else ""))
     return f"[{', '.join(parts)}]"
 
 
+def _dated(seconds: int) -> str:
+    comment = date(seconds)
+    return f"{seconds} /* {comment} */" if comment else str(seconds)
+
+
+@structure("timezone", "ii")
+def timezone(call: Call, found: Fields) -> str:
+    return f"{{tz_minuteswest={found[0]}, tz_dsttime={found[1]}}}"
+
+
 @structure("utimbuf", "ww")
 def utimbuf(call: Call, found: Fields) -> str:
-    return f"{{actime={found[0]} /* {date(found[0])} */, modtime={found[1]} /* {date(found[1])} */}}"
+    return f"{{actime={_dated(found[0])}, modtime={_dated(found[1])}}}"
 
 
 @structure("timep", "w")
 def time_pointer(call: Call, found: Fields) -> str:
-    return f"[{found[0]} /* {date(found[0])} */]"
+    return f"[{_dated(found[0])}]"
 
 
 @structure("tms", "wwww")
@@ -225,12 +237,13 @@ FAULTS = (signals.Signal.SIGILL, signals.Signal.SIGTRAP, signals.Signal.SIGBUS, 
 
 @maker("sigset")
 def signal_mask(index: str) -> Decoder:
-    """A set of the size that argument says; the address when the kernel will refuse the size."""
+    """A set of the size that argument says; the address when the kernel will refuse the size. rt_sigpending takes smaller ones."""
 
     def show(call: Call, value: int) -> str:
-        size = sigset_size(call.arch)
-        data = call.read(value, size) if value and call.args[int(index)] == size else None
-        return pointer(value) if data is None else signal_set(unpack_sigset(call.arch, data))
+        size, given = sigset_size(call.arch), call.args[int(index)]
+        fits = given == size or (call.name == "rt_sigpending" and 0 < given < size)
+        data = call.read(value, given) if value and fits else None
+        return pointer(value) if data is None else signal_set(unpack_sigset(call.arch, data.ljust(size, b"\0")))
 
     return show
 
@@ -263,7 +276,13 @@ def sigevent(call: Call, value: int) -> str:
     if found is None:
         return pointer(value)
     word, number, kind = found
-    text = f"sigev_signo={signal(number)}, sigev_notify={one(u32(kind), call.names('sigev'))}"
+    shown = signal(number) if number >= 0 else str(u32(number))
+    text = f"sigev_signo={shown}, sigev_notify={one(u32(kind), call.names('sigev'))}"
+    base = value + (16 if call.arch.bits == 64 else 12)
+    if kind == signals.SIGEV_THREAD and (behind := call.unpack(base, "WW")):
+        text += f", sigev_notify_function={pointer(behind[0])}, sigev_notify_attributes={pointer(behind[1])}"
+    elif kind == signals.SIGEV_THREAD_ID and (behind := call.unpack(base, "i")):
+        text += f", sigev_notify_thread_id={behind[0]}"
     return f"{{sigev_value={{sival_int={s32(word)}, sival_ptr={pointer(word)}}}, {text}}}" if word else f"{{{text}}}"
 
 
@@ -271,11 +290,12 @@ def sigevent(call: Call, value: int) -> str:
 def siginfo(call: Call, value: int) -> str:
     head = call.unpack(value, "iii")
     size = 16 if call.arch.bits == 64 else 12
-    rest = call.read(value + size, 32)
+    rest = call.read(value + size, 128 - size)
     if head is None or rest is None:
         return pointer(value)
     code = head[1 if family(call.arch.name) == "mips" else 2]
-    return siginfo_text(head[0], code, siginfo_members(call.arch, head[0], code, rest))
+    members = siginfo_members(call.arch, head[0], code, rest)
+    return siginfo_text(head[0], code, members | {"errno": head[2 if family(call.arch.name) == "mips" else 1]})
 
 
 def siginfo_members(arch: Arch, number: int, code: int, rest: bytes) -> dict[str, int]:
@@ -298,9 +318,12 @@ def siginfo_text(number: int, code: int, rest: dict[str, int]) -> str:
     """`rest`: which members of the union count, by name: pid, uid, value, address, status, utime, stime, timer, overrun."""
     name = signal(number)
     parts = [f"si_signo={name}", f"si_code={signals.code_name(number, code)}"]
+    if rest.get("errno"):
+        number = u32(rest["errno"])
+        parts.append(f"si_errno={errno.errorcode.get(number, number)}")
     for key, member in (("timer", "si_timerid"), ("overrun", "si_overrun"), ("pid", "si_pid"), ("uid", "si_uid")):
         if key in rest:
-            parts.append(f"{member}={rest[key]}")
+            parts.append(f"{member}={s32(rest[key]) if key == 'uid' and u32(rest[key]) == 0xFFFF_FFFF else rest[key]}")
     if "status" in rest:
         exited = code == signals.Code.CLD_EXITED
         parts.append(f"si_status={rest['status'] if exited else signal(rest['status'])}")

@@ -45,8 +45,8 @@ copy_file_range     . off* . off* . .
 splice              . off* . off* . f:splice
 tee                 fd fd U f:splice
 vmsplice            . iov:2 . f:splice
-sethostname         b:1 .
-setdomainname       b:1 .
+sethostname         short:1:64 .
+setdomainname       short:1:64 .
 acct                path
 pivot_root          path path
 open                path open openmode:1
@@ -72,7 +72,10 @@ timerfd_settime     fd f:tfd itimerspec >itimerspec
 timerfd_gettime     fd >itimerspec
 epoll_create        d
 epoll_create1       f:epoll
-inotify_init1       f:sfd
+inotify_init
+inotify_init1       f:in
+inotify_add_watch   fd path f:inotify
+inotify_rm_watch    fd d
 userfaultfd         f:uffd
 epoll_ctl           fd v:epollop d epollevent
 epoll_wait          fd >epollevents d d
@@ -80,6 +83,7 @@ epoll_pwait         fd >epollevents d d sigset:5 U
 epoll_pwait2        fd >epollevents d timespec sigset:5 U
 mq_open             str open openmode:1 addr
 mq_unlink           str
+shutdown            d v:shut
 socket              v:family socktype d
 socketpair          v:family socktype d >pair
 truncate            . U
@@ -123,13 +127,22 @@ fgetxattr           . . >b:r .
 listxattr           . >b:r .
 llistxattr          . >b:r .
 flistxattr          . >b:r .
-setxattr            . . b:3 . f:xattr
-lsetxattr           . . b:3 . f:xattr
-fsetxattr           . . b:3 . f:xattr
+setxattr            . . short:3:65536 . f:xattr
+lsetxattr           . . short:3:65536 . f:xattr
+fsetxattr           . . short:3:65536 . f:xattr
 chroot              path
 swapon              path x
 swapoff             path
 vhangup
+fsopen              str f:fsopen
+lookup_dcookie      U addr U
+process_mrelease    fd x
+setns               fd f:newns
+unshare             F:unshare
+ioperm              X X d
+iopl                d
+ioprio_get          v:iopriowho d
+modify_ldt          d addr U
 umount2             path x
 mount               str path str X addr
 
@@ -137,11 +150,11 @@ mmap                . . F:prot mapflags . X         = =addr
 mmap2               . . F:prot mapflags . X         = =addr
 mprotect            . . F:prot
 pkey_mprotect       . . F:prot .
-pkey_alloc          X X
+pkey_alloc          X F:pkey
 mremap              . . . F:mremap mremapto         = =addr
 brk                 .                               = =addr
 madvise             . . v:madv
-process_madvise     fd iovp:2 U v:madv X
+process_madvise     fd iovp:2 U v:madv x
 msync               . . f:msync
 mincore             . . >vec
 mlock2              . . f:mlock
@@ -181,7 +194,7 @@ sigaltstack         stack_t >stack_t
 kill                . sig
 tkill               . sig
 tgkill              . . sig
-pidfd_open          d x
+pidfd_open          d f:pidfd
 pidfd_getfd         fd d x
 pidfd_send_signal   fd sig siginfo x
 pause
@@ -192,8 +205,8 @@ clock_getres        v:clock >timespec
 clock_settime       v:clock timespec
 clock_nanosleep     v:clock f:timer timespec !remaining
 nanosleep           timespec !remaining
-gettimeofday        >timeval >addr
-settimeofday        timeval .
+gettimeofday        >timeval >timezone
+settimeofday        timeval timezone
 time                >timep                          = =time
 times               >tms
 getitimer           v:itimer >itimerval
@@ -227,6 +240,7 @@ sched_getaffinity   . . >cpus
 sched_setaffinity   . . cpus
 sched_getscheduler  d                               = V:sched
 sched_getparam      d >int*
+sched_setparam      d int*
 sched_setscheduler  d v:sched int*
 sched_get_priority_max v:sched
 sched_get_priority_min v:sched
@@ -234,14 +248,17 @@ getcpu              >uint* >uint* addr
 getresuid           >uint* >uint* >uint*
 getresgid           >uint* >uint* >uint*
 getgroups           . >numbers:r
-setgroups           u numbers:0
+setgroups           d numbers:0
 setuid              id
+setfsuid            id
+setfsgid            id
 setgid              id
 setreuid            id id
 setregid            id id
 setresuid           id id id
 setresgid           id id id
 set_robust_list     . .
+get_robust_list     d >ptr* >size*
 rseq                addr X X X
 personality         persona                         = =persona
 capget              caphead >capdata
@@ -282,7 +299,7 @@ fcntl@F_GETOWN_EX   . v:fcntl >owner
 fcntl@F_SETSIG      . v:fcntl sig
 fcntl@F_GETSIG      . v:fcntl                       = =sig
 fcntl@F_SETLEASE    . v:fcntl v:flocktype
-fcntl@F_GETLEASE    . v:fcntl
+fcntl@F_GETLEASE    . v:fcntl                       = =lease
 fcntl@F_NOTIFY      . v:fcntl f:dnotify
 fcntl@F_SETPIPE_SZ  . v:fcntl d
 fcntl@F_GETPIPE_SZ  . v:fcntl
@@ -312,29 +329,32 @@ ioctl@FICLONE       . ioctl d
 
 prctl               v:prctl X X X X
 prctl@PR_GET_UNALIGN . addr
-prctl@PR_SET_UNALIGN . x
+prctl@PR_SET_UNALIGN . f:unalign
 prctl@PR_GET_FPEMU  . addr
 prctl@PR_SET_FPEMU  . U
 prctl@PR_GET_FPEXC  . addr
 prctl@PR_SET_FPEXC  . U
 prctl@PR_GET_ENDIAN . addr
 prctl@PR_SET_ENDIAN . U
-prctl@PR_SVE_SET_VL . x
+prctl@PR_SVE_SET_VL . veclen:svevl
+prctl@PR_SME_SET_VL . veclen:smevl
+prctl@PR_SME_GET_VL .
 prctl@PR_SVE_GET_VL .
 prctl@PR_GET_FP_MODE .
 prctl@PR_SET_NAME   . comm
 prctl@PR_GET_NAME   . >name16
-prctl@PR_SET_PDEATHSIG . sig
+prctl@PR_SET_PDEATHSIG . wsig
 prctl@PR_GET_PDEATHSIG . >sig*
 prctl@PR_GET_DUMPABLE  .                            = =dump
-prctl@PR_SET_DUMPABLE  . v:dump
+prctl@PR_SET_DUMPABLE  . w:dump
 prctl@PR_GET_KEEPCAPS  .
 prctl@PR_SET_KEEPCAPS  . U
 prctl@PR_GET_SECCOMP   .
 prctl@PR_SET_SECCOMP   . v:seccomp
 prctl@PR_CAPBSET_READ  . v:cap
 prctl@PR_CAPBSET_DROP  . v:cap
-prctl@PR_GET_TSC       . >int*
+prctl@PR_GET_TSC       . >tsc*
+prctl@PR_SET_TSC       . v:tsc
 prctl@PR_GET_SECUREBITS .                           = =secbits
 prctl@PR_SET_SECUREBITS . f:secbit
 prctl@PR_SET_TIMERSLACK . D
@@ -351,8 +371,15 @@ prctl@PR_GET_TID_ADDRESS  . >ptr*
 prctl@PR_SET_THP_DISABLE  . U X X X
 prctl@PR_GET_THP_DISABLE  . X X X X
 prctl@PR_SET_MM     . v:prmm X X X
-prctl@PR_SET_VMA    . v:prvma addr U str
-prctl@PR_CAP_AMBIENT . v:ambient v:cap X X
+prctl@PR_SET_VMA    . w:prvma vma:0 vma:1 vma:2
+prctl@PR_CAP_AMBIENT . w:ambient ambientcap X X
+prctl@PR_MCE_KILL_GET . X X X X                  = =mce
+prctl@PR_MCE_KILL   . w:mce mcepolicy X X
+prctl@PR_PAC_RESET_KEYS . F:packey X X X
+prctl@PR_PAC_SET_ENABLED_KEYS . F:packeyon F:packeyon X X
+prctl@PR_SET_TAGGED_ADDR_CTRL . tagged X X X
+prctl@PR_SET_SYSCALL_USER_DISPATCH . w:sud X X addr
+prctl@PR_SCHED_CORE . v:schedcore pid coretype !core
 prctl@PR_SET_MDWE   . f:mdwe X X X
 prctl@PR_SET_PTRACER . d
 

@@ -51,6 +51,21 @@ static char *place(int i) {
     }
 }
 
+/* A file that the host makes up has no size; the buffer lies in two regions, or in one. */
+static void unsized(void) {
+    static const char *names[] = {"/proc/interrupts", "/proc/sys/kernel/panic_on_oops", "/proc/zoneinfo"};
+    for (int i = 0; i < 3; i++) {
+        int at = reopen(names[i], O_RDONLY);
+        layout();
+        map(16, 2, RW);
+        advise(17, 1, MADV_DONTFORK);
+        K("1.14", said(sc(SYS_read, at, P(17) - 1, PG) > 0), "read of %s into two regions", names[i]);
+        lseek(at, 0, SEEK_SET);
+        K("1.14", said(sc(SYS_read, at, P(17), PG) > 0), "read of %s into one region", names[i]);
+        close(at);
+    }
+}
+
 static void transfers(void) {
     layout();
     int out = file("out", 0), in = file("in", 3), pipes[2];
@@ -421,4 +436,4 @@ static void controls(void) {
     F("1.14", sc(SYS_fcntl, at, F_ADD_SEALS, 0));
 }
 
-SHEET(SECTION(transfers), SECTION(pipes), SECTION(room), SECTION(structures), SECTION(edges), SECTION(effects), SECTION(moves), SECTION(controls))
+SHEET(SECTION(transfers), SECTION(unsized), SECTION(pipes), SECTION(room), SECTION(structures), SECTION(edges), SECTION(effects), SECTION(moves), SECTION(controls))

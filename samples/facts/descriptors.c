@@ -225,7 +225,7 @@ static void states(void) {
         Q("fstat", sc(SYS_fstat, at, &status));
         V("1.14", N("mode and sizes"), "%o %ld %ld", on_disk ? 0 : status.st_mode, on_disk || !strcmp(made[i], "/proc/self/fd") ? 0 : (long)status.st_size, on_disk ? 0 : (long)status.st_blksize);
         Q("fstatfs", sc(SYS_fstatfs, at, &system));
-        if (!on_disk && strncmp(made[i], "/dev/", 5)) V("1.14", N("file system"), "%#lx %ld", (long)system.f_type, (long)system.f_bsize);
+        if (!on_disk && strncmp(made[i], "/dev/", 5)) V("1.14", N("file system"), "%#lx %ld flagged %d", (long)system.f_type, (long)system.f_bsize, (int)system.f_flags >> 5 & 1);
         Q("poll", poll(&polled, 1, 0));
         V("1.14", N("events"), "%#x", polled.revents);
         sc(SYS_read, at, procbuf, 10);

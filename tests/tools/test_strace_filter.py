@@ -31,6 +31,8 @@ CALLS = ("open", "openat", "read", "mmap", "brk", "futex", "kill", "execve", "cl
         ("%%stat", ("newfstatat",)),
         ("/^open", ("open", "openat")),
         ("brk,/^(read|mm)", ("read", "mmap", "brk")),
+        ("/^(read|mm),brk", ("read", "mmap", "brk")),
+        ("_newselect,chown32,brk", ("brk",)),
         ("?nosuch,brk", ("brk",)),
         ("open;trace=brk", ("open", "brk")),
         ("signal=none;status=failed", CALLS),

@@ -320,3 +320,61 @@ def test_random_calls_of_a_process() -> None:
             results.append(guest.engine.get("rax"))
         assert results[0] == results[1], (name, args)
     assert len(traced.lines) == 400 and plain.lines == []
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        ((33, 1, 0xFF), "PR_MCE_KILL, PR_MCE_KILL_SET, 0xff /* PR_MCE_KILL_??? */, 0, 0"),
+        ((33, 0, 0, 0, 0), "PR_MCE_KILL, PR_MCE_KILL_CLEAR, 0, 0, 0"),
+        ((47, 4, 0, 0, 0), "PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0"),
+        ((4, 1 << 32), "PR_SET_DUMPABLE, 0x100000000 /* SUID_DUMP_??? */"),
+        ((1, 1 << 40), "PR_SET_PDEATHSIG, 1099511627776"),
+        ((26, 2), "PR_SET_TSC, PR_TSC_SIGSEGV"),
+        ((6, 3), "PR_SET_UNALIGN, PR_UNALIGN_NOPRINT|PR_UNALIGN_SIGBUS"),
+        ((50, 0x400FF), "PR_SVE_SET_VL, PR_SVE_SET_VL_ONEXEC|0xff"),
+        ((63, 0x10000), "PR_SME_SET_VL, 0x10000|0"),
+        ((54, 3, 0, 0, 0), "PR_PAC_RESET_KEYS, PR_PAC_APIAKEY|PR_PAC_APIBKEY, 0, 0, 0"),
+        ((60, 1, 4), "PR_PAC_SET_ENABLED_KEYS, PR_PAC_APIAKEY, PR_PAC_APDAKEY, 0, 0"),
+        ((55, 3, 0, 0, 0), "PR_SET_TAGGED_ADDR_CTRL, PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_SYNC, 0, 0, 0"),
+        ((55, 8, 0, 0, 0), "PR_SET_TAGGED_ADDR_CTRL, !PR_TAGGED_ADDR_ENABLE|PR_MTE_TCF_NONE|0x1<<PR_MTE_TAG_SHIFT, 0, 0, 0"),
+        ((59, 1, 2, 3), "PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0x2, 0x3, NULL"),
+        ((62, 0, 7, 1, 0x10), "PR_SCHED_CORE, PR_SCHED_CORE_GET, 7, 0x1 /* PIDTYPE_TGID */, 0x10"),
+        ((0x53564D41, 9, 1, 2, 3), "PR_SET_VMA, 0x9 /* PR_SET_VMA_??? */, 0x1, 0x2, 0x3"),
+    ],
+)
+def test_commands_of_prctl(args: tuple[int, ...], text: str) -> None:
+    words = (*args, *[0] * (6 - len(args)))
+    watched = Watched()
+    assert Formatter(X86_64, watched.proc.mem).begin("prctl", words).inputs() == f"prctl({text})"
+
+
+def test_values_as_strace_shows_them(guest: Watched) -> None:
+    end = BASE + 0x4000
+    guest.put(b"x" * 40, 0x4000 - 40)
+    assert guest.call("write", 99, end - 32, 1 << 40).startswith(f"write(99, {end - 32:#x}, ")  # one more byte than is shown
+    assert guest.call("write", 99, end - 32, 32).startswith('write(99, "xxxx')
+    assert guest.call("select", -1, 0, BASE, 0, 0).startswith(f"select(-1, NULL, {BASE:#x}, NULL, NULL)")
+    assert guest.call("setfsuid", -1).startswith("setfsuid(-1)")
+    assert guest.call("shutdown", 99, 2).startswith("shutdown(99, SHUT_RDWR)")
+    assert guest.call("pkey_alloc", 0, 7).startswith("pkey_alloc(0, PKEY_DISABLE_ACCESS|PKEY_DISABLE_WRITE|PKEY_DISABLE_EXECUTE)")
+    assert guest.call("pidfd_open", 0, 0x800).startswith("pidfd_open(0, PIDFD_NONBLOCK)")
+    assert guest.call("inotify_add_watch", 0, guest.put(b"/\0"), 3).startswith('inotify_add_watch(0, "/", IN_ACCESS|IN_MODIFY)')
+    assert guest.call("setns", 3, 0x80).startswith("setns(3, CLONE_NEWTIME)")
+    assert guest.call("process_madvise", -1, 0, 0, 20, 1 << 32).startswith("process_madvise(-1, NULL, 0, MADV_COLD, 0)")
+    assert guest.call("prctl", 15, guest.put(b"fifteen letters\0")).startswith('prctl(PR_SET_NAME, "fifteen letters"...)')
+    late = guest.put(struct.pack("<qqqq", 0, 0, 1, 2_000_000))
+    assert guest.call("utimes", 0, late).startswith("utimes(NULL, [{tv_sec=0, tv_usec=0}, {tv_sec=1, tv_usec=2000000}])")
+    sent = guest.put(struct.pack("<iiiiiIq", 10, 2, -1, 0, 5, 0xFFFFFFFF, 1).ljust(128, b"\0"))
+    assert "si_code=SI_QUEUE, si_errno=ENOENT, si_pid=5, si_uid=-1, " in guest.call("rt_sigqueueinfo", 1, 12, sent)
+    event = guest.put(struct.pack("<QiiQQ", 1, 14, 2, 0x10, 0x20))
+    assert "SIGEV_THREAD, sigev_notify_function=0x10, sigev_notify_attributes=0x20}" in guest.call("timer_create", 77, event, 0)
+    assert find("=lease")(Call(X86_64, guest.proc.mem, "fcntl", (0,) * 6, 32), 2) == "0x2 (F_UNLCK)"
+    groups = guest.put(struct.pack("<I", 0xFFFFFFFF))
+    assert guest.call("setgroups", 1, groups).startswith("setgroups(1, [-1])")
+    assert guest.call("sethostname", BASE, 65).startswith(f"sethostname({BASE:#x}, 65)")
+    name = guest.put(b"a\0", 64)
+    assert guest.call("openat", 99, name, 0x100000).startswith('openat(99, "a", O_RDONLY|__O_SYNC)')
+    assert guest.call("openat", 99, name, 0x101000).startswith('openat(99, "a", O_RDONLY|O_SYNC)')
+    how = guest.put(struct.pack("<QQQ", 0, 0o1234567, 0))
+    assert "mode=01234567," in guest.call("openat2", 99, guest.put(b"a\0", 64), how, 24)

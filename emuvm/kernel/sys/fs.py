@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from emuvm.kernel.files import OpenFile
     from emuvm.kernel.process import Process
 
+_ST_VALID, _ST_RELATIME = 0x20, 0x1000
+"""f_flags of mounts, as /proc/mounts shows them."""
 _PROC_SUPER_MAGIC, _SYSFS_MAGIC = 0x9FA0, 0x6265_6572
 _T = TypeVar("_T")
 
@@ -278,7 +280,7 @@ def _statfs_at(proc: Process, path: bytes) -> Statfs:
 
 def _of_made(path: bytes) -> Statfs:
     magic = _SYSFS_MAGIC if path.startswith(b"/sys/") else _PROC_SUPER_MAGIC
-    return Statfs(magic, 4096, 0, 0, 0, 0, 0, (0, 0), 255, 4096, 0)
+    return Statfs(magic, 4096, 0, 0, 0, 0, 0, (0, 0), 255, 4096, _ST_VALID | _ST_RELATIME)
 
 
 def _statfs_of(file: OpenFile) -> Statfs:

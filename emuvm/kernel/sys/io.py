@@ -15,7 +15,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, Poll
 from emuvm.abi.signals import Signal
 from emuvm.errors import GuestError
-from emuvm.kernel import hostfd
+from emuvm.kernel import hostfd, hostfs
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.signal_restart import Interrupted
@@ -151,7 +151,7 @@ def _left(file: OpenFile, wanted: int, offset: int | None) -> int:
         return wanted if file.is_zero or file.is_full else 0
     position = file.seek(0, 1) if offset is None else offset
     _verify(wanted, position)
-    return max(0, min(wanted, file.stat().size - position))
+    return max(0, min(wanted, hostfs.end(file.host_fd, file.stat().size) - position))
 
 
 def _read_pipe(proc: Process, file: OpenFile, buffers: Buffers, wanted: int) -> int:
