@@ -60,6 +60,14 @@ _FLAGS: dict[str, tuple[str, Source, str]] = {
     "seal": ("F_SEAL_", Seal, "SEAL SHRINK GROW WRITE FUTURE_WRITE EXEC"),
     "dnotify": ("DN_", None, "ACCESS=1 MODIFY=2 CREATE=4 DELETE=8 RENAME=16 ATTRIB=32 MULTISHOT=0x80000000"),
     "memfd": ("MFD_", Fd, "CLOEXEC ALLOW_SEALING HUGETLB NOEXEC_SEAL EXEC"),
+    "secret": ("O_", open_for, "CLOEXEC"),
+    "pidfd": ("PIDFD_", open_for, "NONBLOCK=O_NONBLOCK"),
+    "pkey": ("PKEY_", None, "DISABLE_ACCESS=1 DISABLE_WRITE=2 DISABLE_EXECUTE=4"),
+    "schedflag": (
+        "SCHED_FLAG_", None,
+        "RESET_ON_FORK=1 RECLAIM=2 DL_OVERRUN=4 KEEP_POLICY=8 KEEP_PARAMS=16 UTIL_CLAMP_MIN=32 UTIL_CLAMP_MAX=64",
+    ),
+    "futex2": ("FUTEX_", None, "32=2 PRIVATE_FLAG=128"),
     "grnd": ("GRND_", Random, "NONBLOCK RANDOM INSECURE"),
     "closerange": ("CLOSE_RANGE_", Fd, "UNSHARE CLOEXEC"),
     "rwf": ("RWF_", Fd, "HIPRI DSYNC SYNC NOWAIT APPEND NOAPPEND=32 ATOMIC=64 DONTCACHE=128"),
@@ -216,6 +224,9 @@ _VALUES: dict[str, tuple[str, Source, str]] = {
         "PRIVATE_EXPEDITED_SYNC_CORE=32 REGISTER_PRIVATE_EXPEDITED_SYNC_CORE=64 PRIVATE_EXPEDITED_RSEQ=128 "
         "REGISTER_PRIVATE_EXPEDITED_RSEQ=256 GET_REGISTRATIONS=512",
     ),
+    "iowho": ("IOPRIO_WHO_", None, "PROCESS=1 PGRP=2 USER=3"),
+    "ioclass": ("IOPRIO_CLASS_", None, "NONE=0 RT=1 BE=2 IDLE=3"),
+    "shut": ("SHUT_", None, "RD=0 WR=1 RDWR=2"),
     "per": ("PER_", Prctl, "LINUX=0 LINUX32 LINUX_FDPIC=0x80000"),
     "sighow": ("SIG_", signals, "BLOCK UNBLOCK SETMASK"),
     "ipcctl": (

@@ -18,18 +18,23 @@ from emuvm.tools.strace_structs import timespec, timeval
 
 
 def array(call: Call, address: int, count: int, size: int, show: Callable[[bytes], str]) -> str:
-    """Elements of `size` bytes, as many as are shown; where memory ends, the address at which it does."""
+    """Elements of `size` bytes, as many as are shown; where memory ends, the address at which it does.
+
+    The element behind the last that is shown is looked at as well: dots alone promise that more can be read.
+    """
     if not address:
         return "NULL"
+    if address + count * size > 1 << call.arch.bits:
+        return pointer(address)
     parts: list[str] = []
-    for index in range(min(count, call.limit)):
+    for index in range(min(count, call.limit + 1)):
         data = call.read(address + index * size, size)
         if data is None:
             if not index:
                 return pointer(address)
             return f"[{', '.join(parts)}, ... /* {address + index * size:#x} */]"
-        parts.append(show(data))
-    return f"[{', '.join([*parts, '...'] if count > call.limit else parts)}]"
+        parts.append(show(data) if index < call.limit else "...")
+    return f"[{', '.join(parts)}]"
 
 
 def _numbers(call: Call, address: int, count: int) -> str:
@@ -230,7 +235,9 @@ def _left(call: Call, index: int, show: Decoder) -> str:
 
 
 def _fd_set(call: Call, address: int, count: int) -> list[int] | None:
-    count = min(max(s32(count), 0), 1024)
+    if s32(count) < 0:
+        return None
+    count = min(s32(count), 1024)
     data = call.read(address, -(-count // call.arch.bits) * (call.arch.bits // 8))
     if data is None:
         return None
@@ -334,6 +341,11 @@ def descriptor_flags(call: Call, value: int) -> str:
 @decoder("=fl")
 def status_flags(call: Call, value: int) -> str:
     return f"{value:#x} (flags {open_flags(call, value)})" if value else "0 (flags O_RDONLY)"
+
+
+@decoder("=lease")
+def lease(call: Call, value: int) -> str:
+    return f"{hexed(value)} ({one(value, call.names('flocktype'))})"
 
 
 @decoder("=seals")

@@ -132,6 +132,12 @@ def policy(call: Call, value: int) -> str:
     return f"{flags(set_bits, known)}|{mode_part:#x}"
 
 
+@decoder("policyword")
+def policy_word(call: Call, value: int) -> str:
+    """mbind takes a long, of which the kernel looks at the lower half."""
+    return policy(call, value) if value == u32(value) else one(value, call.names("mpol"))
+
+
 @structure("policy*", "I")
 def policy_told(call: Call, found: Fields) -> str:
     return f"[{one(found[0], call.names('mpol'))}]"

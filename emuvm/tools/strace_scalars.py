@@ -99,6 +99,12 @@ def flag_names_of_a_word(kind: str) -> Decoder:
     return lambda call, value: flags(value, call.names(kind))
 
 
+@maker("g")
+def flag_names_alone(kind: str) -> Decoder:
+    """Flags, without a comment on bits that have no name."""
+    return lambda call, value: flags(u32(value), call.names(kind)).partition(" /*")[0]
+
+
 @maker("v")
 def value_names(kind: str) -> Decoder:
     return lambda call, value: one(u32(value), call.names(kind))

@@ -46,10 +46,11 @@ def statx(call: Call, found: Fields) -> str:
 @structure("statfs", "7QIIqqq", narrow=None)
 def statfs(call: Call, found: Fields) -> str:
     kind, bsize, blocks, bfree, bavail, files, ffree, first, second, namelen, frsize, bits = found
+    mounted = f", f_flags={flags(bits, call.names('statfs'))}" if bits else ""
     return (
         f"{{f_type={one(kind, call.names('super'))}, f_bsize={bsize}, f_blocks={blocks}, f_bfree={bfree}, f_bavail={bavail}, "
-        f"f_files={files}, f_ffree={ffree}, f_fsid={{val=[{hexed(first)}, {hexed(second)}]}}, f_namelen={namelen}, f_frsize={frsize}, "
-        f"f_flags={flags(bits, call.names('statfs'))}}}"
+        f"f_files={files}, f_ffree={ffree}, f_fsid={{val=[{hexed(first)}, {hexed(second)}]}}, f_namelen={namelen}, f_frsize={frsize}"
+        f"{mounted}}}"
     )
 
 
@@ -85,12 +86,12 @@ def open_how(call: Call, value: int) -> str:
     made = dict(call.names("open").entries)
     parts = [f"flags={open_flags(call, bits)}"]
     if bits & made["O_CREAT"] or permissions:
-        parts.append(f"mode={mode(permissions)}")
+        parts.append(f"mode=0{permissions:o}" if permissions > 0xFFFF else f"mode={mode(permissions)}")
     parts.append(f"resolve={flags(resolve, call.names('resolve'))}")
     if size > 24:
         rest = call.read(value + 24, min(size - 24, call.limit))
         if rest is None or any(rest):
-            parts.append("..." if rest is None else f"/* bytes 24..{size - 1} */ {quote_hex(rest, size - 24 > call.limit)}")
+            parts.append("???" if rest is None else f"/* bytes 24..{size - 1} */ {quote_hex(rest, size - 24 > call.limit)}")
     return f"{{{', '.join(parts)}}}"
 
 
@@ -139,7 +140,7 @@ def two_timespecs(call: Call, found: Fields) -> str:
     parts = []
     for seconds, fraction in (found[:2], found[2:]):
         known = special.get(fraction)
-        comment = date(seconds, fraction) if 0 <= fraction < 1_000_000_000 else ""
+        comment = date(seconds, fraction) if 0 <= fraction < 1_000_000_000 and (seconds or fraction) else ""
         parts.append(known or _pair((seconds, fraction), "nsec") + (f" /* {comment} */" if comment else ""))
     return f"[{', '.join(parts)}]"
 
@@ -148,7 +149,8 @@ def two_timespecs(call: Call, found: Fields) -> str:
 def two_timevals(call: Call, found: Fields) -> str:
     parts = []
     for seconds, fraction in (found[:2], found[2:]):
-        comment = date(seconds).replace("+", f".{fraction:06d}+") if 0 < fraction < 1_000_000 else date(seconds)
+        comment = date(seconds) if 0 <= fraction < 1_000_000 and (seconds or fraction) else ""
+        comment = comment.replace("+", f".{fraction:06d}+") if fraction else comment
         parts.append(_pair((seconds, fraction), "usec") + (f" /* {comment} */" if comment else ""))
     return f"[{', '.join(parts)}]"
 
@@ -259,11 +261,17 @@ def stack(call: Call, value: int) -> str:
 
 @decoder("sigevent")
 def sigevent(call: Call, value: int) -> str:
-    found = call.unpack(value, "Wii")
+    found = call.unpack(value, "WiiWW")
     if found is None:
         return pointer(value)
-    word, number, kind = found
-    text = f"sigev_signo={signal(number)}, sigev_notify={one(u32(kind), call.names('sigev'))}"
+    word, number, kind, function, attributes = found
+    shown = signal(number) if 0 <= number <= signals.NSIG else str(u32(number))
+    text = f"sigev_signo={shown}, sigev_notify={one(u32(kind), call.names('sigev'))}"
+    if kind == signals.SIGEV_THREAD:
+        text += f", sigev_notify_function={pointer(function)}, sigev_notify_attributes={pointer(attributes)}"
+    elif kind == signals.SIGEV_THREAD_ID:
+        first = function >> 32 if call.arch.big_endian and call.arch.bits == 64 else function
+        text += f", sigev_notify_thread_id={s32(first)}"
     return f"{{sigev_value={{sival_int={s32(word)}, sival_ptr={pointer(word)}}}, {text}}}" if word else f"{{{text}}}"
 
 

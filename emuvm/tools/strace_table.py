@@ -45,8 +45,8 @@ copy_file_range     . off* . off* . .
 splice              . off* . off* . f:splice
 tee                 fd fd U f:splice
 vmsplice            . iov:2 . f:splice
-sethostname         b:1 .
-setdomainname       b:1 .
+sethostname         b64:1 .
+setdomainname       b64:1 .
 acct                path
 pivot_root          path path
 open                path open openmode:1
@@ -62,8 +62,8 @@ flock               . f:lock
 fallocate           . f:fallocate D D
 fadvise64           . D U v:fadvise
 sync_file_range     fd D D f:syncrange
-memfd_create        str memfd
-memfd_secret        f:fd
+memfd_create        memname memfd
+memfd_secret        g:secret
 eventfd2            u f:efd
 signalfd4           fd sigset:2 U f:sfd
 signalfd            fd sigset:2 U
@@ -123,9 +123,9 @@ fgetxattr           . . >b:r .
 listxattr           . >b:r .
 llistxattr          . >b:r .
 flistxattr          . >b:r .
-setxattr            . . b:3 . f:xattr
-lsetxattr           . . b:3 . f:xattr
-fsetxattr           . . b:3 . f:xattr
+setxattr            . . xattr:3 . f:xattr
+lsetxattr           . . xattr:3 . f:xattr
+fsetxattr           . . xattr:3 . f:xattr
 chroot              path
 swapon              path x
 swapoff             path
@@ -137,11 +137,11 @@ mmap                . . F:prot mapflags . X         = =addr
 mmap2               . . F:prot mapflags . X         = =addr
 mprotect            . . F:prot
 pkey_mprotect       . . F:prot .
-pkey_alloc          X X
+pkey_alloc          X F:pkey
 mremap              . . . F:mremap mremapto         = =addr
 brk                 .                               = =addr
 madvise             . . v:madv
-process_madvise     fd iovp:2 U v:madv X
+process_madvise     fd iovp:2 U v:madv x
 msync               . . f:msync
 mincore             . . >vec
 mlock2              . . f:mlock
@@ -149,7 +149,7 @@ mlockall            f:mcl
 remap_file_pages    addr U F:prot U mapflags
 mseal               addr U X
 membarrier          v:barrier f:barrierflag barriercpu = =barrier
-mbind               addr U policy nodes:4 U f:mpolmf
+mbind               addr U policyword nodes:4 U f:mpolmf
 get_mempolicy       >policy* >nodes:2 U addr f:mpolf
 set_mempolicy       policy nodes:2 U
 set_mempolicy_home_node addr U U X
@@ -171,7 +171,7 @@ msgget              key shmget
 
 rt_sigaction        sig sigaction >sigaction .
 rt_sigprocmask      v:sighow sigset:3 >sigset:3 .
-rt_sigpending       >sigset:1 .
+rt_sigpending       >sigpart:1 .
 rt_sigsuspend       sigset:1 U
 rt_sigtimedwait     sigset:3 >siginfo timespec U    = =sig
 rt_sigqueueinfo     d sig siginfo
@@ -181,7 +181,7 @@ sigaltstack         stack_t >stack_t
 kill                . sig
 tkill               . sig
 tgkill              . . sig
-pidfd_open          d x
+pidfd_open          d f:pidfd
 pidfd_getfd         fd d x
 pidfd_send_signal   fd sig siginfo x
 pause
@@ -190,10 +190,11 @@ restart_syscall
 clock_gettime       v:clock >timespec
 clock_getres        v:clock >timespec
 clock_settime       v:clock timespec
+clock_adjtime       v:clock addr
 clock_nanosleep     v:clock f:timer timespec !remaining
 nanosleep           timespec !remaining
-gettimeofday        >timeval >addr
-settimeofday        timeval .
+gettimeofday        >timeval >timezone
+settimeofday        timeval timezone
 time                >timep                          = =time
 times               >tms
 getitimer           v:itimer >itimerval
@@ -227,6 +228,9 @@ sched_getaffinity   . . >cpus
 sched_setaffinity   . . cpus
 sched_getscheduler  d                               = V:sched
 sched_getparam      d >int*
+sched_setparam      d int*
+sched_getattr       d >schedattr:2 u x
+sched_setattr       d schedattr:- x
 sched_setscheduler  d v:sched int*
 sched_get_priority_max v:sched
 sched_get_priority_min v:sched
@@ -234,9 +238,11 @@ getcpu              >uint* >uint* addr
 getresuid           >uint* >uint* >uint*
 getresgid           >uint* >uint* >uint*
 getgroups           . >numbers:r
-setgroups           u numbers:0
+setgroups           d groups:0
 setuid              id
 setgid              id
+setfsuid            id
+setfsgid            id
 setreuid            id id
 setregid            id id
 setresuid           id id id
@@ -247,6 +253,10 @@ personality         persona                         = =persona
 capget              caphead >capdata
 capset              caphead capdata
 seccomp             x X addr
+ioprio_get          v:iowho d                       = =ioprio
+ioprio_set          v:iowho d ioprio
+unshare             F:clone
+futex_waitv         waiters:1 u x timespec v:clock
 kcmp                d d v:kcmp X X
 kcmp@KCMP_FILE      . . . d d
 kcmp@KCMP_EPOLL_TFD . . . d slot
@@ -282,7 +292,7 @@ fcntl@F_GETOWN_EX   . v:fcntl >owner
 fcntl@F_SETSIG      . v:fcntl sig
 fcntl@F_GETSIG      . v:fcntl                       = =sig
 fcntl@F_SETLEASE    . v:fcntl v:flocktype
-fcntl@F_GETLEASE    . v:fcntl
+fcntl@F_GETLEASE    . v:fcntl                       = =lease
 fcntl@F_NOTIFY      . v:fcntl f:dnotify
 fcntl@F_SETPIPE_SZ  . v:fcntl d
 fcntl@F_GETPIPE_SZ  . v:fcntl

@@ -32,6 +32,7 @@ CALLS = ("open", "openat", "read", "mmap", "brk", "futex", "kill", "execve", "cl
         ("/^open", ("open", "openat")),
         ("brk,/^(read|mm)", ("read", "mmap", "brk")),
         ("?nosuch,brk", ("brk",)),
+        ("chown32,_newselect,s390_sthyi,osf_utimes,brk", ("brk",)),
         ("open;trace=brk", ("open", "brk")),
         ("signal=none;status=failed", CALLS),
     ],
