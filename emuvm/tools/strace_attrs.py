@@ -5,22 +5,25 @@ Owns: these decoders. Must not know which call uses what. See `strace_call` for 
 
 from __future__ import annotations
 
+from emuvm.abi.errno import Errno
 from emuvm.abi.sigframes import sigset_size, unpack_sigset
 from emuvm.tools.strace_arrays import array
-from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, one, pointer, s32, structure, u32
+from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, one, pointer, s32, structure, u32, wanted
 from emuvm.tools.strace_scalars import signal_set
-from emuvm.tools.strace_text import quote, quote_hex
+from emuvm.tools.strace_text import quote
 
 _MEMFD_NAME = 249
 _HOST_NAME = 64
 _XATTR_VALUE = 65536
 _GROUPS = 65536
+_FIRST_SCHED_ATTR, _SCHED_ATTR = 48, 56
 
 
 @decoder("memname")
 def memory_file_name(call: Call, value: int) -> str:
-    """As long as the kernel takes one, and cut there."""
-    return call.string(value, _MEMFD_NAME)
+    """As long as the kernel takes one; of a longer one the byte that is too much as well."""
+    data = call.read(value, _MEMFD_NAME + 1) if value else None
+    return call.string(value, _MEMFD_NAME) if data is None or b"\0" in data else quote(data, True)
 
 
 @maker("b64")
@@ -35,11 +38,11 @@ def host_name(index: str) -> Decoder:
 
 
 @maker("xattr")
-def attribute(index: str) -> Decoder:
+def attribute(rule: str) -> Decoder:
     """An attribute's value. Most are strings, so a NUL at the end is not shown."""
 
     def show(call: Call, value: int) -> str:
-        length = call.args[int(index)]
+        length = wanted(call, rule, value)
         if length > _XATTR_VALUE or not value:
             return pointer(value)
         data = call.read(value, min(length, call.limit + 1))
@@ -49,6 +52,12 @@ def attribute(index: str) -> Decoder:
         return quote(data[: call.limit], len(data) > call.limit)
 
     return show
+
+
+@maker("xattrs")
+def attribute_names(index: str) -> Decoder:
+    """What listxattr put there; nothing if it was only asked for the size."""
+    return lambda call, value: call.data(value, wanted(call, "r", value)) if call.args[int(index)] else pointer(value)
 
 
 @maker("groups")
@@ -88,36 +97,44 @@ def timezone(call: Call, found: Fields) -> str:
 
 
 @maker("schedattr")
-def scheduling(rule: str) -> Decoder:
-    """struct sched_attr: as much of it as its size (a word, or an argument) covers."""
+def scheduling(index: str) -> Decoder:
+    """struct sched_attr that the kernel has filled; that argument tells how much room there was."""
+    return lambda call, value: _scheduling(call, value, u32(call.args[int(index)]))
 
-    def show(call: Call, value: int) -> str:
-        head = call.unpack(value, "I")
-        if head is None:
-            return pointer(value)
-        size = head[0]
-        if rule != "-" and size:
-            size = min(size, u32(call.args[int(rule)]))
-        if 0 < size < 48:
-            return f"{{size={head[0]}}}"
-        found = call.unpack(value, "IIQiIQQQ")
-        if found is None:
-            return pointer(value)
-        _, policy, bits, nice, priority, runtime, deadline, period = found
-        text = f"size={head[0]}, sched_policy={one(policy, call.names('sched'))}, sched_flags={flags(bits, call.names('schedflag'))}"
-        text += f", sched_nice={nice}, sched_priority={priority}, sched_runtime={runtime}, sched_deadline={deadline}, sched_period={period}"
-        clamps = call.unpack(value + 48, "II") if size >= 56 else None
-        if clamps is not None:
-            text += f", sched_util_min={hexed(clamps[0])}, sched_util_max={hexed(clamps[1])}"
-        if size > 56:
-            rest = call.read(value + 56, min(size - 56, call.limit))
-            if rest is None:
-                text += ", ..."
-            elif any(rest):
-                text += f", /* bytes 56..{size - 1} */ {quote_hex(rest, size - 56 > call.limit)}"
-        return f"{{{text}}}"
 
-    return show
+@decoder("setschedattr")
+def new_scheduling(call: Call, value: int) -> str:
+    """The same from the program: its first word is its size, into which the kernel writes its own where that is too much."""
+    if call.note is None:
+        call.note = _scheduling(call, value, None)
+        return str(call.note)
+    size = call.unpack(value, "I") if call.result == -Errno.E2BIG else None
+    return str(call.note) if size is None else f"{call.note} => {{size={size[0]}}}"
+
+
+def _scheduling(call: Call, value: int, room: int | None) -> str:
+    head = call.unpack(value, "I")
+    if head is None:
+        return pointer(value)
+    size = head[0] or (_FIRST_SCHED_ATTR if room is None else 0)
+    size = size if room is None else min(size, room)
+    if size < _FIRST_SCHED_ATTR:
+        return f"{{size={head[0]}}}"
+    found = call.unpack(value, "IIQiIQQQII" if size >= _SCHED_ATTR else "IIQiIQQQ")
+    if found is None:
+        return pointer(value)
+    _, policy, bits, nice, priority, runtime, deadline, period, *clamps = found
+    known = dict(call.names("schedflag").entries)
+    kept = known["SCHED_FLAG_KEEP_PARAMS"] if room is None else 0
+    parts = [f"size={head[0]}"]
+    if policy >> 31 or not bits & (kept | (known["SCHED_FLAG_KEEP_POLICY"] if room is None else 0)):
+        parts.append(f"sched_policy={one(policy, call.names('sched'))}")
+    parts.append(f"sched_flags={flags(bits, call.names('schedflag'))}")
+    if not bits & kept:
+        parts += [f"sched_nice={nice}", f"sched_priority={priority}", f"sched_runtime={runtime}"]
+        parts += [f"sched_deadline={deadline}", f"sched_period={period}"]
+    parts += [f"sched_util_{name}={clamp}" for name, clamp in zip(("min", "max"), clamps, strict=False)]
+    return f"{{{', '.join([*parts, '...'] if size > _SCHED_ATTR else parts)}}}"
 
 
 @decoder("ioprio")

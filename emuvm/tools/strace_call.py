@@ -87,8 +87,8 @@ class Call:
         """Bytes as a string, cut."""
         if not address:
             return "NULL"
-        shown = self.read(address, min(length, self.limit))
-        return pointer(address) if shown is None else quote(shown, length > self.limit)
+        shown = self.read(address, min(length, self.limit + 1))
+        return pointer(address) if shown is None else quote(shown[: self.limit], length > self.limit)
 
 
 @cache

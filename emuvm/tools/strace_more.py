@@ -120,6 +120,10 @@ def _capabilities(call: Call, value: int, first: int) -> str:
 
 @decoder("policy")
 def policy(call: Call, value: int) -> str:
+    return _policy(call, value)
+
+
+def _policy(call: Call, value: int) -> str:
     """A mode and its flags."""
     known = call.names("mpolflag")
     bits = sum(bit for _, bit in known.entries)
@@ -135,7 +139,10 @@ def policy(call: Call, value: int) -> str:
 @decoder("policyword")
 def policy_word(call: Call, value: int) -> str:
     """mbind takes a long, of which the kernel looks at the lower half."""
-    return policy(call, value) if value == u32(value) else one(value, call.names("mpol"))
+    known = call.names("mpolflag")
+    if value == u32(value):
+        return _policy(call, value)
+    return flags(value, known) if any(value & bit for _, bit in known.entries) else one(value, call.names("mpol"))
 
 
 @structure("policy*", "I")

@@ -118,7 +118,11 @@ def result_names(kind: str) -> Decoder:
 
 @decoder("open")
 def open_flags(call: Call, value: int) -> str:
-    value = u32(value)
+    return wide_open_flags(call, u32(value))
+
+
+def wide_open_flags(call: Call, value: int) -> str:
+    """openat2 has 64 bits for them."""
     access = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")[value & Open.O_ACCMODE]
     rest = value & ~Open.O_ACCMODE
     if not rest:

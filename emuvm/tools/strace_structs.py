@@ -15,8 +15,8 @@ from emuvm.abi.flags_mm import family
 from emuvm.abi.sigframes import sigaction_size, sigset_size, stack_t_size, unpack_sigaction, unpack_sigset, unpack_stack_t
 from emuvm.abi.structs import decode_dev
 from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, mode, one, pointer, s32, structure, u32
-from emuvm.tools.strace_scalars import date, file_mode, makedev, open_flags, signal, signal_set
-from emuvm.tools.strace_text import quote, quote_hex
+from emuvm.tools.strace_scalars import date, file_mode, makedev, signal, signal_set, wide_open_flags
+from emuvm.tools.strace_text import error, quote, quote_hex
 
 # -- files ----------------------------------------------------------------------------------------------------------------
 
@@ -84,8 +84,8 @@ def open_how(call: Call, value: int) -> str:
         return pointer(value)
     bits, permissions, resolve = found
     made = dict(call.names("open").entries)
-    parts = [f"flags={open_flags(call, bits)}"]
-    if bits & made["O_CREAT"] or permissions:
+    parts = [f"flags={wide_open_flags(call, bits)}"]
+    if bits & (made["O_CREAT"] | made["O_TMPFILE"] & ~made["O_DIRECTORY"]) or permissions:
         parts.append(f"mode=0{permissions:o}" if permissions > 0xFFFF else f"mode={mode(permissions)}")
     parts.append(f"resolve={flags(resolve, call.names('resolve'))}")
     if size > 24:
@@ -275,15 +275,20 @@ def sigevent(call: Call, value: int) -> str:
     return f"{{sigev_value={{sival_int={s32(word)}, sival_ptr={pointer(word)}}}, {text}}}" if word else f"{{{text}}}"
 
 
+_SIGINFO_SIZE = 128
+
+
 @decoder("siginfo")
 def siginfo(call: Call, value: int) -> str:
     head = call.unpack(value, "iii")
     size = 16 if call.arch.bits == 64 else 12
-    rest = call.read(value + size, 32)
+    rest = call.read(value + size, _SIGINFO_SIZE - size)
     if head is None or rest is None:
         return pointer(value)
-    code = head[1 if family(call.arch.name) == "mips" else 2]
-    return siginfo_text(head[0], code, siginfo_members(call.arch, head[0], code, rest))
+    mips = family(call.arch.name) == "mips"
+    number, code, wrong = head[0], head[1 if mips else 2], head[2 if mips else 1]
+    members = siginfo_members(call.arch, number, code, rest)
+    return siginfo_text(number, code, members | {"errno": wrong} if wrong else members)
 
 
 def siginfo_members(arch: Arch, number: int, code: int, rest: bytes) -> dict[str, int]:
@@ -306,9 +311,12 @@ def siginfo_text(number: int, code: int, rest: dict[str, int]) -> str:
     """`rest`: which members of the union count, by name: pid, uid, value, address, status, utime, stime, timer, overrun."""
     name = signal(number)
     parts = [f"si_signo={name}", f"si_code={signals.code_name(number, code)}"]
+    if "errno" in rest:
+        known = error(rest["errno"]).split()[0]
+        parts.append(f"si_errno={known if known[0] == 'E' else u32(rest['errno'])}")
     for key, member in (("timer", "si_timerid"), ("overrun", "si_overrun"), ("pid", "si_pid"), ("uid", "si_uid")):
         if key in rest:
-            parts.append(f"{member}={rest[key]}")
+            parts.append(f"{member}={-1 if key == 'uid' and rest[key] == 0xFFFF_FFFF else rest[key]}")
     if "status" in rest:
         exited = code == signals.Code.CLD_EXITED
         parts.append(f"si_status={rest['status'] if exited else signal(rest['status'])}")

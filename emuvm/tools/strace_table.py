@@ -76,11 +76,12 @@ inotify_init1       f:sfd
 userfaultfd         f:uffd
 epoll_ctl           fd v:epollop d epollevent
 epoll_wait          fd >epollevents d d
-epoll_pwait         fd >epollevents d d sigset:5 U
-epoll_pwait2        fd >epollevents d timespec sigset:5 U
+epoll_pwait         fd >epollevents d d >sigset:5 U
+epoll_pwait2        fd >epollevents d >timespec >sigset:5 U
 mq_open             str open openmode:1 addr
 mq_unlink           str
 socket              v:family socktype d
+shutdown            d v:shut
 socketpair          v:family socktype d >pair
 truncate            . U
 stat                . >stat
@@ -117,12 +118,12 @@ utimes              . utimes
 futimesat           dirfd . utimes
 utime               . utimbuf
 umask               mode                            = =mode
-getxattr            . . >b:r .
-lgetxattr           . . >b:r .
-fgetxattr           . . >b:r .
-listxattr           . >b:r .
-llistxattr          . >b:r .
-flistxattr          . >b:r .
+getxattr            . . >xattr:r .
+lgetxattr           . . >xattr:r .
+fgetxattr           . . >xattr:r .
+listxattr           . >xattrs:2 .
+llistxattr          . >xattrs:2 .
+flistxattr          . >xattrs:2 .
 setxattr            . . xattr:3 . f:xattr
 lsetxattr           . . xattr:3 . f:xattr
 fsetxattr           . . xattr:3 . f:xattr
@@ -142,6 +143,7 @@ mremap              . . . F:mremap mremapto         = =addr
 brk                 .                               = =addr
 madvise             . . v:madv
 process_madvise     fd iovp:2 U v:madv x
+process_mrelease    fd x
 msync               . . f:msync
 mincore             . . >vec
 mlock2              . . f:mlock
@@ -229,8 +231,8 @@ sched_setaffinity   . . cpus
 sched_getscheduler  d                               = V:sched
 sched_getparam      d >int*
 sched_setparam      d int*
-sched_getattr       d >schedattr:2 u x
-sched_setattr       d schedattr:- x
+sched_getattr       d >schedattr:2 u u
+sched_setattr       d +setschedattr u
 sched_setscheduler  d v:sched int*
 sched_get_priority_max v:sched
 sched_get_priority_min v:sched
@@ -255,7 +257,7 @@ capset              caphead capdata
 seccomp             x X addr
 ioprio_get          v:iowho d                       = =ioprio
 ioprio_set          v:iowho d ioprio
-unshare             F:clone
+unshare             F:unshare
 futex_waitv         waiters:1 u x timespec v:clock
 kcmp                d d v:kcmp X X
 kcmp@KCMP_FILE      . . . d d
@@ -266,6 +268,9 @@ kcmp@KCMP_FS        . . . - -
 kcmp@KCMP_SIGHAND   . . . - -
 kcmp@KCMP_IO        . . . - -
 kcmp@KCMP_SYSVSEM   . . . - -
+init_module         addr U str
+finit_module        fd str f:module
+delete_module       str f:delmodule
 cachestat           fd range >cachestat x
 sched_rr_get_interval d >timespec
 uname               >utsname
