@@ -132,7 +132,7 @@ swapon              path x
 swapoff             path
 vhangup
 umount2             path x
-mount               str path str X addr
+mount               str path str F:mount addr
 
 mmap                . . F:prot mapflags . X         = =addr
 mmap2               . . F:prot mapflags . X         = =addr

@@ -86,6 +86,7 @@ LINES = [
     ("unshare", (0x280,), -22, "unshare(CLONE_NEWTIME|CLONE_FS)"),
     ("clock_adjtime", (1, 0), -14, "clock_adjtime(CLOCK_MONOTONIC, NULL)"),
     ("shutdown", (ALL, 2), -9, "shutdown(-1, SHUT_RDWR)"),
+    ("mount", (TEXT, TEXT, 0, 0x201, 0), -1, 'mount("abc", "abc", NULL, MS_RDONLY|0x200, NULL)'),
     ("finit_module", (3, TEXT, 10), -38, 'finit_module(3, "abc", MODULE_INIT_IGNORE_VERMAGIC|0x8)'),
     ("delete_module", (TEXT, 0x801), -38, 'delete_module("abc", O_NONBLOCK|0x1)'),
 ]  # fmt: skip
