@@ -48,6 +48,19 @@ def table(arch_name: str) -> dict[int, str]:
     return names
 
 
+_ELSEWHERE = frozenset((
+    "getxgid", "getxpid", "getxuid", "osf_select", "osf_shmat", "osf_utimes", "kern_features", "riscv_flush_icache", "riscv_hwprobe",
+    "s390_guarded_storage", "s390_pci_mmio_read", "s390_pci_mmio_write", "s390_runtime_instr", "s390_sthyi",
+))  # fmt: skip
+"""Calls of single architectures that have no table here, or that their table lacks."""
+
+
+@cache
+def every_name() -> frozenset[str]:
+    """The names of the system calls of all architectures."""
+    return _ELSEWHERE.union(*(table(name).values() for name in _TABLES))
+
+
 @cache
 def numbers(arch_name: str) -> dict[str, int]:
     """System-call name -> number: the inverse of `table`."""

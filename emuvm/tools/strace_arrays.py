@@ -18,18 +18,23 @@ from emuvm.tools.strace_structs import timespec, timeval
 
 
 def array(call: Call, address: int, count: int, size: int, show: Callable[[bytes], str]) -> str:
-    """Elements of `size` bytes, as many as are shown; where memory ends, the address at which it does."""
+    """Elements of `size` bytes, as many as are shown; where memory ends, the address at which it does.
+
+    The element behind the last that is shown is looked at as well: dots alone promise that more can be read.
+    """
     if not address:
         return "NULL"
+    if address + count * size > 1 << call.arch.bits:
+        return pointer(address)
     parts: list[str] = []
-    for index in range(min(count, call.limit)):
+    for index in range(min(count, call.limit + 1)):
         data = call.read(address + index * size, size)
         if data is None:
             if not index:
                 return pointer(address)
             return f"[{', '.join(parts)}, ... /* {address + index * size:#x} */]"
-        parts.append(show(data))
-    return f"[{', '.join([*parts, '...'] if count > call.limit else parts)}]"
+        parts.append(show(data) if index < call.limit else "...")
+    return f"[{', '.join(parts)}]"
 
 
 def _id(number: int) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import cache
 
 from emuvm.abi import signals
-from emuvm.abi.numbers import numbers
+from emuvm.abi.numbers import every_name, numbers
 from emuvm.kernel import registry
 from emuvm.tools.strace_table import row
 
@@ -153,7 +153,7 @@ def _any(text: str) -> Callable[[str], bool]:
             tests.append(_class(item))
         elif item.startswith("?"):
             names.add(item[1:])
-        elif item in _known():
+        elif item in _known() or item in every_name():
             names.add(item)
         else:
             raise FilterError(f"{item!r} is no system call" if item else "a system call is missing between commas")

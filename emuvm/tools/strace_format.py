@@ -9,12 +9,12 @@ from __future__ import annotations
 from emuvm.abi.arch import Arch
 from emuvm.kernel import registry
 from emuvm.kernel.usermem import UserMemory
-from emuvm.tools import strace_arrays, strace_more, strace_prctl, strace_scalars, strace_structs
+from emuvm.tools import strace_arrays, strace_attrs, strace_more, strace_prctl, strace_scalars, strace_structs
 from emuvm.tools.strace_call import Call, find, pointer, s64
 from emuvm.tools.strace_table import COMMANDS, Row, row
 from emuvm.tools.strace_text import RESTARTS, error
 
-DECODERS = (strace_scalars, strace_structs, strace_arrays, strace_more, strace_prctl)
+DECODERS = (strace_scalars, strace_structs, strace_arrays, strace_more, strace_prctl, strace_attrs)
 """Imported for their decoders."""
 
 _COLUMN = 40

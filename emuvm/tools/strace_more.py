@@ -120,6 +120,10 @@ def _capabilities(call: Call, value: int, first: int) -> str:
 
 @decoder("policy")
 def policy(call: Call, value: int) -> str:
+    return _policy(call, value)
+
+
+def _policy(call: Call, value: int) -> str:
     """A mode and its flags."""
     known = call.names("mpolflag")
     bits = sum(bit for _, bit in known.entries)
@@ -130,6 +134,15 @@ def policy(call: Call, value: int) -> str:
         if number == mode_part:
             return f"{name}|{flags(set_bits, known)}"
     return f"{flags(set_bits, known)}|{mode_part:#x}"
+
+
+@decoder("policyword")
+def policy_word(call: Call, value: int) -> str:
+    """mbind takes a long, of which the kernel looks at the lower half."""
+    known = call.names("mpolflag")
+    if value == u32(value):
+        return _policy(call, value)
+    return flags(value, known) if any(value & bit for _, bit in known.entries) else one(value, call.names("mpol"))
 
 
 @structure("policy*", "I")

@@ -99,6 +99,12 @@ def flag_names_of_a_word(kind: str) -> Decoder:
     return lambda call, value: flags(value, call.names(kind))
 
 
+@maker("g")
+def flag_names_alone(kind: str) -> Decoder:
+    """Flags, without a comment on bits that have no name."""
+    return lambda call, value: flags(u32(value), call.names(kind)).partition(" /*")[0]
+
+
 @maker("v")
 def value_names(kind: str) -> Decoder:
     return lambda call, value: one(u32(value), call.names(kind))
@@ -112,7 +118,11 @@ def result_names(kind: str) -> Decoder:
 
 @decoder("open")
 def open_flags(call: Call, value: int) -> str:
-    value = u32(value)
+    return wide_open_flags(call, u32(value))
+
+
+def wide_open_flags(call: Call, value: int) -> str:
+    """openat2 has 64 bits for them."""
     access = ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")[value & Open.O_ACCMODE]
     rest = value & ~Open.O_ACCMODE
     if not rest:

@@ -5,7 +5,6 @@ Owns: these decoders. Must not know which call uses what. See `strace_call` for 
 
 from __future__ import annotations
 
-import errno
 from struct import unpack_from
 
 from emuvm.abi import signals
@@ -15,9 +14,9 @@ from emuvm.abi.flags import Mode
 from emuvm.abi.flags_mm import family
 from emuvm.abi.sigframes import sigaction_size, sigset_size, stack_t_size, unpack_sigaction, unpack_sigset, unpack_stack_t
 from emuvm.abi.structs import decode_dev
-from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, one, pointer, s32, structure, u32
-from emuvm.tools.strace_scalars import date, file_mode, makedev, open_flags, signal, signal_set
-from emuvm.tools.strace_text import quote, quote_hex
+from emuvm.tools.strace_call import Call, Decoder, Fields, decoder, flags, hexed, maker, mode, one, pointer, s32, structure, u32
+from emuvm.tools.strace_scalars import date, file_mode, makedev, signal, signal_set, wide_open_flags
+from emuvm.tools.strace_text import error, quote, quote_hex
 
 # -- files ----------------------------------------------------------------------------------------------------------------
 
@@ -47,10 +46,11 @@ def statx(call: Call, found: Fields) -> str:
 @structure("statfs", "7QIIqqq", narrow=None)
 def statfs(call: Call, found: Fields) -> str:
     kind, bsize, blocks, bfree, bavail, files, ffree, first, second, namelen, frsize, bits = found
+    mounted = f", f_flags={flags(bits, call.names('statfs'))}" if bits else ""
     return (
         f"{{f_type={one(kind, call.names('super'))}, f_bsize={bsize}, f_blocks={blocks}, f_bfree={bfree}, f_bavail={bavail}, "
-        f"f_files={files}, f_ffree={ffree}, f_fsid={{val=[{hexed(first)}, {hexed(second)}]}}, f_namelen={namelen}, f_frsize={frsize}, "
-        f"f_flags={flags(bits, call.names('statfs'))}}}"
+        f"f_files={files}, f_ffree={ffree}, f_fsid={{val=[{hexed(first)}, {hexed(second)}]}}, f_namelen={namelen}, f_frsize={frsize}"
+        f"{mounted}}}"
     )
 
 
@@ -84,9 +84,9 @@ def open_how(call: Call, value: int) -> str:
         return pointer(value)
     bits, permissions, resolve = found
     made = dict(call.names("open").entries)
-    parts = [f"flags={open_flags(call, bits)}"]
+    parts = [f"flags={wide_open_flags(call, bits)}"]
     if bits & (made["O_CREAT"] | made["O_TMPFILE"] & ~made["O_DIRECTORY"]) or permissions:
-        parts.append("mode=0" + f"{permissions:o}".rjust(2, "0"))
+        parts.append(f"mode=0{permissions:o}" if permissions > 0xFFFF else f"mode={mode(permissions)}")
     parts.append(f"resolve={flags(resolve, call.names('resolve'))}")
     if size > 24:
         rest = call.read(value + 24, min(size - 24, call.limit))
@@ -140,7 +140,7 @@ def two_timespecs(call: Call, found: Fields) -> str:
     parts = []
     for seconds, fraction in (found[:2], found[2:]):
         known = special.get(fraction)
-        comment = date(seconds, fraction) if 0 <= fraction < 1_000_000_000 else ""
+        comment = date(seconds, fraction) if 0 <= fraction < 1_000_000_000 and (seconds or fraction) else ""
         parts.append(known or _pair((seconds, fraction), "nsec") + (f" /* {comment} */" if comment else ""))
     return f"[{', '.join(parts)}]"
 
@@ -149,8 +149,8 @@ def two_timespecs(call: Call, found: Fields) -> str:
 def two_timevals(call: Call, found: Fields) -> str:
     parts = []
     for seconds, fraction in (found[:2], found[2:]):
-        comment = date(seconds, fraction * 1000) if 0 <= fraction < 1_000_000 else ""
-        comment = comment.replace("000+", "+") if fraction else comment
+        comment = date(seconds) if 0 <= fraction < 1_000_000 and (seconds or fraction) else ""
+        comment = comment.replace("+", f".{fraction:06d}+") if fraction else comment
         parts.append(_pair((seconds, fraction), "usec") + (f" /* {comment} */" if comment else ""))
     return f"[{', '.join(parts)}]"
 
@@ -272,30 +272,34 @@ def stack(call: Call, value: int) -> str:
 
 @decoder("sigevent")
 def sigevent(call: Call, value: int) -> str:
-    found = call.unpack(value, "Wii")
+    found = call.unpack(value, "WiiWW")
     if found is None:
         return pointer(value)
-    word, number, kind = found
-    shown = signal(number) if number >= 0 else str(u32(number))
+    word, number, kind, function, attributes = found
+    shown = signal(number) if 0 <= number <= signals.NSIG else str(u32(number))
     text = f"sigev_signo={shown}, sigev_notify={one(u32(kind), call.names('sigev'))}"
-    base = value + (16 if call.arch.bits == 64 else 12)
-    if kind == signals.SIGEV_THREAD and (behind := call.unpack(base, "WW")):
-        text += f", sigev_notify_function={pointer(behind[0])}, sigev_notify_attributes={pointer(behind[1])}"
-    elif kind == signals.SIGEV_THREAD_ID and (behind := call.unpack(base, "i")):
-        text += f", sigev_notify_thread_id={behind[0]}"
+    if kind == signals.SIGEV_THREAD:
+        text += f", sigev_notify_function={pointer(function)}, sigev_notify_attributes={pointer(attributes)}"
+    elif kind == signals.SIGEV_THREAD_ID:
+        first = function >> 32 if call.arch.big_endian and call.arch.bits == 64 else function
+        text += f", sigev_notify_thread_id={s32(first)}"
     return f"{{sigev_value={{sival_int={s32(word)}, sival_ptr={pointer(word)}}}, {text}}}" if word else f"{{{text}}}"
+
+
+_SIGINFO_SIZE = 128
 
 
 @decoder("siginfo")
 def siginfo(call: Call, value: int) -> str:
     head = call.unpack(value, "iii")
     size = 16 if call.arch.bits == 64 else 12
-    rest = call.read(value + size, 128 - size)
+    rest = call.read(value + size, _SIGINFO_SIZE - size)
     if head is None or rest is None:
         return pointer(value)
-    code = head[1 if family(call.arch.name) == "mips" else 2]
-    members = siginfo_members(call.arch, head[0], code, rest)
-    return siginfo_text(head[0], code, members | {"errno": head[2 if family(call.arch.name) == "mips" else 1]})
+    mips = family(call.arch.name) == "mips"
+    number, code, wrong = head[0], head[1 if mips else 2], head[2 if mips else 1]
+    members = siginfo_members(call.arch, number, code, rest)
+    return siginfo_text(number, code, members | {"errno": wrong} if wrong else members)
 
 
 def siginfo_members(arch: Arch, number: int, code: int, rest: bytes) -> dict[str, int]:
@@ -318,12 +322,12 @@ def siginfo_text(number: int, code: int, rest: dict[str, int]) -> str:
     """`rest`: which members of the union count, by name: pid, uid, value, address, status, utime, stime, timer, overrun."""
     name = signal(number)
     parts = [f"si_signo={name}", f"si_code={signals.code_name(number, code)}"]
-    if rest.get("errno"):
-        number = u32(rest["errno"])
-        parts.append(f"si_errno={errno.errorcode.get(number, number)}")
+    if "errno" in rest:
+        known = error(rest["errno"]).split()[0]
+        parts.append(f"si_errno={known if known[0] == 'E' else u32(rest['errno'])}")
     for key, member in (("timer", "si_timerid"), ("overrun", "si_overrun"), ("pid", "si_pid"), ("uid", "si_uid")):
         if key in rest:
-            parts.append(f"{member}={s32(rest[key]) if key == 'uid' and u32(rest[key]) == 0xFFFF_FFFF else rest[key]}")
+            parts.append(f"{member}={-1 if key == 'uid' and rest[key] == 0xFFFF_FFFF else rest[key]}")
     if "status" in rest:
         exited = code == signals.Code.CLD_EXITED
         parts.append(f"si_status={rest['status'] if exited else signal(rest['status'])}")

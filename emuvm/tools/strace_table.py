@@ -45,8 +45,8 @@ copy_file_range     . off* . off* . .
 splice              . off* . off* . f:splice
 tee                 fd fd U f:splice
 vmsplice            . iov:2 . f:splice
-sethostname         short:1:64 .
-setdomainname       short:1:64 .
+sethostname         b64:1 .
+setdomainname       b64:1 .
 acct                path
 pivot_root          path path
 open                path open openmode:1
@@ -62,8 +62,8 @@ flock               . f:lock
 fallocate           . f:fallocate D D
 fadvise64           . D U v:fadvise
 sync_file_range     fd D D f:syncrange
-memfd_create        str memfd
-memfd_secret        f:fd
+memfd_create        memname memfd
+memfd_secret        g:secret
 eventfd2            u f:efd
 signalfd4           fd sigset:2 U f:sfd
 signalfd            fd sigset:2 U
@@ -79,8 +79,8 @@ inotify_rm_watch    fd d
 userfaultfd         f:uffd
 epoll_ctl           fd v:epollop d epollevent
 epoll_wait          fd >epollevents d d
-epoll_pwait         fd >epollevents d d sigset:5 U
-epoll_pwait2        fd >epollevents d timespec sigset:5 U
+epoll_pwait         fd >epollevents d d >sigset:5 U
+epoll_pwait2        fd >epollevents d >timespec >sigset:5 U
 mq_open             str open openmode:1 addr
 mq_unlink           str
 shutdown            d v:shut
@@ -121,15 +121,15 @@ utimes              . utimes
 futimesat           dirfd . utimes
 utime               . utimbuf
 umask               mode                            = =mode
-getxattr            . . >b:r .
-lgetxattr           . . >b:r .
-fgetxattr           . . >b:r .
-listxattr           . >b:r .
-llistxattr          . >b:r .
-flistxattr          . >b:r .
-setxattr            . . short:3:65536 . f:xattr
-lsetxattr           . . short:3:65536 . f:xattr
-fsetxattr           . . short:3:65536 . f:xattr
+getxattr            . . >xattr:r .
+lgetxattr           . . >xattr:r .
+fgetxattr           . . >xattr:r .
+listxattr           . >xattrs:2 .
+llistxattr          . >xattrs:2 .
+flistxattr          . >xattrs:2 .
+setxattr            . . xattr:3 . f:xattr
+lsetxattr           . . xattr:3 . f:xattr
+fsetxattr           . . xattr:3 . f:xattr
 chroot              path
 swapon              path x
 swapoff             path
@@ -141,10 +141,9 @@ setns               fd f:newns
 unshare             F:unshare
 ioperm              X X d
 iopl                d
-ioprio_get          v:iopriowho d
 modify_ldt          d addr U
 umount2             path x
-mount               str path str X addr
+mount               str path str F:mount addr
 
 mmap                . . F:prot mapflags . X         = =addr
 mmap2               . . F:prot mapflags . X         = =addr
@@ -162,7 +161,7 @@ mlockall            f:mcl
 remap_file_pages    addr U F:prot U mapflags
 mseal               addr U X
 membarrier          v:barrier f:barrierflag barriercpu = =barrier
-mbind               addr U policy nodes:4 U f:mpolmf
+mbind               addr U policyword nodes:4 U f:mpolmf
 get_mempolicy       >policy* >nodes:2 U addr f:mpolf
 set_mempolicy       policy nodes:2 U
 set_mempolicy_home_node addr U U X
@@ -184,7 +183,7 @@ msgget              key shmget
 
 rt_sigaction        sig sigaction >sigaction .
 rt_sigprocmask      v:sighow sigset:3 >sigset:3 .
-rt_sigpending       >sigset:1 .
+rt_sigpending       >sigpart:1 .
 rt_sigsuspend       sigset:1 U
 rt_sigtimedwait     sigset:3 >siginfo timespec U    = =sig
 rt_sigqueueinfo     d sig siginfo
@@ -203,6 +202,7 @@ restart_syscall
 clock_gettime       v:clock >timespec
 clock_getres        v:clock >timespec
 clock_settime       v:clock timespec
+clock_adjtime       v:clock addr
 clock_nanosleep     v:clock f:timer timespec !remaining
 nanosleep           timespec !remaining
 gettimeofday        >timeval >timezone
@@ -241,6 +241,8 @@ sched_setaffinity   . . cpus
 sched_getscheduler  d                               = V:sched
 sched_getparam      d >int*
 sched_setparam      d int*
+sched_getattr       d >schedattr:2 u u
+sched_setattr       d +setschedattr u
 sched_setscheduler  d v:sched int*
 sched_get_priority_max v:sched
 sched_get_priority_min v:sched
@@ -248,7 +250,7 @@ getcpu              >uint* >uint* addr
 getresuid           >uint* >uint* >uint*
 getresgid           >uint* >uint* >uint*
 getgroups           . >numbers:r
-setgroups           d numbers:0
+setgroups           d groups:0
 setuid              id
 setfsuid            id
 setfsgid            id
@@ -264,6 +266,9 @@ personality         persona                         = =persona
 capget              caphead >capdata
 capset              caphead capdata
 seccomp             x X addr
+ioprio_get          v:iowho d                       = =ioprio
+ioprio_set          v:iowho d ioprio
+futex_waitv         waiters:1 u x timespec v:clock
 kcmp                d d v:kcmp X X
 kcmp@KCMP_FILE      . . . d d
 kcmp@KCMP_EPOLL_TFD . . . d slot
@@ -273,6 +278,9 @@ kcmp@KCMP_FS        . . . - -
 kcmp@KCMP_SIGHAND   . . . - -
 kcmp@KCMP_IO        . . . - -
 kcmp@KCMP_SYSVSEM   . . . - -
+init_module         addr U str
+finit_module        fd str f:module
+delete_module       str f:delmodule
 cachestat           fd range >cachestat x
 sched_rr_get_interval d >timespec
 uname               >utsname

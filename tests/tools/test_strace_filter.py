@@ -34,6 +34,7 @@ CALLS = ("open", "openat", "read", "mmap", "brk", "futex", "kill", "execve", "cl
         ("/^(read|mm),brk", ("read", "mmap", "brk")),
         ("_newselect,chown32,brk", ("brk",)),
         ("?nosuch,brk", ("brk",)),
+        ("chown32,_newselect,s390_sthyi,osf_utimes,brk", ("brk",)),
         ("open;trace=brk", ("open", "brk")),
         ("signal=none;status=failed", CALLS),
     ],
