@@ -3,6 +3,7 @@
 #include "fact.h"
 #include <sched.h>
 #include <stdlib.h>
+#include <sys/time.h>
 #include <time.h>
 
 static volatile int got, over;
@@ -69,6 +70,18 @@ static void timers(void) {
     act(2), nap(5), V("2.2", "deleted while it was ignored", "%d", got);
 }
 
+static void intervals(void) {
+    static const long values[][4] = {{0, 0, 5, 20}, {30, 40, 0x1ffffffffL, 20}, {0x1ffffffffL, 999999, 7, 8}, {9223372036L, 854775, 9223372036L, 0}, {9223372037L, 0, 1L << 62, 5}, {0, 0, 0, 0}};
+    for (int which = 0; which < 3; which++)
+        for (int i = 0; i < 6; i++) {
+            struct itimerval to = {{values[i][2], values[i][3]}, {values[i][0], values[i][1]}}, old = {{7, 7}, {7, 7}};
+            struct itimerval none = {0};
+            K("2.2", said(sc(SYS_setitimer, which, &to, 0L)), "setitimer %d, %d", which, i);
+            sc(SYS_setitimer, which, &none, &old);
+            K("2.2", text("%ld.%06ld, %s", old.it_interval.tv_sec, old.it_interval.tv_usec, which && i > 2 ? "some" : old.it_value.tv_sec > 1000 ? "long" : old.it_value.tv_sec ? "short" : "none"), "then, %d %d", which, i);
+        }
+}
+
 struct attributes { unsigned size, policy; unsigned long flags; int nice; unsigned priority; unsigned long runtime, deadline, period; unsigned low, high, more[6]; };
 
 static void level(const char *when) {
@@ -123,4 +136,4 @@ static void priorities(void) {
     level("at the end");
 }
 
-SHEET(SECTION(timers), SECTION(priorities))
+SHEET(SECTION(timers), SECTION(intervals), SECTION(priorities))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from emuvm.kernel.timers import Timer, Timers
 
 _SECOND = 1_000_000_000
-_LONGEST = 1 << 62
+_LONGEST = (1 << 63) - 1
 _UNTIMED = (Clock.CLOCK_MONOTONIC_RAW, Clock.CLOCK_REALTIME_COARSE, Clock.CLOCK_MONOTONIC_COARSE)
 """Clocks that nobody can wait for."""
 
@@ -55,6 +55,11 @@ def _of_file(clock: int) -> bool:
 def _read_time(proc: Process, at: int) -> tuple[int, int]:
     seconds, fraction = unpack_timespec(proc.arch, proc.mem.read(at, timespec_size(proc.arch)))
     return seconds, fraction
+
+
+def _ktime(seconds: int, fraction: int) -> int:
+    """Nanoseconds, at most what ktime_t holds (timespec64_to_ktime)."""
+    return _LONGEST if seconds >= _LONGEST // _SECOND else seconds * _SECOND + fraction
 
 
 @syscall("clock_gettime", "int ptr", pure=True)
@@ -135,7 +140,7 @@ def read_timespec(proc: Process, at: int) -> int:
     seconds, fraction = _read_time(proc, at)
     if seconds < 0 or not 0 <= fraction < _SECOND:
         raise GuestError(Errno.EINVAL, f"{seconds} s and {fraction} ns")
-    return min(seconds * _SECOND + fraction, _LONGEST)
+    return _ktime(seconds, fraction)
 
 
 def _nap(proc: Process, until: int, remaining: int) -> int:
@@ -223,7 +228,7 @@ def setitimer(proc: Process, which: int, new: int, old: int) -> int:
             seconds, micro = unpack_timespec(proc.arch, data[i * size : i * size + size])
             if seconds < 0 or not 0 <= micro < 1_000_000:
                 raise GuestError(Errno.EINVAL, f"{seconds} s and {micro} us")
-            values[i] = min(seconds * _SECOND + micro * 1000, _LONGEST)
+            values[i] = _ktime(seconds, micro * 1000)
     _which(which)
     before = _set_interval(proc, which, *values)
     if old:
@@ -238,6 +243,8 @@ def _set_interval(proc: Process, which: int, interval: int, value: int) -> tuple
     timers = _timers(proc)
     timer = timers.intervals[which]
     before = timer.interval, timer.running_left()
+    if which == Clock.ITIMER_REAL and not value:
+        interval = 0
     timer.set(timer.now() + value if value else 0, interval)
     timers.check()
     return before
