@@ -103,6 +103,13 @@ def test_size_and_form(source: Path) -> None:
     assert not re.search(r"/work/|/tmp/|/home/\w", text), "a path of one machine"
 
 
+def test_nothing_else_lies_at_the_top() -> None:
+    made = re.compile(r"\..*|build|dist|.*\.egg-info")
+    there = {path.name for path in ROOT.iterdir() if not made.fullmatch(path.name)}
+    expected = "emuvm loaders tests samples pyproject.toml setup.py README.md Makefile LICENSE CHANGELOG.md"
+    assert there == set(expected.split())
+
+
 def test_every_invariant_names_a_test_that_exists() -> None:
     text = (ROOT / "emuvm" / "ARCHITECTURE.md").read_text()
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)

@@ -22,6 +22,7 @@ class Cap:
     CAP_SYS_ADMIN = 21
     CAP_SYS_NICE = 23
     CAP_SYS_RESOURCE = 24
+    CAP_WAKE_ALARM = 35
     LAST = 40
     ALL = (1 << 41) - 1
     FS_SET = 0x1_0800_021F

@@ -32,7 +32,7 @@ from emuvm.kernel.sysv import Namespace, Segment
 from emuvm.mm.limits import Limits
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.space import AddressSpace
-from emuvm.mm.types import Anon, File, Kind, Update, Vma
+from emuvm.mm.types import Anon, File, Kind, Update, Vma, VmFlag
 from emuvm_loaders import LoadError, Plan
 from emuvm_loaders.snapshot import REGISTERS, Saved, is_snapshot, load_snapshot
 
@@ -230,6 +230,13 @@ def _state(proc: Process, header: Mapping[str, Any]) -> None:
         setattr(proc.kept, name, state[name])
     proc.name, proc.exe = (state[name].encode("utf-8", "surrogateescape") for name in ("name", "exe"))
     proc.controls = dict(state["controls"])
+    if state["policies"]:
+        from emuvm.kernel.sys.numa import Policy
+
+        proc.kept.policies = [Policy(*policy) for policy in state["policies"]]
+    named = max([proc.controls.get("mempolicy", 0), *(vma.flags >> VmFlag.POLICY_SHIFT for vma in proc.space)])
+    if named > len(proc.kept.policies):
+        raise ResumeError([f"memory policy {named} is named, and is not there"])
     proc.rlimits = {number: (soft, hard) for number, soft, hard in state["rlimits"]}
     found = header["credentials"]
     credentials = Credentials(Ids(*found["uids"]), Ids(*found["gids"]), list(found["groups"]))
@@ -260,9 +267,9 @@ def _signals(proc: Process, state: Mapping[str, Any]) -> None:
 def _timers(proc: Process, running: tuple[tuple[int, int, int], ...]) -> None:
     if not running:
         return
-    from emuvm.kernel.sys import time
+    from emuvm.kernel.sys.time import timers_of
 
-    made = getattr(time, "_timers")(proc)  # noqa: B009 - as setitimer has them made
+    made = timers_of(proc)
     for which, left, interval in running:
         timer = made.intervals[which]
         timer.set(timer.now() + left, interval)

@@ -23,9 +23,9 @@ from emuvm.fuzz.lastpage import tail
 from emuvm.fuzz.simfiles import InputFile, OutputFile, RandomFile
 from emuvm.fuzz.simhost import SimSystem
 from emuvm.fuzz.snapshot import Snapshot
-from emuvm.kernel import hostfd, hostfs
+from emuvm.kernel import hostfd, hostfs, hostpipe
 from emuvm.kernel.files import HostOpenFile, OpenFile, ZeroDevice
-from emuvm.kernel.memfd import HugeFile, MemFile
+from emuvm.kernel.memfd import HugeFile, MemFile, SecretFile
 from emuvm.kernel.procfs_files import MadeDirectory, MadeFile
 from emuvm.kernel.shmem import HugeMemory
 from emuvm.kernel.signals import Pending
@@ -42,7 +42,7 @@ __all__ = ["EMBED", "save", "save_core"]
 EMBED = 64 << 20
 """Mapped files of at most so many bytes are put into the file, in case they are gone when the process comes back."""
 _SETTABLE = Open.O_APPEND | Open.O_NONBLOCK | Open.O_DIRECT | Open.O_NOATIME
-_SET_SIZE, _GET_SIZE = 1031, 1032
+_GET_SIZE = 1032
 """F_SETPIPE_SZ, F_GETPIPE_SZ."""
 _STACK = "sp start arg_start arg_end env_start env_end execfn random vma_start".split()
 
@@ -289,8 +289,8 @@ class _Writer:
         return found
 
     def _describe(self, entry: dict[str, Any], file: OpenFile, fd: int) -> None:
-        if isinstance(file, HugeFile):
-            entry["what"] = "a memfd of huge pages"
+        if isinstance(file, (HugeFile, SecretFile)):
+            entry["what"] = "a memfd of huge pages" if file.is_huge else "a memfd_secret"
         elif isinstance(file, MemFile):
             seals = file.inode.seals
             entry.update(kind="memfd", offset=file.seek(0, 1), content=self._content(file.host_fd, seals=seals), flags=_flags(file))
@@ -298,7 +298,7 @@ class _Writer:
             entry.update(kind="stream", path="", offset=stream)
         elif type(file) is HostOpenFile and file.is_pipe and not file.path:
             size = hostfd.control(file.host_fd, _GET_SIZE)
-            entry.update(kind="pipe", path="", flags=_flags(file), content=self._pipe(file.host_fd, size), offset=size)
+            entry.update(kind="pipe", path="", flags=_flags(file), content=self._pipe(file.host_fd), offset=size)
         elif isinstance(file, HostOpenFile):
             self._describe_host_file(entry, file)
         elif isinstance(file, InputFile):
@@ -347,20 +347,11 @@ class _Writer:
             for _, fd in streams:
                 hostfd.close(fd)
 
-    def _pipe(self, fd: int, size: int) -> int:
+    def _pipe(self, fd: int) -> int:
         """The number of what waits in a pipe, which goes on waiting there."""
         key = _identity(fd)
         if key not in self._content_of:
-            data = b""
-            if waiting := hostfd.available(fd):
-                reader, writer = hostfd.pipe(hostfd.NONBLOCK)
-                own = hostfs.reopen(fd, Open.O_RDONLY | hostfd.NONBLOCK)  # this end may be the one for writing
-                try:
-                    hostfd.control(writer, _SET_SIZE, size)
-                    data = hostfd.read(reader, hostfd.tee(own, writer, waiting, 0))
-                finally:
-                    for number in (reader, writer, own):
-                        hostfd.close(number)
+            data = hostpipe.peek(fd)
             self._content_of[key] = len(self.contents)
             described = {"size": len(data), "mode": 0o600, "seals": 0, "mtime": 0, "named": True, "data": self._pieces(data)}
             self.contents.append(described)
@@ -378,7 +369,7 @@ class _Writer:
             **{name: getattr(proc, name) for name in names},
             **{name: getattr(kept, name) for name in ("oom_score_adj", "coredump_filter", "timer_slack", "peak_rss")},
             "name": _text(proc.name), "exe": _text(proc.exe), "cwd": _text(proc.fs.cwd),
-            "rlimits": [(number, *limits) for number, limits in sorted(proc.rlimits.items())],
+            "rlimits": [(number, *limits) for number, limits in sorted(proc.rlimits.items())], "policies": kept.policies,
         }  # fmt: skip
 
     def _credentials(self) -> dict[str, Any]:

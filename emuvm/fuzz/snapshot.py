@@ -6,8 +6,9 @@ update callbacks), contents (`engine.checkpoint`), registers (`UnicornEngine.sav
 
     regions -> shared objects -> contents -> descriptors -> the kernel's objects -> registers
 
-What is outside the process does not go back: files of the host and their contents, what lies in pipes, the time. Descriptors do, with
-their offsets; but a file that is open for writing only keeps its place, for what was written to it stays.
+What is outside the process does not go back: files of the host and their contents, pipes to others, the time. Descriptors do, with
+their offsets, what waits in the program's own pipes, counters and timers, and what an epoll watches (`OpenFile.outside`); but a file that
+is open for writing only keeps its place, for what was written to it stays, and a pipe whose end was open then does not end for its reader.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from emuvm.engine.unicorn_paged import PagedMemory
 from emuvm.errors import EmuvmError
 from emuvm.fuzz.objects import Objects
 from emuvm.fuzz.state import State
-from emuvm.kernel.files import HostOpenFile
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -45,8 +45,9 @@ class Snapshot:
         self._space = proc.space.snapshot()
         self._listeners = proc.space.listeners()
         self._objects = Objects(proc)
-        readable = [file for _, file in proc.files.items() if isinstance(file, HostOpenFile) and file.is_regular and file.readable()]
-        self._offsets = [(file, file.seek(0, 1)) for file in readable]
+        # Who watches others comes last: what becomes ready meanwhile would be told in another order.
+        files = sorted(dict.fromkeys(file for _, file in proc.files.items()), key=lambda file: file.watches)
+        self._outside = [(file, kept) for file in files if (kept := file.outside()) is not None]
         self._state = State(proc, proc.mm, proc.files, proc.fs, proc.signals)
         self._guards: tuple[list[int], list[int]] = proc.mm.guards.state()
         self._registers = engine.save()
@@ -73,8 +74,6 @@ class Snapshot:
                 self._contents.doubt(start, end)
         self._contents.restore()
         proc.files.close_others(self._held)
-        for file, offset in self._offsets:
-            file.seek(offset, 0)
         guards, timers = proc.mm.guards.state(), proc.timers
         self._state.restore()
         if guards != self._guards:
@@ -83,6 +82,8 @@ class Snapshot:
             timers.close()
         if proc.timers is not None:
             proc.timers.check()
+        for file, kept in self._outside:
+            file.bring_back(kept)
         self._engine.restore(self._registers)
 
     def _withdraw(self, guards: tuple[list[int], list[int]]) -> None:
@@ -120,7 +121,7 @@ class Snapshot:
         found += [f"region {vma}" for vma in now if vma not in then] + [f"no region {vma}" for vma in then if vma not in now]
         found += [f"contents of page {page:#x}" for page in self._contents.differences()]
         found += self._state.differences()
-        found += [f"offset of {file.name!r}" for file, offset in self._offsets if file.seek(0, 1) != offset]
+        found += [f"what the host has of {file.name!r}" for file, kept in self._outside if file.outside() != kept]
         if _registers(self._engine) != self._saved_registers():
             found.append("registers")
         return found

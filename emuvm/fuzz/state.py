@@ -33,6 +33,7 @@ _OPAQUE = frozenset(
         "emuvm.kernel.shmem.HugeMemory",
         "emuvm.kernel.shmem.SharedMemory",
         "emuvm.kernel.files.MappedFile",
+        "emuvm.kernel.hostpoll.Epoll",
     )
 )
 """Not looked into: they have no state of the guest's, or somebody else puts it back."""

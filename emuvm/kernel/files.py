@@ -14,7 +14,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open, Poll, convert_open
 from emuvm.abi.structs import Stat
 from emuvm.errors import GuestError
-from emuvm.kernel import hostfd
+from emuvm.kernel import hostfd, hostpipe
 
 _SETTABLE = Open.O_APPEND | Open.O_NONBLOCK | Open.O_DIRECT | Open.O_NOATIME
 _NULL, _ZERO, _FULL = 0x103, 0x105, 0x107
@@ -63,6 +63,8 @@ class OpenFile:
     lease: int | None = None
     watchers: frozenset[Any] = frozenset()
     """The epoll files that watch it."""
+    watches = False
+    """It is one of these."""
     splices = True
     """sendfile(2) and splice(2) can take data from it (f_op->splice_read)."""
     own = False
@@ -182,6 +184,13 @@ class OpenFile:
     def details(self, lines: list[str]) -> list[str]:
         """What fdinfo shows besides position, flags, mount and inode, of which `lines` are the host's."""
         return lines
+
+    def outside(self) -> Any:
+        """What of it lies with the host, and goes back with a snapshot; equal values, equal states. None: nothing."""
+        return None
+
+    def bring_back(self, kept: Any) -> None:
+        """Make that what `outside` told. Its own attributes have gone back already."""
 
     def close(self) -> None:
         """The last descriptor is closed."""
@@ -311,6 +320,18 @@ class HostOpenFile(OpenFile):
         now = hostfd.control(self.host_fd, hostfd.F_GETFL)
         settable = convert_open(_SETTABLE, Open, hostfd.HOST_OPEN)
         hostfd.control(self.host_fd, hostfd.F_SETFL, now & ~settable | convert_open(flags & _SETTABLE, Open, hostfd.HOST_OPEN))
+
+    def outside(self) -> Any:
+        """A file for reading: its offset. The program's own pipe: what waits in it."""
+        if self.is_pipe and self.own and self.readable():
+            return hostpipe.peek(self.host_fd)
+        return self.seek(0, 1) if self.is_regular and self.readable() and not self.no_offsets else None
+
+    def bring_back(self, kept: Any) -> None:
+        if self.is_pipe:
+            hostpipe.refill(self.host_fd, kept)
+        else:
+            self.seek(kept, 0)
 
     def read(self, length: int) -> bytes:
         if self.is_directory:

@@ -110,15 +110,16 @@ class FileTable:
     @staticmethod
     def _release(file: OpenFile) -> None:
         file.users -= 1
-        if not file.users and not file.holders:
+        if not file.users:
             FileTable._end(file)
 
     @staticmethod
     def _end(file: OpenFile) -> None:
-        """Nobody has it open any more."""
+        """The program has it open no more; snapshots may."""
         for epoll in file.watchers:
             epoll.forget(file)
-        file.close()
+        if not file.holders:
+            file.close()
 
     # -- snapshots --------------------------------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class FileTable:
         for file in held:
             file.holders -= 1
             if not file.users and not file.holders:
-                self._end(file)
+                file.close()
 
     def close_others(self, held: set[OpenFile]) -> None:
         """Close what was opened since `hold`. The table itself is put back by whoever knows what was in it."""
@@ -142,8 +143,7 @@ class FileTable:
             return
         for file in set(self._files.values()) - held:
             file.users = 0
-            if not file.holders:
-                self._end(file)
+            self._end(file)
 
     def cloexec(self, fd: int) -> bool:
         self.get(fd)

@@ -1,7 +1,8 @@
 """Pipes of the host and buffers of which only the beginning is there.
 
 Owns: having the kernel itself read or write against a buffer that ends in a missing page, so that what is queued, handed out, stored
-and left behind is what it does for any program (fs/pipe.c: whole pipe buffers or an error). Must not know guests.
+and left behind is what it does for any program (fs/pipe.c: whole pipe buffers or an error); looking at what waits in a pipe, and putting
+it back. Must not know guests.
 
     staging   [ .......... | bytes that can be used ][ no access ]
                              ^ where the call begins   ^ the first bad byte
@@ -12,9 +13,12 @@ from __future__ import annotations
 import ctypes
 import os
 
+from emuvm.kernel import hostfd
 from emuvm.kernel.hostfd import available, host_call
 
 _PAGE = 4096
+_SET_SIZE, _GET_SIZE = 1031, 1032
+"""F_SETPIPE_SZ, F_GETPIPE_SZ."""
 _READ_WRITE, _NONE, _PRIVATE_ANONYMOUS = 3, 0, 0x22
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_uint64
@@ -68,3 +72,38 @@ def write_some(fd: int, data: bytes, wanted: int) -> int:
         if result < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
+
+
+def peek(fd: int) -> bytes:
+    """What waits in a pipe, of which this is either end, and goes on waiting."""
+    waiting = available(fd)
+    if not waiting:
+        return b""
+    reader, writer = hostfd.pipe(hostfd.NONBLOCK)
+    own = _open_again(fd, os.O_RDONLY)
+    try:
+        hostfd.control(writer, _SET_SIZE, hostfd.control(fd, _GET_SIZE))
+        return hostfd.read(reader, hostfd.tee(own, writer, waiting, 0))
+    finally:
+        for number in (reader, writer, own):
+            hostfd.close(number)
+
+
+def refill(fd: int, data: bytes) -> None:
+    """Have these bytes wait in a pipe, of which this is either end, and no others."""
+    if peek(fd) == data:
+        return
+    reader, writer = _open_again(fd, os.O_RDONLY), _open_again(fd, os.O_WRONLY)
+    try:
+        hostfd.drain(reader)
+        if data:
+            hostfd.write(writer, data)
+    finally:
+        hostfd.close(reader)
+        hostfd.close(writer)
+
+
+@host_call
+def _open_again(fd: int, flags: int) -> int:
+    """An end of its own, which never waits."""
+    return os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -28,6 +28,7 @@ from emuvm.abi.signals import (
     default_action,
 )
 from emuvm.errors import GuestError
+from emuvm.kernel import rseq
 from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.signal_frames import BadFrame, Frames, frames
 from emuvm.kernel.signal_restart import Interrupted, Restart, rewind
@@ -115,11 +116,8 @@ class Delivery:
         if action.flags & SA_RESETHAND:
             state.actions[signal] = action._replace(handler=SIG_DFL)
         mask = state.mask if state.saved_mask is None else state.saved_mask
-        if "rseq" in self.proc.controls:
-            from emuvm.kernel.rseq import interrupt
-
-            if not interrupt(self.proc):
-                return
+        if not rseq.interrupt(self.proc):
+            return
         try:
             self._frames.enter(info, action, mask)
         except GuestError as error:

@@ -109,6 +109,8 @@ class Timers:
         self.limit: Timer | None = None
         """RLIMIT_CPU, from the first time that the program sets it."""
         self.posix: dict[int, Timer] = {}
+        self.others: list[Timer] = []
+        """That of the limit, and those of timerfds."""
         self._number = 0
 
     def _interval(self, signal: int, now: Callable[[], int], *, cpu: bool) -> Timer:
@@ -127,6 +129,7 @@ class Timers:
         """Call `send` after so many seconds of CPU time, and then after each further one."""
         if self.limit is None:
             self.limit = Timer(lambda: self._clock(Clock.CLOCK_PROCESS_CPUTIME_ID), send, cpu=True, rests=False)
+            self.others.append(self.limit)
         self.limit.set(seconds * _SECOND, _SECOND)
         self.check()
 
@@ -139,6 +142,12 @@ class Timers:
         """A new POSIX timer."""
         self.posix[number] = Timer(lambda: self._clock(clock), send, cpu=clock in _CPU_CLOCKS, rests=True, signal=signal)
 
+    def of_file(self, clock: int, due: Send) -> Timer:
+        """A timer that calls `due` when its time has come, and rests until somebody takes what it counted. It is among `others`."""
+        made = Timer(lambda: self._clock(clock), due, cpu=False, rests=True)
+        self.others.append(made)
+        return made
+
     def wanted(self, signal: int) -> None:
         """The signal is not ignored any more (posixtimer_sig_unignore)."""
         for timer in self.posix.values():
@@ -148,8 +157,7 @@ class Timers:
     def check(self) -> float:
         """Let everything fire whose time has come; seconds until it is worth looking again, and the bell is set for it."""
         nearest = 0
-        limits = () if self.limit is None else (self.limit,)
-        for timer in (*self.intervals.values(), *self.posix.values(), *limits):
+        for timer in (*self.intervals.values(), *self.posix.values(), *self.others):
             if not timer.expiry or timer.resting or timer.send is None:
                 continue
             left = timer.expiry - timer.now()

@@ -120,7 +120,7 @@ def _change_flags(mm: LinuxMm, addr: int, end: int, advice: int) -> None:
         _not_sealed(vma, advice)
         _may_change(vma, advice)
         flags = vma.flags & ~clear | add
-        if advice == Memory.MADV_MERGEABLE and vma.flags & (VmFlag.SHARED | VmFlag.MAYSHARE | VmFlag.DROPPABLE | rules.SPECIAL):
+        if advice == Memory.MADV_MERGEABLE and vma.flags & rules.NEVER_MERGEABLE:
             return None
         return None if flags == vma.flags else rules.with_flags(vma, vma.prot, flags)
 
@@ -167,9 +167,6 @@ def set_name(mm: LinuxMm, addr: int, length: int, name: bytes | None) -> None:
     _modify(mm, addr, end, change)
 
 
-_NEVER_MERGED = VmFlag.SHARED | VmFlag.MAYSHARE | VmFlag.HUGETLB | VmFlag.DROPPABLE | rules.SPECIAL
-
-
 def merge_any(mm: LinuxMm, on: bool) -> None:
     """prctl(PR_SET_MEMORY_MERGE): all areas that can be are mergeable, new ones too, or none; neighbours stay apart (mm/ksm.c)."""
     if on == bool(mm.def_flags & VmFlag.MERGEABLE):
@@ -178,7 +175,7 @@ def merge_any(mm: LinuxMm, on: bool) -> None:
     edits, updates = [], []
     for vma in mm.space:
         flags = vma.flags & ~VmFlag.MERGEABLE
-        if on and not flags & _NEVER_MERGED:
+        if on and not flags & rules.NEVER_MERGEABLE:
             flags |= VmFlag.MERGEABLE
         if flags != vma.flags:
             new = rules.with_flags(vma, vma.prot, flags)

@@ -181,8 +181,8 @@ class LinuxMm:
         if request.growsdown and (request.shared or backing is not None):
             raise GuestError(Errno.EINVAL, "only private anonymous memory grows down")
         flags |= self._flags(request, may, shared)
-        if flags & VmFlag.MERGEABLE and flags & (VmFlag.SHARED | VmFlag.MAYSHARE | VmFlag.HUGETLB | VmFlag.DROPPABLE | rules.SPECIAL):
-            flags &= ~VmFlag.MERGEABLE  # of all new areas only these cannot be (mm/ksm.c:ksm_compatible)
+        if flags & rules.NEVER_MERGEABLE:
+            flags &= ~VmFlag.MERGEABLE
         own = getattr(getattr(backing, "file", None), "vm_flags", 0)
         if own and not self.limits.lock_fits(self.totals, flags | own, length):
             raise GuestError(Errno.EAGAIN, "RLIMIT_MEMLOCK")

@@ -23,6 +23,8 @@ SPECIAL = VmFlag.IO | VmFlag.DONTEXPAND | VmFlag.PFNMAP | VmFlag.MIXEDMAP
 """Areas with one of these never merge."""
 NEVER_LOCKED = SPECIAL | VmFlag.HUGETLB | VmFlag.DROPPABLE
 """Areas that mlock passes over (vma_supports_mlock)."""
+NEVER_MERGEABLE = SPECIAL | VmFlag.SHARED | VmFlag.MAYSHARE | VmFlag.HUGETLB | VmFlag.DROPPABLE
+"""Areas whose pages are never merged with equal ones (mm/ksm.c:vma_ksm_compatible)."""
 STICKY = VmFlag.MAYBE_GUARD
 """Flags that do not stand in the way of a merge, and which the result has if a part had it (since Linux 6.18.y)."""
 LOCKS = VmFlag.LOCKED | VmFlag.LOCKONFAULT

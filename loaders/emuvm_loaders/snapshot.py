@@ -24,7 +24,7 @@ from emuvm_loaders.image import EIO, LoadError
 from emuvm_loaders.shape import HEX, SIGNED, Each, Maybe, Named, check
 from emuvm_loaders.source import Source
 
-MAGIC, VERSION = b"EMUVMSAV", 1
+MAGIC, VERSION = b"EMUVMSAV", 2
 HEAD = struct.Struct("<8sIIQQIII")
 """Magic, version, 0, offset and length of the header, CRC-32 of the header, 0, CRC-32 of the head up to here."""
 BLOCK = 1 << 20
@@ -76,6 +76,7 @@ SHAPE: dict[str, Any] = {
     "process": {
         **dict.fromkeys(_INTS.split(), SIGNED),
         "name": str, "exe": str, "cwd": str, "no_new_privs": bool, "controls": Named(SIGNED), "rlimits": Each((int, int, int)),
+        "policies": Each((int, int, int, int, SIGNED)),
     },
     "credentials": {"uids": (int,) * 4, "gids": (int,) * 4, "groups": Each(int), **dict.fromkeys(_CREDENTIALS.split(), int)},
     "stack": Maybe({**dict.fromkeys(_PLACES.split(), int), "auxv": HEX}),

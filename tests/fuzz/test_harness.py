@@ -435,3 +435,134 @@ def test_a_buffer_in_the_programs_data_needs_no_question() -> None:
         assert harness.run(b"ab").code == ord("a") and harness.run(b"cd").code == ord("c")
         assert harness.engine.memory.peek(harness.address("where"), 2) == b"cd"
         harness.engine.memory.verify()
+
+
+DESCRIPTORS = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+static int epoll, counter, tickets, timer, signals, ends[2], secret;
+static char *kept;
+
+static void watch(int how, int fd, unsigned events, int data)
+{
+    struct epoll_event event = {events, {.u64 = data}};
+    if (epoll_ctl(epoll, how, fd, &event)) printf("epoll_ctl %d %d: %d\n", how, fd, errno);
+}
+
+static void tell(const char *when)
+{
+    struct epoll_event found[8];
+    struct itimerspec left;
+    uint64_t value = 0, ticket = 0, ticks = 0;
+    char text[8] = "";
+    int count = epoll_wait(epoll, found, 8, 0), data = 0, again;
+    for (int i = 0; i < count; i++) data += 1 << found[i].data.u64;
+    timerfd_gettime(timer, &left);
+    printf("%s: ready %d %x, ", when, count, data);
+    printf("counter %d", read(counter, &value, 8) == 8 ? (int)value : -errno);
+    printf(", tickets %d", (int)read(tickets, &ticket, 8));
+    for (again = 0; read(tickets, &ticket, 8) == 8; again++) {}
+    printf(" %d, timer %ld", again, left.it_value.tv_sec);
+    printf(" %d, pipe %d %s, memory %s\n", (int)read(timer, &ticks, 8), (int)read(ends[0], text, 7), text, kept ? kept : "none");
+}
+
+int main(void)
+{
+    char input[8] = "";
+    sigset_t usr1;
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &usr1, 0);
+    epoll = epoll_create1(0), counter = eventfd(3, EFD_NONBLOCK), tickets = eventfd(4, EFD_NONBLOCK | EFD_SEMAPHORE);
+    timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), signals = signalfd(-1, &usr1, SFD_NONBLOCK);
+    pipe2(ends, 0x800);
+    write(ends[1], "waits", 5);
+    secret = syscall(447, 0);
+    if (secret >= 0 && !ftruncate(secret, 4096)) kept = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, secret, 0);
+    if (kept) strcpy(kept, "kept");
+    struct itimerspec when = {{0, 0}, {100, 900000000}};
+    timerfd_settime(timer, 0, &when, 0);
+    watch(EPOLL_CTL_ADD, counter, EPOLLIN, 0);
+    watch(EPOLL_CTL_ADD, signals, EPOLLIN, 1);
+    watch(EPOLL_CTL_ADD, ends[0], EPOLLIN | EPOLLONESHOT, 2);
+    watch(EPOLL_CTL_ADD, ends[1], EPOLLOUT, 3);
+    read(0, input, 7);
+    tell("first");
+    if (strchr(input, 's')) raise(SIGUSR1);
+    if (strchr(input, 'd')) {
+        watch(EPOLL_CTL_DEL, counter, 0, 0);
+        watch(EPOLL_CTL_MOD, signals, EPOLLIN, 5);
+        watch(EPOLL_CTL_ADD, timer, EPOLLIN, 6);
+    }
+    if (strchr(input, 'c')) close(counter), close(ends[1]), counter = eventfd(9, EFD_NONBLOCK), watch(EPOLL_CTL_ADD, counter, EPOLLIN, 4);
+    if (strchr(input, 'w')) write(ends[1], "other", 5), write(counter, &(uint64_t){50}, 8), write(tickets, &(uint64_t){2}, 8);
+    if (strchr(input, 't')) when.it_value.tv_sec = 0, when.it_interval.tv_nsec = 1000000, timerfd_settime(timer, 0, &when, 0);
+    for (volatile long i = 0; strchr(input, 't') && i < 40000; i++) {}
+    if (kept) strcpy(kept, "lost");
+    tell("then");
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("changes", ["", "s", "d", "c", "w", "t", "sdw", "sdcwt"])
+def test_what_lies_with_the_host_goes_back(changes: str) -> None:
+    """Counters, timers, signals to be read, what an epoll watches, what waits in a pipe, memory of a memfd_secret."""
+    with Harness(build(DESCRIPTORS)) as harness:
+        quiet = harness.run(b"")
+        assert quiet.kind is Kind.EXIT
+        assert quiet.stdout.startswith(b"first: ready 3 d, counter 3, tickets 8 3, timer 100 -1, pipe 5 waits, memory ")
+        changed = harness.run(changes.encode())
+        assert changed.stdout.splitlines()[0] == quiet.stdout.splitlines()[0]
+        for _ in range(3):
+            assert harness.run(b"") == quiet
+            assert harness.run(changes.encode()) == changed
+        harness.reset()
+        assert harness.differences() == []
+
+
+def test_a_timer_file_goes_by_the_simulated_clock() -> None:
+    """However long the host takes: the ticks are those of the blocks executed, and who waits for one does not wait in fact."""
+    program = build(
+        r"""
+        #include <stdint.h>
+        #include <stdio.h>
+        #include <sys/timerfd.h>
+        #include <unistd.h>
+        int main(void)
+        {
+            char input[2];
+            uint64_t ticks = 0;
+            int timer = timerfd_create(CLOCK_MONOTONIC, 0);
+            struct itimerspec often = {{0, 20000}, {0, 20000}}, late = {{0, 0}, {30000, 0}};
+            read(0, input, 2);
+            timerfd_settime(timer, 0, &often, 0);
+            for (volatile long i = 0; i < 200000; i++) {}
+            read(timer, &ticks, 8);
+            printf("%lu ticks", (long)ticks);
+            timerfd_settime(timer, 0, &late, 0);
+            read(timer, &ticks, 8);
+            printf(", then %lu\n", (long)ticks);
+            return 0;
+        }
+        """
+    )
+    outcomes = []
+    for _ in range(2):
+        with Harness(program) as harness:
+            outcomes += [harness.run(b"x"), harness.run(b"x")]
+    assert outcomes.count(outcomes[0]) == 4
+    ticks, _, last = outcomes[0].stdout.partition(b" ticks")
+    assert int(ticks) > 3 and last == b", then 1\n"

@@ -26,7 +26,7 @@ from emuvm.kernel.process import Process
 from emuvm.kernel.request import Request
 from emuvm.kernel.running import started
 from emuvm_loaders import LoadError
-from emuvm_loaders.snapshot import HEAD, MAGIC, REGISTERS, load_snapshot
+from emuvm_loaders.snapshot import HEAD, MAGIC, REGISTERS, VERSION, load_snapshot
 from tests.benchmarks.snapshot import pause_at
 from tests.fuzz.guests import build
 from tests.fuzz.test_snapshot import RESTORABLE, SAMPLES, Output, Stops, call, walk
@@ -49,6 +49,8 @@ PROGRAM = r"""
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 #define _GNU_SOURCE
 static volatile int caught;
@@ -79,6 +81,13 @@ int main(int argc, char **argv)
     sigaddset(&blocked, SIGUSR1);
     sigprocmask(SIG_BLOCK, &blocked, 0);
     raise(SIGUSR1);
+    struct itimerval later = {{0, 0}, {1000, 0}};
+    unsigned long node = 1;
+    int mode = 7, own = 7;
+    syscall(SYS_mbind, heap, 4096, 2, &node, 64, 0);
+    syscall(SYS_mbind, (long)heap & -4096L, 4096, 2, &node, 64, 0);
+    syscall(SYS_set_mempolicy, 3, &node, 64);
+    setitimer(ITIMER_REAL, &later, 0);
     printf("before\n");
     fflush(stdout);
     pid_t before = getpid();
@@ -93,6 +102,10 @@ int main(int argc, char **argv)
     read(ends[0], buffer, 60);
     prctl(PR_GET_NAME, name);
     printf("%s|%s|%o|%d|", buffer, name, umask(0), caught);
+    getitimer(ITIMER_REAL, &later);
+    syscall(SYS_get_mempolicy, &mode, 0, 0, (long)heap & -4096L, 2);
+    syscall(SYS_get_mempolicy, &own, 0, 0, 0, 0);
+    printf("%d|%d %d|", later.it_value.tv_sec > 900, mode, own);
     sigprocmask(SIG_UNBLOCK, &blocked, 0);
     heap = realloc(heap, 8 << 20);
     printf("%d|%c%c|%s\n", caught, heap[0], heap[(3 << 20) - 1], argv[argc - 1]);
@@ -369,7 +382,7 @@ def _parts(data: bytes) -> tuple[dict[str, Any], bytes]:
 def _file(header: Any, blocks: bytes, text: bytes | None = None) -> bytes:
     """A file whose checksums are right."""
     text = json.dumps(header).encode() if text is None else text
-    head = HEAD.pack(MAGIC, 1, 0, HEAD.size + len(blocks), len(text), zlib.crc32(text), 0, 0)[:-4]
+    head = HEAD.pack(MAGIC, VERSION, 0, HEAD.size + len(blocks), len(text), zlib.crc32(text), 0, 0)[:-4]
     return head + zlib.crc32(head).to_bytes(4, "little") + blocks + text
 
 
@@ -384,6 +397,20 @@ def _change(value: Any, rng: random.Random) -> Any:
     near = [value + d for d in (-4096, -1, 1, 4096, 1 << 40)] if isinstance(value, int) else []
     wild: list[Any] = [None, -1, 0, 1, 4096, (1 << 64) - 1, 1 << 70, "x", "\ud800", [], {}, True, 1.5, [[]], "memfd", "file", "pipe"]
     return rng.choice([*near, *wild])
+
+
+def test_a_policy_that_is_not_there(standing: Process, tmp_path: Path) -> None:
+    save(standing, tmp_path / "saved")
+    header, blocks = _parts((tmp_path / "saved").read_bytes())
+    header["process"]["controls"]["mempolicy"] = 2
+    (tmp_path / "saved").write_bytes(_file(header, blocks))
+    with pytest.raises(ResumeError, match="memory policy 2 is named, and is not there"):
+        _resumed(tmp_path / "saved")
+
+
+def test_a_memfd_secret_is_not_in_a_file(standing: Process, tmp_path: Path) -> None:
+    fd = call(standing, "memfd_secret", 0)
+    assert f"descriptor {fd} does not come back: a memfd_secret" in save(standing, tmp_path / "saved")
 
 
 def test_headers_that_lie(standing: Process, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from emuvm_loaders import LoadError
 from emuvm_loaders.shape import HEX, SIGNED, Each, Maybe, Named, check
-from emuvm_loaders.snapshot import BLOCK, HEAD, MAGIC, REGISTERS, SHAPE, is_snapshot, load_snapshot
+from emuvm_loaders.snapshot import BLOCK, HEAD, MAGIC, REGISTERS, SHAPE, VERSION, is_snapshot, load_snapshot
 
 Header = dict[str, Any]
 
@@ -41,7 +41,7 @@ def _zero(spec: Any) -> Any:
 
 def file_of(header: Header, blocks: bytes = b"") -> bytes:
     text = json.dumps(header).encode()
-    head = HEAD.pack(MAGIC, 1, 0, HEAD.size + len(blocks), len(text), zlib.crc32(text), 0, 0)[:-4]
+    head = HEAD.pack(MAGIC, VERSION, 0, HEAD.size + len(blocks), len(text), zlib.crc32(text), 0, 0)[:-4]
     return head + zlib.crc32(head).to_bytes(4, "little") + blocks + text
 
 
@@ -205,14 +205,14 @@ def test_other_files(tmp_path: Path) -> None:
     for data, why in ((b"", "empty"), (b"EMUVMSA", "not a saved"), (b"\x7fELF" * 20, "not a saved")):
         with pytest.raises(LoadError, match=why):
             load_snapshot(data)
-    head = HEAD.pack(MAGIC, 2, 0, HEAD.size, 0, 0, 0, 0)[:-4]
-    with pytest.raises(LoadError, match="version 2"):
+    head = HEAD.pack(MAGIC, VERSION + 1, 0, HEAD.size, 0, 0, 0, 0)[:-4]
+    with pytest.raises(LoadError, match="version 3"):
         load_snapshot(head + zlib.crc32(head).to_bytes(4, "little"))
-    head = HEAD.pack(MAGIC, 1, 0, HEAD.size, 1 << 60, 0, 0, 0)[:-4]
+    head = HEAD.pack(MAGIC, VERSION, 0, HEAD.size, 1 << 60, 0, 0, 0)[:-4]
     with pytest.raises(LoadError, match="header of"):
         load_snapshot(head + zlib.crc32(head).to_bytes(4, "little"))
     for text in (b"", b"[", b"[" * 100_000, b"null", b"[]", b"1" * 10_000, b'{"arch":NaN}', b"\xff"):
-        head = HEAD.pack(MAGIC, 1, 0, HEAD.size, len(text), zlib.crc32(text), 0, 0)[:-4]
+        head = HEAD.pack(MAGIC, VERSION, 0, HEAD.size, len(text), zlib.crc32(text), 0, 0)[:-4]
         with pytest.raises(LoadError):
             load_snapshot(head + zlib.crc32(head).to_bytes(4, "little") + text)
 

@@ -6,6 +6,7 @@ the host, which watches duplicates: what it tells apart is a file and a number, 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from emuvm.abi.controls import Epoll as E
@@ -32,27 +33,24 @@ _WITH_EXCLUSIVE = Poll.POLLIN | Poll.POLLOUT | Poll.POLLERR | Poll.POLLHUP | E.E
 
 
 class _Item:
-    """A file that is watched under a descriptor. `fd` is the duplicate that the host's epoll knows."""
+    """A file that is watched under a descriptor, as the program asked for it."""
 
-    __slots__ = ("data", "events", "fd", "number")
+    __slots__ = ("data", "events")
 
-    def __init__(self, fd: int, number: int) -> None:
-        self.fd = fd
-        self.number = number
-        self.events = self.data = 0
+    def __init__(self, events: int, data: int) -> None:
+        self.events, self.data = events, data
 
 
 class EpollFile(HostOpenFile):
-    """An epoll instance."""
+    """An epoll instance. Its keys with the host are those of `_items`: a file and a number."""
 
-    refuses_read = refuses_write = no_offsets = own = True
+    refuses_read = refuses_write = no_offsets = own = watches = True
     splices = False
 
     def __init__(self) -> None:
-        self._epoll = hostpoll.Epoll()
-        super().__init__(self._epoll.fileno(), Open.O_RDWR, b"anon_inode:[eventpoll]")
+        self._host = hostpoll.Epoll()
+        super().__init__(self._host.fileno(), Open.O_RDWR, b"anon_inode:[eventpoll]")
         self._items: dict[tuple[OpenFile, int], _Item] = {}
-        self._by_fd: dict[int, _Item] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -68,25 +66,18 @@ class EpollFile(HostOpenFile):
         return [file for file, under in self._items if under == number]
 
     def add(self, file: OpenFile, number: int, events: int, data: int) -> None:
-        item = _Item(_duplicate(file), number)
-        try:
-            self._epoll.add(item.fd, _told(file, events))
-        except GuestError:
-            hostfd.close(item.fd)
-            raise
-        item.events, item.data = events | _ALWAYS, data
-        self._items[file, number] = self._by_fd[item.fd] = item
+        self._host.add((file, number), _duplicate(file), _told(file, events))
+        self._items[file, number] = _Item(events | _ALWAYS, data)
         file.watchers |= {self}
 
-    def modify(self, file: OpenFile, item: _Item, events: int, data: int) -> None:
-        self._epoll.modify(item.fd, _told(file, events))
+    def modify(self, file: OpenFile, number: int, events: int, data: int) -> None:
+        self._host.modify((file, number), _told(file, events))
+        item = self._items[file, number]
         item.events, item.data = events | _ALWAYS, data
 
     def remove(self, file: OpenFile, number: int) -> None:
-        item = self._items.pop((file, number))
-        del self._by_fd[item.fd]
-        self._epoll.remove(item.fd)
-        hostfd.close(item.fd)
+        self._host.remove((file, number))
+        del self._items[file, number]
         if not any(watched is file for watched, _ in self._items):
             file.watchers -= {self}
 
@@ -99,12 +90,23 @@ class EpollFile(HostOpenFile):
     def ready(self, count: int = 1) -> list[tuple[int, int]]:  # type: ignore[override]
         """(events, data) of what is ready now."""
         found = []
-        for fd, events in self._epoll.ready(min(count, max(1, len(self._items)))):
-            item = self._by_fd[fd]
+        for key, events in self._host.ready(min(count, max(1, len(self._items)))):
+            item = self._items[key]
             if item.events & E.EPOLLONESHOT:
                 item.events &= _MODES
             found.append((events, item.data))
         return found
+
+    def outside(self) -> dict[hostpoll.Key, int]:
+        """What the host watches. Which edges it has told of nobody knows: they may be told again."""
+        return self._host.known()
+
+    def bring_back(self, kept: dict[hostpoll.Key, int]) -> None:
+        wanted = {}
+        for key, item in self._items.items():
+            armed = item.events & ~_MODES
+            wanted[key] = partial(_duplicate, key[0]), kept[key] if armed else kept[key] & _MODES
+        self._host.become(wanted)
 
     def details(self, lines: list[str]) -> list[str]:
         """fdinfo: the descriptors are the guest's."""
@@ -119,8 +121,7 @@ class EpollFile(HostOpenFile):
     def close(self) -> None:
         for file, number in list(self._items):
             self.remove(file, number)
-        self._mapped = None
-        self._epoll.close()
+        self._host.close()
         self.host_fd = -1
 
 
@@ -199,7 +200,7 @@ def epoll_ctl(proc: Process, epfd: int, operation: int, fd: int, at: int) -> int
     elif item.events & E.EPOLLEXCLUSIVE:
         raise GuestError(Errno.EINVAL, "what is watched exclusively stays as it is")
     else:
-        epoll.modify(file, item, events, data)
+        epoll.modify(file, fd, events, data)
     return 0
 
 
@@ -221,6 +222,8 @@ def _wait(proc: Process, epfd: int, at: int, count: int, until: int | None) -> i
     wanted = {epoll.host_fd: int(Poll.POLLIN)}
     if proc.signals.due:
         proc.delivery.ready()  # a signalfd may have news
+    if proc.timers is not None:
+        proc.timers.check()  # and so may a timerfd
     while True:
         found = epoll.ready(fits) if fits else []
         if found:

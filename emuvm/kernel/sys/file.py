@@ -7,6 +7,7 @@ fs/pipe.c, fs/open.c.
 from __future__ import annotations
 
 import struct
+import sys
 from typing import TYPE_CHECKING
 
 from emuvm.abi.caps import Cap
@@ -14,7 +15,7 @@ from emuvm.abi.controls import Fd
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Mode, Open, Seek, convert_open, open_for
 from emuvm.errors import GuestError
-from emuvm.kernel import hostfd
+from emuvm.kernel import host_proc, hostfd
 from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.memfd import create, create_secret
 from emuvm.kernel.registry import syscall
@@ -282,6 +283,17 @@ class EventFile(HostOpenFile):
 
     no_offsets = own = True
     unit = 8
+
+    def outside(self) -> int:
+        """The counter."""
+        (line,) = [line for line in host_proc.descriptor(self.host_fd) if line.startswith("eventfd-count:")]
+        return int(line.split()[1], 16)
+
+    def bring_back(self, kept: int) -> None:
+        if self.outside() != kept:
+            while hostfd.readable(self.host_fd, 0):
+                hostfd.read(self.host_fd, self.unit)
+            hostfd.write(self.host_fd, kept.to_bytes(self.unit, sys.byteorder))
 
 
 @syscall("memfd_secret", "uint")

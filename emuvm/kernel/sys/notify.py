@@ -1,14 +1,16 @@
 """Descriptors that tell of time and of signals: timerfd and signalfd.
 
-Owns: timerfds, which are the host's; signalfds, whose host descriptor only says that there is something to read. Must not know who
-waits for them. Sources: fs/timerfd.c, fs/signalfd.c.
+Owns: what is read from them. Their host descriptors only say that there is something to read. Must not know who waits for them.
+Sources: fs/timerfd.c, fs/signalfd.c.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from emuvm.abi.caps import Cap
 from emuvm.abi.controls import Clock
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Open, Poll, convert_open, open_for
@@ -19,15 +21,18 @@ from emuvm.errors import GuestError
 from emuvm.kernel import hostfd, hostpoll
 from emuvm.kernel.files import HostOpenFile
 from emuvm.kernel.registry import syscall
-from emuvm.kernel.sys.time import read_timespec
+from emuvm.kernel.sys.time import read_timespec, timers_of
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
     from emuvm.kernel.siginfo import SignalInfo
+    from emuvm.kernel.timers import Timer
 
 _SECOND = 1_000_000_000
 _ABSTIME, _CANCEL_ON_SET = 1, 2
-_TIMER_CLOCKS = (Clock.CLOCK_REALTIME, Clock.CLOCK_MONOTONIC, Clock.CLOCK_BOOTTIME, 8, 9)
+_AWAKE = {8: Clock.CLOCK_REALTIME, 9: Clock.CLOCK_BOOTTIME}
+"""Clocks that wake the machine, and how they go."""
+_TIMER_CLOCKS = (Clock.CLOCK_REALTIME, Clock.CLOCK_MONOTONIC, Clock.CLOCK_BOOTTIME, *_AWAKE)
 
 
 def _flags(proc: Process, flags: int) -> int:
@@ -38,20 +43,89 @@ def _flags(proc: Process, flags: int) -> int:
     return convert_open(flags, names, Open)
 
 
-def _host_flags(generic: int) -> int:
-    return convert_open(generic & Open.O_NONBLOCK, Open, hostfd.HOST_OPEN)
+class Told(HostOpenFile, ABC):
+    """A file whose host descriptor is an eventfd, readable while there is something to read."""
+
+    refuses_write = no_offsets = own = True
+    splices = False
+    tells = Poll.POLLIN
+
+    def __init__(self, status: int, path: bytes) -> None:
+        super().__init__(hostfd.eventfd(0, convert_open(status, Open, hostfd.HOST_OPEN)), Open.O_RDWR | status, path)
+
+    @abstractmethod
+    def due(self) -> bool:
+        """Is there something to read?"""
+
+    def look(self) -> None:
+        """There may be news: who waits for edges is told of them, too."""
+        hostpoll.show(self.host_fd, self.due(), anew=True)
+
+    def outside(self) -> bool:
+        return hostfd.readable(self.host_fd, 0)
+
+    def bring_back(self, kept: bool) -> None:
+        hostpoll.show(self.host_fd, self.due())
 
 
 # -- timerfd ------------------------------------------------------------------------------------------------------------------
 
 
-class TimerFile(HostOpenFile):
+class TimerFile(Told):
     """A timerfd."""
 
-    refuses_write = no_offsets = own = True
     in_parts = True
-    splices = False
     unit = 8
+
+    def __init__(self, proc: Process, clock: int, status: int) -> None:
+        super().__init__(status, b"anon_inode:[timerfd]")
+        self._clock, self._order = clock, "big" if proc.arch.big_endian else "little"
+        self._timers = timers_of(proc)
+        self._timer = self._timers.of_file(_AWAKE.get(clock, clock), self._ring)
+        self._once = False
+        """It ran out, and does not go on."""
+        self._flags = 0
+
+    def _ring(self, timer: Timer) -> bool:
+        self._once = not timer.interval
+        self.look()
+        return True
+
+    def due(self) -> bool:
+        return self._once or self._timer.resting
+
+    def set(self, flags: int, interval: int, value: int) -> None:
+        """Start, or stop with a `value` of 0."""
+        now = 0 if flags & _ABSTIME or not value else self._timer.now()
+        self._timer.set(now + value, interval)
+        self._once, self._flags = False, flags
+        hostpoll.show(self.host_fd, False)
+        self._timers.check()
+
+    def setting(self) -> tuple[int, int]:
+        """(interval, time left) in nanoseconds."""
+        return self._timer.interval, self._timer.left()
+
+    def read(self, length: int) -> bytes:
+        """How often it ran out."""
+        self._timers.check()
+        if not self.due():
+            raise GuestError(Errno.EAGAIN, "the time has not come")
+        count = 1 if self._once else self._timer.taken() + 1
+        self._once = False
+        hostpoll.show(self.host_fd, False)
+        self._timers.check()
+        return count.to_bytes(self.unit, self._order)  # type: ignore[arg-type]
+
+    def details(self, lines: list[str]) -> list[str]:
+        self._timers.check()
+        left, interval = (divmod(value, _SECOND) for value in (0 if self._timer.resting else self._timer.left(), self._timer.interval))
+        head = [f"clockid: {self._clock}", f"ticks: {int(self.due())}", f"settime flags: 0{self._flags:o}"]
+        return [*head, f"it_value: {left}", f"it_interval: {interval}"]
+
+    def close(self) -> None:
+        self._timers.others.remove(self._timer)
+        super().close()
 
 
 def _timer(proc: Process, fd: int) -> TimerFile:
@@ -66,9 +140,9 @@ def timerfd_create(proc: Process, clock: int, flags: int) -> int:
     generic = _flags(proc, flags)
     if clock not in _TIMER_CLOCKS:
         raise GuestError(Errno.EINVAL, f"clock {clock}")
-    fd = hostpoll.timer(clock, _host_flags(generic))
-    file = TimerFile(fd, Open.O_RDWR | generic & Open.O_NONBLOCK, b"anon_inode:[timerfd]")
-    number: int = proc.files.add(file, bool(generic & Open.O_CLOEXEC))
+    if clock in _AWAKE and not proc.system.credentials.capable(Cap.CAP_WAKE_ALARM):
+        raise GuestError(Errno.EPERM, "it may not wake the machine")
+    number: int = proc.files.add(TimerFile(proc, clock, generic & Open.O_NONBLOCK), bool(generic & Open.O_CLOEXEC))
     return number
 
 
@@ -79,7 +153,9 @@ def timerfd_settime(proc: Process, fd: int, flags: int, new: int, old: int) -> i
     interval, value = read_timespec(proc, new), read_timespec(proc, new + size)
     if flags & ~(_ABSTIME | _CANCEL_ON_SET):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    before = hostpoll.set_timer(_timer(proc, fd).host_fd, flags, interval, value)
+    timer = _timer(proc, fd)
+    before = timer.setting()
+    timer.set(flags, interval, value)
     if old:
         _store(proc, old, before)
     return 0
@@ -87,11 +163,11 @@ def timerfd_settime(proc: Process, fd: int, flags: int, new: int, old: int) -> i
 
 @syscall("timerfd_gettime", "fd ptr")
 def timerfd_gettime(proc: Process, fd: int, to: int) -> int:
-    _store(proc, to, hostpoll.get_timer(_timer(proc, fd).host_fd))
+    _store(proc, to, _timer(proc, fd).setting())
     return 0
 
 
-def _store(proc: Process, to: int, setting: hostpoll.Setting) -> None:
+def _store(proc: Process, to: int, setting: tuple[int, int]) -> None:
     interval, value = (divmod(nanoseconds, _SECOND) for nanoseconds in setting)
     proc.mem.write(to, pack_itimerval(proc.arch, interval, value))
 
@@ -101,31 +177,22 @@ def _store(proc: Process, to: int, setting: hostpoll.Setting) -> None:
 _FAULTS = (Signal.SIGILL, Signal.SIGFPE, Signal.SIGSEGV, Signal.SIGBUS, Signal.SIGTRAP)
 
 
-class SignalFile(HostOpenFile):
-    """A signalfd. Its host descriptor is an eventfd that can be read while one of its signals is pending."""
+class SignalFile(Told):
+    """A signalfd."""
 
-    refuses_write = no_offsets = own = True
-    one_by_one = splices = False
+    one_by_one = False
     unit = 128
-    tells = Poll.POLLIN
 
     def __init__(self, proc: Process, mask: int, status: int) -> None:
-        super().__init__(hostfd.eventfd(0, _host_flags(status)), Open.O_RDWR | status, b"anon_inode:[signalfd]")
+        super().__init__(status, b"anon_inode:[signalfd]")
         self._proc = proc
         self.mask = mask
-        self._told = False
         proc.listen()
         proc.signals.listeners.append(self.look)
         self.look()
 
-    def look(self) -> None:
-        """Say whether there is something to read, and say it again for every new signal: who waits for edges wants to know."""
-        if self._proc.signals.pending & self.mask:
-            hostfd.write(self.host_fd, (1).to_bytes(8, "little"))
-            self._told = True
-        elif self._told:
-            hostfd.read(self.host_fd, 8)
-            self._told = False
+    def due(self) -> bool:
+        return bool(self._proc.signals.pending & self.mask)
 
     def read(self, length: int) -> bytes:
         """At least one signal, and as many as there are."""

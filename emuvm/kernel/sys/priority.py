@@ -13,6 +13,7 @@ from emuvm.abi.controls import Process as P
 from emuvm.abi.errno import Errno
 from emuvm.abi.structs import pack_words
 from emuvm.errors import GuestError
+from emuvm.kernel import rseq
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.proc import limit
 
@@ -143,8 +144,6 @@ def sched_setaffinity(proc: Process, pid: int, length: int, at: int) -> int:
     if not chosen:
         raise GuestError(Errno.EINVAL, "none of the CPUs may be used")
     proc.controls["affinity"] = chosen
-    from emuvm.kernel import rseq
-
     rseq.tell_cpu(proc)
     return 0
 
@@ -159,8 +158,6 @@ def _mask(proc: Process, data: bytes) -> int:
 @syscall("getcpu", "ptr ptr ptr", pure=True)
 def getcpu(proc: Process, cpu: int, node: int, cache: int) -> int:
     """The CPU that emuvm is on, if the process may be on it."""
-    from emuvm.kernel import rseq
-
     for address, value in zip((cpu, node), (rseq.cpu(proc), proc.system.processor()[1]), strict=True):
         if address:
             proc.mem.write_u32(address, value)

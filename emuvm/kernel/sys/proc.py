@@ -15,6 +15,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags import Rlimit, rlimit_for
 from emuvm.abi.structs import Rusage, pack_rlimit64, pack_rusage, pack_words, unpack_rlimit64, unpack_words
 from emuvm.errors import GuestError
+from emuvm.kernel import rseq as restartable
 from emuvm.kernel.registry import syscall
 
 if TYPE_CHECKING:
@@ -154,9 +155,7 @@ def set_robust_list(proc: Process, head: int, length: int) -> int:
 
 @syscall("rseq", "ptr uint int uint")
 def rseq(proc: Process, area: int, length: int, flags: int, signature: int) -> int:
-    from emuvm.kernel.rseq import register
-
-    register(proc, area, length, flags & 0xFFFF_FFFF, signature)
+    restartable.register(proc, area, length, flags & 0xFFFF_FFFF, signature)
     return 0
 
 

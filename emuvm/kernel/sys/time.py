@@ -181,12 +181,13 @@ def clock_nanosleep(proc: Process, clock: int, flags: int, request: int, remaini
 # -- interval timers --------------------------------------------------------------------------------------------------------
 
 
-def _timers(proc: Process) -> Timers:
+def timers_of(proc: Process) -> Timers:
+    """The timers of a process, made when the first one is needed."""
     if proc.timers is None:
         from emuvm.kernel.timers import Timers
 
         bell = proc.system.bell(lambda: proc.post(_look))
-        made: Timers = Timers(proc.kill, proc.system.clock, lambda: proc.system.cpu_times()[0], bell)
+        made: Timers = Timers(proc.kill, proc.system.unseen, lambda: proc.system.cpu_times()[0], bell)
 
         def _look() -> None:
             made.check()
@@ -240,7 +241,7 @@ def _set_interval(proc: Process, which: int, interval: int, value: int) -> tuple
     """(interval, time left) of before."""
     if proc.timers is None and not value:
         return 0, 0
-    timers = _timers(proc)
+    timers = timers_of(proc)
     timer = timers.intervals[which]
     before = timer.interval, timer.running_left()
     if which == Clock.ITIMER_REAL and not value:
@@ -271,7 +272,7 @@ def limit_cpu(proc: Process, soft: int) -> None:
         return True
 
     if soft < _LONGEST // _SECOND:
-        _timers(proc).set_limit(max(soft, 1), send)
+        timers_of(proc).set_limit(max(soft, 1), send)
     elif proc.timers is not None and proc.timers.limit is not None:
         proc.timers.limit.set(0, 0)
 
@@ -286,7 +287,7 @@ def timer_create(proc: Process, clock: int, event: int, to: int) -> int:
         _clock(proc, clock)
     if clock in _UNTIMED or _of_file(clock):
         raise GuestError(Errno.EOPNOTSUPP, f"no timers on clock {clock}")
-    timers = _timers(proc)
+    timers = timers_of(proc)
     number = timers.next_number()
     value, signal, notify, thread = given or (number, Signal.SIGALRM, SIGEV_SIGNAL, 0)
     directed = notify == SIGEV_THREAD_ID
