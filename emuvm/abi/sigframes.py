@@ -157,6 +157,11 @@ def siginfo_kill(arch: Arch, pid: int, uid: int) -> bytes:
     return _struct(arch, "iI").pack(pid, uid)
 
 
+def siginfo_child(arch: Arch, pid: int, uid: int, status: int, user: int = 0, system: int = 0) -> bytes:
+    """The fields of SIGCHLD: si_pid, si_uid, si_status, si_utime, si_stime."""
+    return _struct(arch, "iIixxxxWW" if arch.bits == 64 else "iIiWW").pack(pid, uid, status, user, system)
+
+
 def siginfo_timer(arch: Arch, timer: int, overrun: int, value: int) -> bytes:
     """The fields of SI_TIMER: si_timerid, si_overrun, si_value."""
     return _struct(arch, "iiW").pack(timer, overrun, value)

@@ -194,6 +194,9 @@ class SimSystem(HostSystem):
     def credentials(self) -> Credentials:
         return Credentials(Ids(1000, 1000, 1000, 1000), Ids(1000, 1000, 1000, 1000), [1000])
 
+    def parent(self) -> int:
+        return self.ppid
+
     def session(self, pid: int = 0) -> int:
         return self._own(pid)
 

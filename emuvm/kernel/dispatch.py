@@ -72,6 +72,13 @@ class Dispatcher:
         self._fast.clear()
         self._slow.clear()
 
+    def unseen(self) -> None:
+        """Nobody watches any more."""
+        self.log = None
+        self._watchers.clear()
+        self._fast.clear()
+        self._slow.clear()
+
     def unwatch(self, watcher: Watcher) -> None:
         """The end of `watch`."""
         self._watchers = [entry for entry in self._watchers if entry[0] is not watcher]
@@ -150,7 +157,7 @@ class Dispatcher:
         name = self.name(number)
         spec = registry.find(name)
         if spec is None:
-            return self._watched(name, lambda args: self._missing(name))
+            return self._watched(name, lambda args: self.missing(name))
         bound = self._watched(name, registry.bind(spec, self._proc, self._proc.arch.bits, self._proc.mem))
         self._slow[number] = bound
         return bound
@@ -161,7 +168,8 @@ class Dispatcher:
                 bound = watcher(name, bound)
         return bound
 
-    def _missing(self, name: str) -> int:
+    def missing(self, name: str) -> int:
+        """A call for which there is no handler, or none for what is asked: ENOSYS, counted and reported once."""
         self.unknown[name] = self.unknown.get(name, 0) + 1
         self._proc.reporter.once(name, f"system call {name} is not implemented: the program gets ENOSYS")
         return -Errno.ENOSYS

@@ -78,6 +78,7 @@ def install(proc: Process, new: Prepared) -> None:
     again = proc.plan is not None
     kept, mm.def_flags = mm.def_flags & VmFlag.MERGEABLE, 0
     if again:
+        proc.returned()
         proc.space.clear()
         proc.kept.peak_rss = mm.totals.peak = 0
     top = arch.stack_top

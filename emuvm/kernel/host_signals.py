@@ -3,19 +3,26 @@
 Owns: the host's signal dispositions during a run, the threads behind both. Must not know how a guest takes a signal: it is
 told with `Process.post`.
 
-Python handles a signal when its own code runs again, and the engine may run guest code for hours. The interpreter's C handler
-writes the number to a pipe at once; a thread that reads it stops the engine.
+Python handles a signal when its own code runs again, and the engine may run guest code for hours. So a thread waits for the host's
+word that one has come, and stops the engine.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import signal
+import struct
+import threading
 import time
 from _thread import allocate_lock, start_new_thread
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from emuvm.abi.signals import Code, Signal
+from emuvm.kernel import hostfd
 from emuvm.kernel.siginfo import SignalInfo
 
 if TYPE_CHECKING:
@@ -27,78 +34,172 @@ _KEPT = frozenset(
         Signal.SIGABRT, Signal.SIGPIPE, Signal.SIGXFSZ, 32, 33,
     )
 )  # fmt: skip
-"""Never passed on: emuvm's own faults look like these, or its own doing causes them."""
+"""Never passed on, unless there are other processes of the program: emuvm's own faults look like these, or its own doing causes them."""
+_NEVER_BLOCKED = frozenset((Signal.SIGKILL, Signal.SIGSTOP, 32, 33))
+_EVERYTHING = signal.valid_signals()
+_OWN_DOING = frozenset((Signal.SIGPIPE, Signal.SIGXFSZ))
+_SI_USER = 0
 
+_RECORD = Struct("<IiiIIiIIIIiiQQQQ48x")
+"""linux/signalfd.h: struct signalfd_siginfo. signo, errno, code, pid, uid, fd, tid, band, overrun, trapno, status, int, ptr, utime, stime,
+addr."""
 
 _NEVER = float("inf")
 _LONGEST = 3600.0
 """Seconds that the bell's thread sleeps at a time."""
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A thread that is started here never takes a signal: they are the main one's."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _EVERYTHING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class HostSignals:
     """Lets signals from outside through to a guest that cares, and Ctrl-C to a program that computes.
 
-    Does nothing outside the main thread, nor where somebody else has a handler for SIGINT.
+    Does nothing outside the main thread, nor where somebody else has a handler for SIGINT. Signals that the guest cares for are blocked,
+    and a descriptor tells of them: so it is known who sent them.
     """
 
     def __init__(self, proc: Process) -> None:
-        import signal
-        import threading
-
-        self._fds: tuple[int, int] | None = None
+        self.active = False
+        """Signals reach the guest."""
+        self.changed: Callable[[], object] = _nothing
+        """Called when something happened to a child."""
+        self._proc = proc
+        self._kept = _KEPT
+        self._wanted = 0
+        """What `attend` was asked for, bit n-1 for signal n."""
         self._before: dict[int, Any] = {}
         mine = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         if mine and threading.main_thread() is threading.current_thread():
-            self._signal = signal
-            self._fds = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(self._fds[1], False)
-            self._wakeup = signal.set_wakeup_fd(self._fds[1], warn_on_full_buffer=False)
-            self._proc = proc
-            self._thread = threading.Thread(target=self._watch, args=(self._fds[0],), daemon=True)
+            self._begin()
+            self._wakeup = signal.set_wakeup_fd(self._stop[1], warn_on_full_buffer=False)
+
+    def _begin(self) -> None:
+        self.active = True
+        self._stop = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._stop[1], False)
+        self._told = -1
+        """The descriptor that tells of signals, from the first on."""
+        self._poll = select.epoll()
+        self._poll.register(self._stop[0], select.EPOLLIN)
+        self._thread = threading.Thread(target=self._watch, args=(self._poll, self._stop[0]), daemon=True)
+        with undisturbed():
             self._thread.start()
 
-    def _watch(self, fd: int) -> None:
-        while (number := os.read(fd, 1)) not in (b"", b"\0"):
-            if number[0] in self._before:
-                self._proc.post(self._arrival(number[0]))
-            elif number[0] == self._signal.SIGINT:
-                self._proc.engine.stop()
+    def _watch(self, poll: select.epoll, stop: int) -> None:
+        while True:
+            for fd, _ in poll.poll():
+                if fd != stop:
+                    self._proc.post(self.drain)
+                    continue
+                number = os.read(fd, 1)
+                if number in (b"", b"\0"):
+                    return
+                if number[0] in self._before:  # a thread that is not emuvm's took it
+                    self._proc.post(self._unknown(number[0]))
+                elif number[0] == signal.SIGINT:
+                    self._proc.engine.stop()
 
-    def _arrival(self, number: int) -> Callable[[], None]:
+    def _unknown(self, number: int) -> Callable[[], None]:
         """Who sent it is not known."""
-        fields = (0).to_bytes(8, "little")
-        return lambda: self._proc.kill(SignalInfo(number, Code.SI_USER, None, "sent by another process", fields))
+        return lambda: self._proc.kill(SignalInfo(number, Code.SI_USER, None, "sent by another process", bytes(8)))
+
+    def drain(self) -> None:
+        """Pass on what has come until now. Only the main thread may do this."""
+        if not self.active or self._told < 0:
+            return
+        while True:
+            try:
+                data = os.read(self._told, 128 * 16)
+            except BlockingIOError:
+                return
+            for at in range(0, len(data), 128):
+                self._arrived(*_RECORD.unpack_from(data, at))
+
+    def _arrived(self, *fields: int) -> None:
+        number, errno, code, pid, uid, fd, _, band, _, _, status, _, value, user, system, _ = fields
+        if number in _OWN_DOING and code == _SI_USER and pid == os.getpid():
+            return
+        if number == Signal.SIGCHLD and code > 0:
+            self.changed()
+            if code in (Code.CLD_STOPPED, Code.CLD_CONTINUED) and self._proc.signals.no_stops:
+                return
+            rest = struct.pack("<iIi4xqq", pid, uid, status, user, system)
+        elif number == Signal.SIGIO and code > 0:
+            rest = struct.pack("<qi", band, fd)
+        else:
+            rest = struct.pack("<iIQ", pid, uid, value if code < 0 else 0)
+        self._proc.kill(SignalInfo(number, code, None, "sent by another process", rest, errno))
 
     def attend(self, mask: int) -> None:
         """From now on these signals are the guest's: it catches, blocks or ignores them."""
-        if self._fds is None:
+        self._wanted |= mask
+        if not self.active:
             return
-        for number in range(1, 65):
-            if mask >> number - 1 & 1 and number not in self._before and number not in _KEPT and not self._taken(number):
-                self._proc.listen()
-                self._before[number] = self._signal.SIG_DFL
-                self._before[number] = self._signal.signal(number, _nothing)
+        fresh = [n for n in sorted(_EVERYTHING) if mask >> n - 1 & 1 and n not in self._before and n not in self._kept and not self._taken(n)]
+        for number in fresh:
+            self._proc.listen()
+            self._before[number] = signal.SIG_DFL
+            self._before[number] = signal.getsignal(number) if number in _KEPT else signal.signal(number, _nothing)
+        if fresh:
+            self._block()
+
+    def _block(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
+        fd = hostfd.signals(self._told, sum(1 << number - 1 for number in self._before))
+        if self._told < 0:
+            self._told = fd
+            self._poll.register(fd, select.EPOLLIN | select.EPOLLET)
 
     def _taken(self, number: int) -> bool:
         """Does emuvm itself, or whoever started it, use the signal?"""
-        current = self._signal.getsignal(number)
-        return callable(current) and current is not self._signal.default_int_handler
+        current = signal.getsignal(number)
+        return callable(current) and current is not signal.default_int_handler
+
+    def share(self) -> None:
+        """There are other processes of the program from now on, which may send it anything and mean it."""
+        self._kept = _NEVER_BLOCKED
+        self.attend(self._wanted | 1 << Signal.SIGCHLD - 1 | sum(1 << number - 1 for number in _OWN_DOING))
+
+    def born(self) -> None:
+        """This is a child now: the thread that watched is its parent's."""
+        for fd in (*self._stop, self._told):
+            if fd >= 0:
+                os.close(fd)
+        self._poll.close()
+        self._begin()
+        signal.set_wakeup_fd(self._stop[1], warn_on_full_buffer=False)
+        if Signal.SIGINT not in self._before:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if self._before:
+            self._block()
 
     def cancel(self) -> None:
         """The process has ended."""
-        if self._fds is None:
+        if not self.active:
             return
+        self.drain()
+        self.active = False
         for number, before in self._before.items():
-            self._signal.signal(number, before)
-        self._signal.set_wakeup_fd(self._wakeup)
-        os.write(self._fds[1], b"\0")
+            signal.signal(number, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
+        signal.set_wakeup_fd(self._wakeup)
+        os.write(self._stop[1], b"\0")
         self._thread.join()
-        for fd in self._fds:
-            os.close(fd)
-        self._fds = None
+        self._poll.close()
+        for fd in (*self._stop, self._told):
+            if fd >= 0:
+                os.close(fd)
 
 
-def _nothing(number: int, frame: object) -> None:
+def _nothing(*args: object) -> None:
     """Only there so that the interpreter's C handler is."""
 
 
@@ -125,7 +226,8 @@ class Bell:
             sooner = at < self._sleeps_until
         if not self._running:
             self._running = True
-            start_new_thread(self._watch, ())
+            with undisturbed():
+                start_new_thread(self._watch, ())
         elif sooner:
             self._poke()
 

@@ -29,7 +29,14 @@ class HostSystem:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.ppid = os.getppid()
+
+    def parent(self) -> int:
+        """The parent's number: now, for it may have ended."""
+        return os.getppid()
+
+    def born(self) -> None:
+        """emuvm's process is a child from now on."""
+        self.pid = os.getpid()
 
     @property
     def pgid(self) -> int:
@@ -166,7 +173,9 @@ class HostSystem:
                 before = signal.signal(number, signal.SIG_DFL)
             except ValueError:
                 number = signal.SIGSTOP
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
         os.kill(self.pid, number)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if before is not None:
             signal.signal(number, before)
 

@@ -233,6 +233,12 @@ def eventfd(initial: int, flags: int) -> int:
 
 
 @host_call
+def signals(fd: int, mask: int) -> int:
+    """signalfd(2) that does not wait; -1: a new one. Bit n-1 for signal n."""
+    return _result(lambda: _libc.signalfd(fd, ctypes.byref(ctypes.c_uint64(mask)), os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+@host_call
 def pidfd(pid: int) -> int:
     return os.pidfd_open(pid)
 

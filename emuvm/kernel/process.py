@@ -10,7 +10,7 @@ memory, files or signals work.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from emuvm.abi.arch import Arch
 from emuvm.abi.signals import Signal
@@ -19,11 +19,13 @@ from emuvm.engine.base import BreakStop, BudgetStop, Engine, FaultStop, LimitSto
 from emuvm.errors import EmulatorBug, EmuvmError, OutOfBudget, Pause
 from emuvm.kernel import fault
 from emuvm.kernel.dispatch import Dispatcher, TimeLimit
+from emuvm.kernel.host_run import TimeLimiter
 from emuvm.kernel.host_system import HostSystem
 from emuvm.kernel.report import Reporter
 from emuvm.kernel.siginfo import SignalInfo
 from emuvm.kernel.signals import Signals
 from emuvm.kernel.usermem import UserMemory
+from emuvm.kernel.waiting import Wake
 from emuvm.mm.linux import LinuxMm
 from emuvm.mm.maps import line
 from emuvm.mm.space import AddressSpace
@@ -32,12 +34,13 @@ from emuvm_loaders import printable
 
 if TYPE_CHECKING:
     from emuvm.kernel.handled import Handled
+    from emuvm.kernel.host_family import Family
     from emuvm.kernel.host_signals import HostSignals
+    from emuvm.kernel.lent import Lent
     from emuvm.kernel.signal_deliver import Delivery
     from emuvm.kernel.signal_restart import Interrupted
-    from emuvm.kernel.timers import Timers
+    from emuvm.kernel.timers import Bell, Timers
     from emuvm.kernel.tracing import Tracer
-    from emuvm.kernel.waiting import Wake
 
 _SLACK = 0.01
 """A time limit that is over but for this, in seconds, is over."""
@@ -124,7 +127,6 @@ class Process:
         self.system = HostSystem() if system is None else system
         """Identity and clocks."""
         self.pid = self.tid = self.system.pid
-        self.ppid = self.system.ppid
         self.name = b""
         """What prctl(PR_GET_NAME) shows: at most 15 bytes."""
         self.exe = b""
@@ -152,6 +154,14 @@ class Process:
         """There while signals can come from outside: waiting calls listen to it."""
         self.host_signals: HostSignals | None = None
         """Signals that the host sends to emuvm's own process; None: nobody passes them on."""
+        self.may_fork = False
+        """It may have children, which are processes of the host."""
+        self.family: Family | None = None
+        """The processes of the run, from the first child on."""
+        self.is_child = False
+        """Another process of the run made it: emuvm's process ends with it."""
+        self.lent: Lent | None = None
+        """The loan of a parent that waits (vfork)."""
         self.vdso = 0
         """Where the code lies through which handlers return (arm64)."""
         self._delivery: Delivery | None = None
@@ -163,7 +173,33 @@ class Process:
 
     def run(self) -> ExitStatus:
         """Run until the process ends. EmulatorBug when emuvm itself fails: it carries the call and the map. Pause: it stands still,
-        for whoever asked for that."""
+        for whoever asked for that. Does not return in a process that this one makes."""
+        try:
+            status = self._run()
+        except BaseException as error:
+            if self.is_child:
+                self.reporter.line(f"internal error, process {self.pid} is stopped: {error or type(error).__name__}")
+                self._leave(ExitStatus(70))
+            raise
+        if self.is_child:
+            self._leave(status)
+        return status
+
+    def _leave(self, status: ExitStatus) -> NoReturn:
+        """The end of a child is the end of emuvm's process."""
+        if self.tracer is not None:
+            self.tracer.exited(status)
+        assert self.family is not None
+        self.returned()
+        self.family.end(status.code, status.signal)
+
+    def returned(self) -> None:
+        """What a parent lent it goes back: it runs another program now, or ends."""
+        if self.lent is not None:
+            self.lent.give_back(self)
+            self.lent = None
+
+    def _run(self) -> ExitStatus:
         engine, dispatch = self.engine, self.dispatcher.call
         while self.ended is None:
             handled = self.handled
@@ -216,6 +252,29 @@ class Process:
         """End as SIGKILL does, and say why."""
         self.reporter.line("the time limit is over: the program is killed")
         self.ended = ExitStatus(0, Signal.SIGKILL, late=True)
+
+    def born(self, signals: HostSignals) -> None:
+        """It is a child from now on: what of emuvm's own belongs to one process is made anew."""
+        self.is_child = True
+        self.system.born()
+        self.pid = self.tid = self.system.pid
+        self.robust_list = 0
+        self.restart_block = None
+        self.signals.inherited()
+        if self.wake is not None:
+            self.wake.close()
+            self.wake = Wake()
+        if self.timers is not None:
+            self.timers.inherited(self.bell())
+        signals.born()
+        if self.deadline is not None:
+            TimeLimiter(self, self.deadline - self.system.monotonic())
+        self.tracer = None
+        self.dispatcher.unseen()
+
+    def bell(self) -> Bell:
+        """What has the timers looked at when a time comes."""
+        return self.system.bell(lambda: self.post(lambda: self.timers is None or bool(self.timers.check())))
 
     def close(self) -> None:
         """Give the engine and the files back."""
@@ -277,10 +336,13 @@ class Process:
     def listen(self) -> None:
         """From now on signals may come from outside at any time."""
         if self.wake is None:
-            from emuvm.kernel.waiting import Wake
-
             self.wake = Wake()
             self.engine.expect_stops()
+
+    @property
+    def ppid(self) -> int:
+        """The parent's number."""
+        return self.system.parent()
 
     @property
     def pgid(self) -> int:
@@ -320,4 +382,5 @@ class Process:
     def die(self, info: SignalInfo) -> None:
         """End by a signal."""
         self.ended = ExitStatus(0, info.signal)
-        self.reporter.death(self, info)
+        if not self.is_child:
+            self.reporter.death(self, info)

@@ -48,6 +48,8 @@ _RARE = {
     "sched_rr_get_interval sched_getattr sched_setattr get_robust_list",
     "futex": "futex futex_waitv futex_wake futex_wait futex_requeue",
     "exec": "execve execveat",
+    "fork": "fork vfork clone clone3",
+    "wait": "wait4 waitid",
     "adjust": "adjtimex clock_adjtime",
     "fcntl": "fcntl fcntl64",
     "priority": "getpriority setpriority nice ioprio_get ioprio_set sched_getaffinity sched_setaffinity getcpu",

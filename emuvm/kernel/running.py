@@ -48,6 +48,7 @@ def started(wanted: Request, begin: Callable[[Process], object] | None = None) -
     watchers: list[HostSignals | TimeLimiter] = []
     try:
         proc.host_signals = HostSignals(proc)
+        proc.may_fork = proc.host_signals.active
         watchers.append(proc.host_signals)
         if wanted.timeout is not None:
             watchers.append(TimeLimiter(proc, wanted.timeout))

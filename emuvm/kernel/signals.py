@@ -17,6 +17,8 @@ from emuvm.abi.flags_mm import family
 from emuvm.abi.sigframes import Sigaction, StackT
 from emuvm.abi.signals import (
     MINSIGSTKSZ,
+    SA_NOCLDSTOP,
+    SA_NOCLDWAIT,
     SIG_DFL,
     SIG_IGN,
     SIGRTMIN,
@@ -131,6 +133,18 @@ class Signals:
         handler = self.handler(signal)
         return handler == SIG_IGN or (handler == SIG_DFL and default_action(signal) in (Action.IGNORE, Action.CONTINUE))
 
+    @property
+    def no_stops(self) -> bool:
+        """Does the process not want to hear of children that stop (SA_NOCLDSTOP)?"""
+        action = self.actions.get(Signal.SIGCHLD)
+        return action is not None and bool(action.flags & SA_NOCLDSTOP)
+
+    @property
+    def no_zombies(self) -> bool:
+        """Does nobody want to know how children end?"""
+        action = self.actions.get(Signal.SIGCHLD)
+        return action is not None and (action.handler == SIG_IGN or bool(action.flags & SA_NOCLDWAIT))
+
     def unheeded(self, signal: int) -> bool:
         """Would a signal sent now be dropped because its action is to ignore it?"""
         return not self.mask & 1 << signal - 1 and self.ignored(signal)
@@ -211,6 +225,13 @@ class Signals:
         for signal in range(1, 65):
             if ignored >> signal - 1 & 1:
                 self.actions[signal] = Sigaction(SIG_IGN, 0, 0, 0)
+
+    def inherited(self) -> None:
+        """They are a child's from now on: nothing is pending for it (kernel/fork.c:copy_process)."""
+        self.thread, self.process = Pending(), Pending()
+        self.arrivals.clear()
+        self.due = False
+        self._tell()
 
     def reset_for_exec(self) -> None:
         """Handlers are gone after execve, ignored signals stay ignored, mask and pending signals too (flush_signal_handlers)."""

@@ -178,6 +178,15 @@ class Timers:
         """The process has ended."""
         self._bell.close()
 
+    def inherited(self, bell: Bell) -> None:
+        """They are a child's from now on: it has none of its own, and shares those of files."""
+        self._bell = bell
+        self.posix.clear()
+        for timer in (*self.intervals.values(), self.limit):
+            if timer is not None:
+                timer.set(0, 0)
+        self.check()
+
     def reset_for_exec(self) -> None:
         """POSIX timers end with the program, interval timers go on (exit_itimers)."""
         for timer in self.posix.values():

@@ -310,6 +310,19 @@ class Areas:
             anon = self._last_anon
         self.space.rewrite([(vma.start, vma.start + 1, [rules.with_anon(vma, anon)])], [])
 
+    def inherited(self) -> None:
+        """The space is a child's copy from now on: written areas get an anon_vma each, unlocked are all (kernel/fork.c:dup_mmap)."""
+        for vma in tuple(self.space):
+            new, anon = vma, rules.anon_of(vma)
+            if vma.flags & rules.LOCKS:
+                new = rules.with_flags(vma, vma.prot, vma.flags & ~rules.LOCKS)
+            if anon:
+                self._last_anon += 1
+                new = rules.with_anon(new, 0 if vma.flags & VmFlag.WIPEONFORK else -self._last_anon)
+            if new is not vma:
+                update = Update(Kind.PROTECT, vma.start, vma.end, vma, new, self.space.context)
+                self.space.rewrite([(vma.start, vma.start + 1, [new])], [update] if new.flags != vma.flags else [])
+
     def mark(self, vma: Vma, flag: int) -> Vma:
         """Set a flag on an area where it is: no cut, no merge."""
         if vma.flags & flag:

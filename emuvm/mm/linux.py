@@ -149,6 +149,20 @@ class LinuxMm:
         """
         self.space.restore(snap, rules.same_memory)
 
+    def inherited(self) -> None:
+        """From now on this is the map of a child, in whose memory it is a copy: without what MADV_DONTFORK keeps from it, with nothing
+        in what MADV_WIPEONFORK wipes, and without locks (kernel/fork.c:dup_mmap).
+        """
+        self.def_flags &= ~LOCKS
+        for vma in [vma for vma in self.space if vma.flags & (VmFlag.DONTCOPY | VmFlag.WIPEONFORK)]:
+            if vma.flags & VmFlag.DONTCOPY:
+                self.space.unmap(vma.start, vma.size)
+            else:
+                self.guards.drop(vma.start, vma.end)
+                self.pages.withdraw(vma.start, vma.end)
+                self.pages.discard(vma.start, vma.size)
+        self.areas.inherited()
+
     # -- mmap -----------------------------------------------------------------------------------------------------------
 
     def mmap(self, request: MapRequest) -> int:

@@ -5,8 +5,9 @@ Owns: which neighbours may become one, and what the one looks like. Must not kno
     merge_new         [prev][ new ][next]    a range that was free, or that moved here          (vma_merge_new_range)
     merge_existing    [prev][ piece ][next]  part of an area whose attributes change            (vma_merge_existing_range)
 
-An area's anon_vma is a number, 0 before the first write to it. Up to Linux 6.14 a written area did not merge into an unwritten
-neighbour; since 6.15 it does. Without fork every anon_vma_chain has one entry, which the conditions here rely on.
+An area's anon_vma is a number, 0 before the first write to it, negative when the area came from a parent that had written to it:
+its anon_vma_chain has more than one entry then, and nobody else may take part in it. Up to Linux 6.14 a written area did not merge
+into an unwritten neighbour; since 6.15 it does.
 """
 
 from __future__ import annotations
@@ -132,9 +133,11 @@ def _alike(left: Vma, right: Vma) -> bool:
 
 def _joins(target: int, source: int, kernel: Kernel) -> bool:
     """is_mergeable_anon_vma: may an area with anon_vma `source` become part of one with `target`?"""
-    if target == source or not source:
+    if target == source:
         return True
-    return not target and kernel >= (6, 15)
+    if not source:
+        return target > 0
+    return not target and source > 0 and kernel >= (6, 15)
 
 
 def _agree(one: Vma, two: Vma) -> bool:
@@ -202,4 +205,4 @@ def reusable(old: Vma, left: Vma, right: Vma) -> int:
         return 0
     if offset_of(left) + left.end - left.start != offset_of(right):
         return 0
-    return anon_of(old)
+    return max(anon_of(old), 0)

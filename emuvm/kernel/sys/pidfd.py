@@ -64,7 +64,7 @@ def pidfd_send_signal(proc: Process, fd: int, signal: int, at: int, flags: int) 
         raise GuestError(Errno.EINVAL, f"signal {signal} as signal {named}")
     if flags == _PROCESS_GROUP and (code >= 0 or code == Code.SI_TKILL):
         raise GuestError(Errno.EPERM, "others are not told lies")
-    return sig.queue(proc, signal, at, True, thread=thread)
+    return sig.queue(proc, signal, at, pid, thread=thread)
 
 
 def _own_directory(proc: Process, file: OpenFile) -> bool:

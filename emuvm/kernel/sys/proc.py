@@ -1,7 +1,7 @@
 """The process: identity, limits, names, threads' bookkeeping, ending, execve.
 
-Owns: what a process is told about itself. Must not know how a program is loaded (`kernel.execve`) or files. There is one
-process with one thread; making another is ENOSYS. Identity is that of emuvm's own process. Sources: kernel/sys.c, fork.c.
+Owns: what a process is told about itself. Must not know how a program is loaded (`kernel.execve`), files, or how processes are made.
+Identity is that of emuvm's own process. Sources: kernel/sys.c, fork.c.
 """
 
 from __future__ import annotations
@@ -167,39 +167,15 @@ def exit_group(proc: Process, code: int) -> int:
 
 
 _ALONE = P.CLONE_FS | P.CLONE_FILES | P.CLONE_SYSVSEM | P.CLONE_THREAD | P.CLONE_SIGHAND | P.CLONE_VM
-_NAMESPACES = 0x7E02_0000 | 0x80
-"""CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME."""
 
 
 @syscall("unshare", "ulong", level="partial", note="of what nobody else has; EPERM for namespaces")
 def unshare(proc: Process, flags: int) -> int:
-    if flags & ~(_ALONE | _NAMESPACES):
+    if flags & ~(_ALONE | P.NAMESPACES):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    if flags & _NAMESPACES:
+    if flags & P.NAMESPACES:
         raise GuestError(Errno.EPERM, "a program keeps its namespaces")
     return 0
-
-
-@syscall("wait4", "int ptr int ptr", level="partial", note="ECHILD: there are no children in this version")
-def wait4(proc: Process, pid: int, status: int, options: int, usage: int) -> int:
-    if options & 0xFFFF_FFFF & ~(P.WNOHANG | P.WUNTRACED | P.WCONTINUED | P.WHOM):
-        raise GuestError(Errno.EINVAL, f"options {options:#x}")
-    raise GuestError(Errno.ESRCH if pid == -(1 << 31) else Errno.ECHILD, "no children")
-
-
-@syscall("waitid", "int int ptr int ptr", level="partial", note="ECHILD: there are no children in this version")
-def waitid(proc: Process, kind: int, pid: int, info: int, options: int, usage: int) -> int:
-    states = P.WUNTRACED | P.WCONTINUED | P.WEXITED
-    if options & 0xFFFF_FFFF & ~(P.WNOHANG | P.WNOWAIT | states | P.WHOM) or not options & states:
-        raise GuestError(Errno.EINVAL, f"options {options:#x}")
-    if not 0 <= kind <= 3 or (kind == 1 and pid <= 0) or (kind > 1 and pid < 0):
-        raise GuestError(Errno.EINVAL, f"kind {kind}, {pid}")
-    if kind == 3:
-        from emuvm.kernel.sys.pidfd import PidFile
-
-        if not isinstance(proc.files.opened(pid), PidFile):
-            raise GuestError(Errno.EBADF, f"descriptor {pid} is no pidfd")
-    raise GuestError(Errno.ECHILD, "no children")
 
 
 @syscall("sched_yield", pure=True)
@@ -289,7 +265,7 @@ def setrlimit(proc: Process, number: int, at: int) -> int:
     return 0
 
 
-@syscall("getrusage", "int ptr", level="partial", note="emuvm's own usage; children have used nothing")
+@syscall("getrusage", "int ptr", level="partial", note="emuvm's own usage")
 def getrusage(proc: Process, who: int, to: int) -> int:
     if who not in (P.RUSAGE_SELF, P.RUSAGE_CHILDREN, P.RUSAGE_THREAD):
         raise GuestError(Errno.EINVAL, f"who {who}")
@@ -298,6 +274,8 @@ def getrusage(proc: Process, who: int, to: int) -> int:
         user, system = proc.system.cpu_times()
         pairs = [(t // 1_000_000_000, t % 1_000_000_000 // 1000) for t in (user, system)]
         usage = Rusage(pairs[0], pairs[1], *proc.system.usage())
+    elif proc.family is not None:
+        usage = proc.family.children_usage()
     proc.mem.write(to, pack_rusage(proc.arch, usage))
     return 0
 

@@ -43,6 +43,7 @@ from emuvm.kernel.signal_restart import Interrupted, Restart
 from emuvm.kernel.signals import minimum_stack
 
 if TYPE_CHECKING:
+    from emuvm.kernel.host_family import Relative
     from emuvm.kernel.process import Process
 
 _SECOND = 1_000_000_000
@@ -110,6 +111,7 @@ def rt_sigprocmask(proc: Process, how: int, new: int, old: int, size: int) -> in
 
 @syscall("rt_sigpending", "ptr size")
 def rt_sigpending(proc: Process, to: int, size: int) -> int:
+    _hear(proc)
     if size > sigset_size(proc.arch):
         raise GuestError(Errno.EINVAL, f"signal sets of {size} bytes")
     proc.mem.write(to, pack_sigset(proc.arch, proc.signals.pending & proc.signals.mask)[:size])
@@ -145,6 +147,12 @@ def sigaltstack(proc: Process, new: int, old: int) -> int:
 
 
 # -- waiting for signals --------------------------------------------------------------------------------------------------
+
+
+def _hear(proc: Process) -> None:
+    """What the host has for the program is known, down to the last moment."""
+    if proc.host_signals is not None:
+        proc.host_signals.drain()
 
 
 def _wait_for_any(proc: Process) -> int:
@@ -183,6 +191,7 @@ def rt_sigtimedwait(proc: Process, wanted: int, to: int, timeout: int, size: int
             raise GuestError(Errno.EINVAL, f"{seconds} s and {fraction} ns")
         until = proc.system.monotonic_ns() + min(seconds * _SECOND + fraction, _BILLION_YEARS)
     state = proc.signals
+    _hear(proc)
     found = proc.delivery.take(mask)
     if found is None and (until is None or until > proc.system.monotonic_ns()):
         proc.listen()
@@ -230,16 +239,68 @@ def _room(proc: Process, signal: int) -> None:
             raise GuestError(Errno.EAGAIN, f"{count} signals are pending")
 
 
-@syscall("kill", "int int", level="partial", note="to oneself, or 0 to test; other processes are out of reach (EPERM)")
+_OUT_OF_REACH = "to the program's own processes; others are out of reach (EPERM), and 0 only tests"
+
+
+@syscall("kill", "int int", level="partial", note=_OUT_OF_REACH)
 def kill(proc: Process, pid: int, signal: int) -> int:
+    if pid == -(1 << 31):
+        raise GuestError(Errno.ESRCH, "no such group")
     if not 0 <= signal <= NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
-    if pid in (proc.pid, 0, -proc.pgid):
+    if pid == proc.pid or (proc.family is None and pid in (0, -proc.pgid)):
         return send(proc, signal, Code.SI_USER, thread=False)
-    if pid < 0 or not proc.system.process_exists(pid):
-        raise GuestError(Errno.ESRCH, f"process {pid}")
-    if signal or not proc.system.may_signal(pid) or not proc.system.credentials.may_signal(proc.system.owner(pid)):
-        raise GuestError(Errno.EPERM, f"process {pid}")
+    if pid > 0:
+        relative = _relative(proc, pid)
+        if relative is not None:
+            _permit(proc, relative, signal)
+            assert proc.family is not None
+            proc.family.kill(pid, signal)
+        return 0
+    return _kill_group(proc, pid, signal)
+
+
+def _relative(proc: Process, pid: int) -> Relative | None:
+    """Another process of the run. ESRCH there is none of this number, EPERM it is a stranger; None: it may be one, but is out of reach."""
+    found = proc.family.find(pid) if proc.family is not None else None
+    if found is None:
+        if not proc.system.process_exists(pid):
+            raise GuestError(Errno.ESRCH, f"process {pid}")
+        if not proc.system.may_signal(pid) or not proc.system.credentials.may_signal(proc.system.owner(pid)):
+            raise GuestError(Errno.EPERM, f"process {pid}")
+    return found
+
+
+def _permit(proc: Process, to: Relative, signal: int) -> None:
+    """EPERM (kernel/signal.c:check_kill_permission)."""
+    credentials = proc.system.credentials
+    if credentials.may_signal(to.real) or credentials.may_signal(to.saved):
+        return
+    if signal != Signal.SIGCONT or proc.system.session(to.pid) != proc.sid:
+        raise GuestError(Errno.EPERM, f"process {to.pid}")
+
+
+def _kill_group(proc: Process, pid: int, signal: int) -> int:
+    """Each process of a group, -1: every other one. It succeeds if one does."""
+    group = -pid or proc.pgid
+    error = GuestError(Errno.ESRCH, f"group {group}")
+    done = mine = False
+    for relative in proc.family or ():
+        if relative.pid == proc.pid:
+            mine = pid != -1 and proc.pgid == group
+            continue
+        try:
+            if pid == -1 or proc.system.group_of(relative.pid) == group:
+                _permit(proc, relative, signal)
+                assert proc.family is not None
+                proc.family.kill(relative.pid, signal)
+                done = True
+        except (GuestError, OSError) as failed:
+            error = failed if isinstance(failed, GuestError) else error
+    if mine:
+        return send(proc, signal, Code.SI_USER, thread=False)
+    if not done:
+        raise error
     return 0
 
 
@@ -248,7 +309,7 @@ def tkill(proc: Process, tid: int, signal: int) -> int:
     if tid <= 0:
         raise GuestError(Errno.EINVAL, f"thread {tid}")
     if tid != proc.tid:
-        raise GuestError(Errno.ESRCH, f"thread {tid}")
+        return _to_thread(proc, tid, signal)
     return send(proc, signal, Code.SI_TKILL, thread=True)
 
 
@@ -257,13 +318,26 @@ def tgkill(proc: Process, tgid: int, tid: int, signal: int) -> int:
     if tid <= 0 or tgid <= 0:
         raise GuestError(Errno.EINVAL, f"thread {tid} of {tgid}")
     if tid != proc.tid or tgid != proc.pid:
-        raise GuestError(Errno.ESRCH, f"thread {tid} of {tgid}")
+        return _to_thread(proc, tid if tid == tgid else -1, signal)
     return send(proc, signal, Code.SI_TKILL, thread=True)
 
 
-@syscall("rt_sigqueueinfo", "int int ptr", level="partial", note="to oneself only")
+def _to_thread(proc: Process, tid: int, signal: int) -> int:
+    """The one thread of another process of the run. ESRCH."""
+    relative = proc.family.find(tid) if proc.family is not None else None
+    if relative is None:
+        raise GuestError(Errno.ESRCH, f"thread {tid}")
+    if not 0 <= signal <= NSIG:
+        raise GuestError(Errno.EINVAL, f"signal {signal}")
+    _permit(proc, relative, signal)
+    assert proc.family is not None
+    proc.family.kill(tid, signal, thread=True)
+    return 0
+
+
+@syscall("rt_sigqueueinfo", "int int ptr", level="partial", note=_OUT_OF_REACH)
 def rt_sigqueueinfo(proc: Process, pid: int, signal: int, at: int) -> int:
-    return queue(proc, signal, at, pid == proc.pid, thread=False)
+    return queue(proc, signal, at, pid, thread=False)
 
 
 @syscall("rt_tgsigqueueinfo", "int int int ptr", level="partial", note="to oneself only")
@@ -272,7 +346,7 @@ def rt_tgsigqueueinfo(proc: Process, tgid: int, tid: int, signal: int, at: int) 
     if tid <= 0 or tgid <= 0:
         raise GuestError(Errno.EINVAL, f"thread {tid} of {tgid}")
     del data
-    return queue(proc, signal, at, (tgid, tid) == (proc.pid, proc.tid), thread=True)
+    return queue(proc, signal, at, tgid if tid == tgid else -1, thread=True)
 
 
 _FIELDS_END = 48 - 16
@@ -287,12 +361,20 @@ def check_fields(proc: Process, data: bytes) -> None:
         raise GuestError(Errno.E2BIG, f"si_code {code} with unknown fields")
 
 
-def queue(proc: Process, signal: int, at: int, to_self: bool, *, thread: bool) -> int:
+def queue(proc: Process, signal: int, at: int, pid: int, *, thread: bool) -> int:
     data = proc.mem.read(at, SIGINFO_SIZE)
     _, code, errno, fields = unpack_siginfo(proc.arch, data)
     check_fields(proc, data)
-    if not to_self:
-        raise GuestError(Errno.EPERM if code >= 0 or code == Code.SI_TKILL else Errno.ESRCH, "another process")
+    if pid != proc.pid:
+        if code >= 0 or code == Code.SI_TKILL:
+            raise GuestError(Errno.EPERM, "others are not told lies")
+        relative = proc.family.find(pid) if proc.family is not None else None
+        if relative is None or not 0 <= signal <= NSIG:
+            raise GuestError(Errno.EINVAL if relative else Errno.ESRCH, f"signal {signal} to process {pid}")
+        _permit(proc, relative, signal)
+        assert proc.family is not None
+        proc.family.queue(pid, signal, data[:8] + code.to_bytes(4, "little", signed=True) + data[12:])
+        return 0
     if not 0 <= signal <= NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
     if signal:

@@ -186,14 +186,8 @@ def timers_of(proc: Process) -> Timers:
     if proc.timers is None:
         from emuvm.kernel.timers import Timers
 
-        bell = proc.system.bell(lambda: proc.post(_look))
-        made: Timers = Timers(proc.kill, proc.system.unseen, lambda: proc.system.cpu_times()[0], bell)
-
-        def _look() -> None:
-            made.check()
-
         proc.listen()
-        proc.timers = made
+        proc.timers = Timers(proc.kill, proc.system.unseen, lambda: proc.system.cpu_times()[0], proc.bell())
     return proc.timers
 
 
