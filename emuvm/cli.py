@@ -38,6 +38,7 @@ to watch it (lines go to stderr unless a FILE is named):
                          status=successful|failed|unfinished  signal=none|SIGSEGV,...  several parts are joined by ";".
                          Classes: file memory desc process signal network ipc clock creds stat statfs
   -e FILTER              the same, and adds to FILTER; may be repeated
+  -f                     that of the processes that it makes, too
   --strace-file FILE     write that there
   --strace-string N      bytes of strings and elements of arrays that are shown  (default: 32)
   --trace-vma FILE       every change of its address space as lines of JSON; "-" is stderr
@@ -48,7 +49,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _WITH_VALUE = frozenset(
     ("--root", "--rw", "--env", "--engine", "--mem", "--timeout", "--kernel", "-e", "--strace-file", "--strace-string", "--trace-vma")
 )
-_FLAGS = frozenset(("--allow-all", "--maps"))
+_FLAGS = frozenset(("--allow-all", "--maps", "-f"))
 _OPTIONAL = frozenset(("--strace",))
 """The value is optional, and comes behind an equals sign."""
 
@@ -117,6 +118,7 @@ def _request(values: dict[str, list[str]], rest: list[str]) -> Request:
         maps="--maps" in values,
         strace=_filter(values),
         strace_file=last.get("--strace-file"),
+        strace_follow="-f" in values,
         strace_string=_count(last["--strace-string"]) if "--strace-string" in last else 32,
         trace_vma=last.get("--trace-vma"),
         kernel=_kernel(last.get("--kernel", "")),
@@ -125,7 +127,7 @@ def _request(values: dict[str, list[str]], rest: list[str]) -> Request:
 
 def _filter(values: dict[str, list[str]]) -> str | None:
     """The expressions of --strace and -e as one; None when nothing is to be traced. Any option of tracing asks for it."""
-    if values.keys().isdisjoint(("--strace", "-e", "--strace-file", "--strace-string")):
+    if values.keys().isdisjoint(("--strace", "-e", "-f", "--strace-file", "--strace-string")):
         return None
     parts = [*values.get("--strace", []), *values.get("-e", [])]
     from emuvm.tools.strace_filter import Filter, FilterError

@@ -89,6 +89,14 @@ class Process:
     """System V objects (kernel.sysv), from the first use on."""
     handled: Handled | None = None
     """From the first fault on that the program handles."""
+    may_fork = False
+    """It may have children, which are processes of the host."""
+    family: Family | None = None
+    """The processes of the run, from the first child on."""
+    is_child = False
+    """Another process of the run made it: emuvm's process ends with it."""
+    lent: Lent | None = None
+    """The loan of a parent that waits (vfork)."""
     controls: dict[str, int]
     """What prctl and membarrier remember, by name."""
 
@@ -154,14 +162,6 @@ class Process:
         """There while signals can come from outside: waiting calls listen to it."""
         self.host_signals: HostSignals | None = None
         """Signals that the host sends to emuvm's own process; None: nobody passes them on."""
-        self.may_fork = False
-        """It may have children, which are processes of the host."""
-        self.family: Family | None = None
-        """The processes of the run, from the first child on."""
-        self.is_child = False
-        """Another process of the run made it: emuvm's process ends with it."""
-        self.lent: Lent | None = None
-        """The loan of a parent that waits (vfork)."""
         self.vdso = 0
         """Where the code lies through which handlers return (arm64)."""
         self._delivery: Delivery | None = None
@@ -269,8 +269,9 @@ class Process:
         signals.born()
         if self.deadline is not None:
             TimeLimiter(self, self.deadline - self.system.monotonic())
-        self.tracer = None
-        self.dispatcher.unseen()
+        if self.tracer is None or not self.tracer.born():
+            self.tracer = None
+            self.dispatcher.unseen()
 
     def bell(self) -> Bell:
         """What has the timers looked at when a time comes."""

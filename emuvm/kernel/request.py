@@ -27,6 +27,8 @@ class Request(NamedTuple):
     """Where the trace goes; None: stderr."""
     strace_string: int = 32
     """How many bytes of strings, and elements of arrays, a trace shows."""
+    strace_follow: bool = False
+    """Children are watched too."""
     trace_vma: str | None = None
     """Where the changes of the address space go as JSON lines; '-': stderr. None: nowhere."""
     kernel: str = ""

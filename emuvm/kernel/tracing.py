@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 class Tracer(Protocol):
-    """Somebody who watches one process. Both methods only look, and never raise."""
+    """Somebody who watches one process. The methods only look, and never raise."""
 
     def signal(self, info: SignalInfo) -> None:
         """A signal is taken: called once, after it left the pending set and before its handler's frame is built, or it kills.
 
         Like a real tracer it also hears of signals whose action is to ignore them, but not of SIGKILL.
         """
+
+    def born(self) -> bool:
+        """The process is a child of the one that was watched from here on: is it watched too?"""
 
     def exited(self, status: ExitStatus | None) -> None:
         """The last word, from whoever runs the process (`running.started`): it has ended. None: the run was broken off."""

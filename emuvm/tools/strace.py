@@ -30,10 +30,18 @@ _SENT = (signals.Code.SI_USER, signals.Code.SI_TKILL)
 _RESTARTS = {text.split()[0]: -number for number, text in RESTARTS.items()} | {"EINTR": -Errno.EINTR}
 
 
+_FORKS = frozenset(("fork", "vfork", "clone", "clone3"))
+ON_TERMINAL, IN_FILE = "[pid %5d] ", "%-5d "
+"""What begins lines where there are several processes."""
+
+
 class Strace:
     """Traces one process: `kernel.tracing.Tracer`, and a watcher of the dispatcher."""
 
-    def __init__(self, proc: Process, write: Callable[[str], object], chosen: Filter, limit: int = 32) -> None:
+    def __init__(self, proc: Process, write: Callable[[str], object], chosen: Filter, limit: int = 32, follow: str = "") -> None:
+        """`follow`: its children are watched too, and this, with the number of a process, begins the lines of each."""
+        self._follow = follow
+        self._mark = follow % proc.pid if follow and not follow.startswith("[") else ""
         self._proc = proc
         self._write = write
         self._filter = chosen
@@ -64,9 +72,11 @@ class Strace:
                 result = _RESTARTS[interrupted.kind.value]
                 raise
             finally:
-                if result is not None:
+                if result is not None and self._current is shown:
                     self._current = None
                     self._end(shown, result)
+                    if self._follow and name in _FORKS and result > 0:
+                        self._mark = self._follow % self._proc.pid
             return result
 
         return traced
@@ -102,6 +112,17 @@ class Strace:
         argc = int.from_bytes(stack.data[:word], "big" if self._proc.arch.big_endian else "little")
         argv = stack.start + word
         self._line(self._formatter.begin("execve", (stack.execfn, argv, argv + (argc + 1) * word, 0, 0, 0)).end(0))
+
+    def born(self) -> bool:
+        """The process is a child from here on: is it watched too?"""
+        self._current = None
+        self._waiting.clear()
+        if not self._follow:
+            return False
+        self._mark = self._follow % self._proc.pid
+        if self._mark.startswith("["):
+            self._write(f"strace: Process {self._proc.pid} attached\n")
+        return True
 
     # -- what else happens ------------------------------------------------------------------------------------------------
 
@@ -140,7 +161,7 @@ class Strace:
             self._line(f"+++ killed by {signal_name(status.signal)} +++" if status.signal else f"+++ exited with {status.code} +++")
 
     def _line(self, text: str) -> None:
-        self._write(text + "\n")
+        self._write(f"{self._mark}{text}\n")
 
 
 def signal_name(number: int) -> str:

@@ -28,10 +28,11 @@ def prepare(request: Request) -> Callable[[Process], None]:
 
     def begin(proc: Process) -> None:
         if strace is not None:
-            from emuvm.tools.strace import Strace
+            from emuvm.tools.strace import IN_FILE, ON_TERMINAL, Strace
             from emuvm.tools.strace_filter import Filter
 
-            Strace(proc, strace, Filter(request.strace or ""), request.strace_string)
+            follow = "" if not request.strace_follow else IN_FILE if request.strace_file else ON_TERMINAL
+            Strace(proc, strace, Filter(request.strace or ""), request.strace_string, follow)
         if vma is not None:
             from emuvm.tools.vmatrace import VmaTrace
 

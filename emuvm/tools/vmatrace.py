@@ -52,7 +52,7 @@ class _Seen(NamedTuple):
 
 
 class VmaTrace:
-    """Listens to the space of one process."""
+    """Listens to the space of one process, and not to those of its children."""
 
     def __init__(self, proc: Process, write: Callable[[str], object]) -> None:
         self._proc = proc
@@ -107,6 +107,8 @@ class VmaTrace:
 
     def _flush(self) -> None:
         settled, self._settled = self._settled, []
+        if self._proc.is_child:  # another process's space, which nobody asked for
+            return
         call, cause = self._call or (None, "exec" if self._proc.plan is None else "fault")
         for updates, refused in settled:
             for seen in updates:

@@ -89,9 +89,11 @@ static void scheduling(void) {
         K("1.15", said(sc(SYS_get_robust_list, who, &head, &length)), "get_robust_list of %d", who);
     }
     V("1.15", "length of the robust list's head", "%ld", (sc(SYS_get_robust_list, 0, &head, &length), length));
+    setpgid(0, 0); /* what concerns a group shall concern nobody else */
     for (int which = -1; which < 4; which++) {
         K("1.15", said(sc(SYS_setpriority, which, -1, 0)), "setpriority %d of nobody", which);
-        K("1.15", said(sc(SYS_setpriority, which, 0, sc(SYS_getpriority, which, 0) < 0 ? 0 : 20 - (int)sc(SYS_getpriority, which, 0))), "setpriority %d to what it is", which);
+        if (which != PRIO_USER) /* that would be every process of the user */
+            K("1.15", said(sc(SYS_setpriority, which, 0, sc(SYS_getpriority, which, 0) < 0 ? 0 : 20 - (int)sc(SYS_getpriority, which, 0))), "setpriority %d to what it is", which);
     }
 }
 

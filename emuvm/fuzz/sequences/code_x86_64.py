@@ -29,6 +29,12 @@ auxiliary:
   b80b000000           mov eax, 11
   0f05                 syscall
 signals:
+  b84a010000           mov eax, 330                          ; pkey_alloc(0, 0) till none is left: else code is not readable on some hosts
+  31ff                 xor edi, edi
+  31f6                 xor esi, esi
+  0f05                 syscall
+  85c0                 test eax, eax
+  79f1                 jns signals
   b883000000           mov eax, 131                          ; sigaltstack(STACK, 0)
   bf00000020           mov edi, STACK
   31f6                 xor esi, esi
