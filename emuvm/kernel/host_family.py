@@ -13,12 +13,14 @@ import os
 import resource
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from struct import Struct
 from typing import NoReturn
 
+from emuvm.abi.errno import Errno
 from emuvm.abi.numbers import numbers
 from emuvm.abi.signals import Code
 from emuvm.abi.structs import Rusage
@@ -33,6 +35,8 @@ _SIGINFO = Struct("<iii4xiIi4xqq80x")
 """siginfo_t of SIGCHLD: signo, errno, code, pid, uid, status, utime, stime."""
 _USAGE = Struct("<18q")
 _WNOHANG = 1
+_WAIT_BITSET, _WAKE_BITSET = 9, 10
+_CALLS = ("waitid", "rt_sigqueueinfo", "tgkill", "futex", "rt_sigaction")
 _HOST = {"x86_64": "x86_64", "aarch64": "arm64"}
 
 
@@ -73,7 +77,7 @@ class Family:
         self._lock = hostfd.memory_file(0)
         self._event = -1
         number = numbers(_HOST.get(os.uname().machine, "x86_64"))
-        self._waitid, self._queue, self._tgkill = (number[call] for call in ("waitid", "rt_sigqueueinfo", "tgkill"))
+        self._waitid, self._queue, self._tgkill, self._futex, self._action = (number[call] for call in _CALLS)
         self._libc = ctypes.CDLL(None, use_errno=True)
         self.enter(os.getpid(), real, saved)
         self._begin()
@@ -147,8 +151,7 @@ class Family:
             resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         return pid
 
-    @staticmethod
-    def end(code: int, number: int) -> NoReturn:
+    def end(self, code: int, number: int) -> NoReturn:
         """End this child at once, with an exit code or by a signal."""
         for stream in (sys.stdout, sys.stderr):
             try:
@@ -156,9 +159,10 @@ class Family:
             except (OSError, ValueError, AttributeError):
                 continue
         if number:
-            if number not in (signal.SIGKILL, signal.SIGSTOP):
-                ctypes.CDLL(None).signal(number, None)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+            # Not by the library, which keeps two signals to itself.
+            self._libc.syscall(self._action, number, bytes(32), None, 8)
+            if number in signal.valid_signals():
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
             os.kill(os.getpid(), number)
             code = 128 + number
         os._exit(code)
@@ -199,6 +203,26 @@ class Family:
         found = resource.getrusage(resource.RUSAGE_CHILDREN)
         user, system = (divmod(round(value * 1_000_000), 1_000_000) for value in found[:2])
         return Rusage(user, system, *(int(value) for value in found[2:]))
+
+    # -- futexes --------------------------------------------------------------------------------------------------------------
+
+    @host_call
+    def futex_wait(self, place: int, value: int, left: int, bits: int) -> bool:
+        """FUTEX_WAIT_BITSET on a host address for so many nanoseconds: was it woken? EAGAIN the value is another one."""
+        at = time.monotonic_ns() + left
+        until = (ctypes.c_int64 * 2)(at // 1_000_000_000, at % 1_000_000_000)
+        if self._libc.syscall(self._futex, ctypes.c_void_p(place), _WAIT_BITSET, ctypes.c_uint32(value), until, None, bits) == 0:
+            return True
+        error = ctypes.get_errno()
+        if error in (Errno.ETIMEDOUT, Errno.EINTR):
+            return False
+        raise OSError(error, os.strerror(error))
+
+    @host_call
+    def futex_wake(self, place: int, count: int, bits: int) -> int:
+        """FUTEX_WAKE_BITSET on a host address: how many were woken."""
+        done = int(self._libc.syscall(self._futex, ctypes.c_void_p(place), _WAKE_BITSET, ctypes.c_uint32(count), None, None, bits))
+        return max(done, 0)
 
     # -- signals --------------------------------------------------------------------------------------------------------------
 

@@ -136,14 +136,15 @@ class HostSignals:
             rest = struct.pack("<qi", band, fd)
         else:
             rest = struct.pack("<iIQ", pid, uid, value if code < 0 else 0)
-        self._proc.kill(SignalInfo(number, code, None, "sent by another process", rest, errno))
+        self._proc.kill(SignalInfo(number, code, None, "sent by another process", rest, errno), thread=code == Code.SI_TKILL)
 
     def attend(self, mask: int) -> None:
         """From now on these signals are the guest's: it catches, blocks or ignores them."""
         self._wanted |= mask
         if not self.active:
             return
-        fresh = [n for n in sorted(_EVERYTHING) if mask >> n - 1 & 1 and n not in self._before and n not in self._kept and not self._taken(n)]
+        asked = [n for n in sorted(_EVERYTHING) if mask >> n - 1 & 1]
+        fresh = [n for n in asked if n not in self._before and n not in self._kept and not self._taken(n)]
         for number in fresh:
             self._proc.listen()
             self._before[number] = signal.SIG_DFL

@@ -80,6 +80,17 @@ class HostSystem:
         """getsid; OSError as there."""
         return os.getsid(pid)
 
+    @hostfd.host_call
+    def set_group(self, pid: int, group: int) -> None:
+        """setpgid(2)."""
+        os.setpgid(pid, group)
+
+    @hostfd.host_call
+    def new_session(self) -> int:
+        """setsid(2)."""
+        os.setsid()
+        return self.pid
+
     def group_of(self, pid: int) -> int:
         """getpgid; OSError as there."""
         return os.getpgid(pid)

@@ -275,7 +275,11 @@ class Process:
 
     def bell(self) -> Bell:
         """What has the timers looked at when a time comes."""
-        return self.system.bell(lambda: self.post(lambda: self.timers is None or bool(self.timers.check())))
+        return self.system.bell(lambda: self.post(self._look_at_timers))
+
+    def _look_at_timers(self) -> None:
+        if self.timers is not None:
+            self.timers.check()
 
     def close(self) -> None:
         """Give the engine and the files back."""
@@ -347,7 +351,7 @@ class Process:
 
     @property
     def pgid(self) -> int:
-        """The process group: what the process set, or what emuvm was started in."""
+        """The process group: the host's, or what the only process set."""
         return self.controls.get("pgid", self.system.pgid)
 
     @property

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from emuvm.abi.controls import Process as P
 from emuvm.abi.errno import Errno
-from emuvm.abi.flags import Open, rlimit_for
+from emuvm.abi.flags import rlimit_for
 from emuvm.abi.signals import NSIG, SIG_DFL, SIG_IGN, Signal
+from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import EngineError, GuestError
-from emuvm.kernel import hostfd
 from emuvm.kernel.host_family import Family
 from emuvm.kernel.lent import Lent
 from emuvm.kernel.registry import syscall
@@ -35,14 +35,25 @@ _CLONE_ARGS = Struct("<11Q")
 """struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup."""
 
 
+class Wanted(NamedTuple):
+    """What a child is to be: the lowest byte of the flags is its last signal; addresses in the guest."""
+
+    flags: int
+    stack: int = 0
+    parent_tid: int = 0
+    child_tid: int = 0
+    tls: int = 0
+    pidfd: int = 0
+
+
 @syscall("fork", level="partial", note=_ALONE)
 def fork(proc: Process) -> int:
-    return _fork(proc, "fork", Signal.SIGCHLD)
+    return _fork(proc, "fork", Wanted(Signal.SIGCHLD))
 
 
 @syscall("vfork", level="partial", note=_ALONE)
 def vfork(proc: Process) -> int:
-    return _fork(proc, "vfork", P.CLONE_VFORK | P.CLONE_VM | Signal.SIGCHLD)
+    return _fork(proc, "vfork", Wanted(P.CLONE_VFORK | P.CLONE_VM | Signal.SIGCHLD))
 
 
 @syscall("clone", "ulong ulong ulong ulong ulong", level="partial", note=_ALONE)
@@ -52,8 +63,8 @@ def clone(proc: Process, *args: int) -> int:
     _check(flags)
     if flags & P.CLONE_PIDFD and flags & P.CLONE_PARENT_SETTID:
         raise GuestError(Errno.EINVAL, "both would be stored at one place")
-    pidfd_at = named["parent_tid"]
-    return _fork(proc, "clone", flags, named["stack"], named["parent_tid"], named["child_tid"], named["tls"], pidfd_at)
+    parent = named["parent_tid"]
+    return _fork(proc, "clone", Wanted(flags, named["stack"], parent, named["child_tid"], named["tls"], parent))
 
 
 @syscall("clone3", "ptr size", level="partial", note=_ALONE)
@@ -63,7 +74,8 @@ def clone3(proc: Process, at: int, size: int) -> int:
     data = proc.mem.read(at, size)
     if any(data[_CLONE_ARGS.size :]):
         raise GuestError(Errno.E2BIG, "arguments that nobody knows")
-    flags, pidfd_at, child, parent, signal, stack, length, tls, tids, count, _ = _CLONE_ARGS.unpack(data.ljust(_CLONE_ARGS.size, b"\0")[:88])
+    fields = _CLONE_ARGS.unpack(data.ljust(_CLONE_ARGS.size, b"\0")[: _CLONE_ARGS.size])
+    flags, pidfd_at, child, parent, signal, stack, length, tls, tids, count, _ = fields
     known = 0xFFFF_FFFF & ~(P.CSIGNAL | P.CLONE_DETACHED) | P.CLONE_CLEAR_SIGHAND | P.CLONE_INTO_CGROUP | P.CLONE_NEWTIME
     if count > 32 or (count != 0) != (tids != 0) or signal & ~P.CSIGNAL or signal > NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}, {count} numbers")
@@ -76,7 +88,7 @@ def clone3(proc: Process, at: int, size: int) -> int:
         raise GuestError(Errno.EPERM, "a process cannot choose its number")
     if flags & P.CLONE_PIDFD and flags & P.CLONE_PARENT_SETTID and pidfd_at == parent:
         raise GuestError(Errno.EINVAL, "both would be stored at one place")
-    return _fork(proc, "clone3", flags | signal, stack + length, parent, child, tls, pidfd_at)
+    return _fork(proc, "clone3", Wanted(flags | signal, stack + length, parent, child, tls, pidfd_at))
 
 
 def _check(flags: int) -> None:
@@ -87,10 +99,11 @@ def _check(flags: int) -> None:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
 
 
-def _fork(proc: Process, name: str, flags: int, stack: int = 0, parent_tid: int = 0, child_tid: int = 0, tls: int = 0, pidfd_at: int = 0) -> int:
+def _fork(proc: Process, name: str, wanted: Wanted) -> int:
+    flags, signals = wanted.flags, proc.host_signals
     lends = bool(flags & P.CLONE_VFORK)
-    signals = proc.host_signals
-    if signals is None or not proc.may_fork or flags & _SHARING or (flags & P.CLONE_VM and not lends) or flags & P.CSIGNAL != Signal.SIGCHLD:
+    shares = flags & _SHARING or (flags & P.CLONE_VM and not lends) or flags & P.CSIGNAL != Signal.SIGCHLD
+    if signals is None or not proc.may_fork or shares:
         return proc.dispatcher.missing(name)
     if flags & P.NAMESPACES:
         raise GuestError(Errno.EPERM, "a program keeps its namespaces")
@@ -109,10 +122,9 @@ def _fork(proc: Process, name: str, flags: int, stack: int = 0, parent_tid: int 
         raise
     if pid:
         if flags & P.CLONE_PARENT_SETTID:
-            _store(proc, parent_tid, pid)
+            _store(proc, wanted.parent_tid, pid)
         if flags & P.CLONE_PIDFD:
-            file = PidFile(hostfd.pidfd(pid), Open.O_RDWR, b"anon_inode:[pidfd]")
-            _store(proc, pidfd_at, proc.files.add(file, cloexec=True))
+            _store(proc, wanted.pidfd, proc.files.add(PidFile(pid, 0), cloexec=True))
         if lent is not None:
             lent.wait(proc)
         return pid
@@ -120,15 +132,15 @@ def _fork(proc: Process, name: str, flags: int, stack: int = 0, parent_tid: int 
     if lent is not None:
         lent.taken(proc, copy=bool(flags & P.CLONE_VM))
     _become(proc, flags)
-    if stack:
-        proc.engine.set("sp", stack)
+    if wanted.stack:
+        proc.engine.set("sp", wanted.stack)
     if flags & P.CLONE_SETTLS:
-        proc.engine.set("fs_base" if proc.arch.name == "x86_64" else "tpidr_el0", tls)
-    proc.clear_child_tid = child_tid if flags & P.CLONE_CHILD_CLEARTID else 0
+        proc.engine.set(proc.arch.tls, wanted.tls)
+    proc.clear_child_tid = wanted.child_tid if flags & P.CLONE_CHILD_CLEARTID else 0
     if flags & P.CLONE_CHILD_SETTID:
-        _store(proc, child_tid, proc.pid)
+        _store(proc, wanted.child_tid, proc.pid)
     if flags & P.CLONE_PARENT_SETTID and flags & P.CLONE_VM:
-        _store(proc, parent_tid, proc.pid)
+        _store(proc, wanted.parent_tid, proc.pid)
     return 0
 
 

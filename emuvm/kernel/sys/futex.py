@@ -1,4 +1,5 @@
-"""Futexes of a single thread: nobody wakes it, and what it waits for is a time or a signal.
+"""Futexes of processes with a single thread: in memory of its own nobody wakes it, and what it waits for is a time or a signal; in
+memory that other processes of the run see, too, the host's futexes stand for them.
 
 Owns: futex and its four successors. Must not know threads. Sources: kernel/futex/*.c.
 """
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from emuvm.abi.controls import Clock, Futex
 from emuvm.abi.errno import Errno
 from emuvm.abi.flags_mm import family
+from emuvm.engine.base import is_shared
 from emuvm.errors import GuestError
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.signal_restart import Interrupted, Restart
@@ -21,8 +23,10 @@ from emuvm.mm.types import Anon
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
 
-_ALONE = "one thread: nobody else waits or wakes"
+_ALONE = "one thread; other processes wait and wake with WAIT, WAKE and their BITSET"
 _WORD = 0xFFFF_FFFF
+_SLICE = 100_000_000
+"""Nanoseconds that a signal may have to wait."""
 _OWNER, _WAITERS, _DIED = 0x3FFF_FFFF, 0x8000_0000, 0x4000_0000
 _TIMED = (Futex.FUTEX_WAIT, Futex.FUTEX_WAIT_BITSET, Futex.FUTEX_WAIT_REQUEUE_PI, Futex.FUTEX_LOCK_PI, Futex.FUTEX_LOCK_PI2)
 _TIMED_BY_REALTIME = (Futex.FUTEX_WAIT_BITSET, Futex.FUTEX_WAIT_REQUEUE_PI, Futex.FUTEX_LOCK_PI2)
@@ -40,7 +44,9 @@ def futex(proc: Process, at: int, operation: int, value: int, timeout: int, seco
         if command == Futex.FUTEX_WAKE_BITSET and not third:
             raise GuestError(Errno.EINVAL, "no bits")
         _key(proc, at, _private(operation))
-        return 0
+        bits = third if command == Futex.FUTEX_WAKE_BITSET else _WORD
+        place = _common(proc, at, operation)
+        return proc.family.futex_wake(place, value, bits) if place and proc.family is not None else 0
     if command == Futex.FUTEX_WAKE_OP:
         _key(proc, at, _private(operation))
         _key(proc, second, _private(operation), WRITE)
@@ -118,7 +124,47 @@ def _wait(proc: Process, at: int, operation: int, value: int, wait: int | None, 
         raise GuestError(Errno.EAGAIN, "the value has changed")
     if wait is not None and command != Futex.FUTEX_WAIT:
         wait -= proc.system.clock(Clock.CLOCK_REALTIME if operation & Futex.FUTEX_CLOCK_REALTIME else Clock.CLOCK_MONOTONIC)
-    return _sleep(proc, None if wait is None else proc.system.monotonic_ns() + wait)
+    until = None if wait is None else proc.system.monotonic_ns() + wait
+    place = _common(proc, at, operation)
+    if place and command != Futex.FUTEX_WAIT_REQUEUE_PI:
+        return _wait_for_others(proc, place, value, until, bits if command == Futex.FUTEX_WAIT_BITSET else _WORD)
+    return _sleep(proc, until)
+
+
+def _common(proc: Process, at: int, operation: int) -> int:
+    """Where a futex lies on the host that other processes may use, too; 0: none do."""
+    if proc.family is None or _private(operation):
+        return 0
+    vma = proc.space.query(at)
+    if vma is None or not is_shared(vma):
+        return 0
+    from emuvm.engine.pointers import pointer
+
+    return pointer(proc.engine.memory, at)
+
+
+def _wait_for_others(proc: Process, place: int, value: int, until: int | None, bits: int) -> int:
+    """Wait on the host, a little at a time, for signals come in between. What changes in between was a reason to be woken."""
+    from emuvm.kernel.waiting import wait
+
+    assert proc.family is not None
+    waited = False
+    while True:
+        now = proc.system.monotonic_ns()
+        if until is not None and waited and now >= until:
+            raise GuestError(Errno.ETIMEDOUT, "nobody woke the process")
+        if wait(proc, {}, now) is None:
+            again = None if until is None else lambda: _wait_for_others(proc, place, value, until, bits)
+            raise Interrupted(Restart.UNLESS_TOLD if again is None else Restart.REST, again)
+        left = _SLICE if until is None else min(_SLICE, max(0, until - now))
+        try:
+            if proc.family.futex_wait(place, value, left, bits):
+                return 0
+        except GuestError as error:
+            if error.errno == Errno.EAGAIN and waited:
+                return 0
+            raise
+        waited = True
 
 
 def _sleep(proc: Process, until: int | None) -> int:

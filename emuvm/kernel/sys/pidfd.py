@@ -1,4 +1,4 @@
-"""Processes as descriptors, and comparing them; the only process is the caller.
+"""Processes as descriptors, and comparing them.
 
 Owns: pidfd_open, pidfd_send_signal, pidfd_getfd, kcmp. Sources: kernel/pid.c, kernel/signal.c, kernel/kcmp.c.
 """
@@ -28,34 +28,41 @@ _THREAD, _GROUP, _PROCESS_GROUP = 1, 2, 4
 
 
 class PidFile(HostOpenFile):
-    """A pidfd of the process itself. The host's stands for it: the guest goes by emuvm's own pid."""
+    """A pidfd of one of the program's processes. The host's stands for it: a guest goes by the pid of its emuvm."""
 
     refuses_read = refuses_write = own = True
     splices = False
 
+    def __init__(self, pid: int, status: int) -> None:
+        super().__init__(hostfd.pidfd(pid), Open.O_RDWR | status, b"anon_inode:[pidfd]")
+        self.pid = pid
 
-@syscall("pidfd_open", "int uint", level="partial", note="of the process itself; others are ESRCH")
+
+@syscall("pidfd_open", "int uint", level="partial", note="of the program's own processes; others are ESRCH")
 def pidfd_open(proc: Process, pid: int, flags: int) -> int:
     bits = open_for(proc.arch.name)
     if flags & ~(bits.O_NONBLOCK | bits.O_EXCL) or pid <= 0:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}, process {pid}")
-    if pid not in (proc.pid, proc.tid):
+    if pid not in (proc.pid, proc.tid) and (proc.family is None or proc.family.find(pid) is None):
         raise GuestError(Errno.ESRCH, f"process {pid}")
-    status = convert_open(flags & bits.O_NONBLOCK, bits, Open)
-    number: int = proc.files.add(PidFile(hostfd.pidfd(proc.pid), Open.O_RDWR | status, b"anon_inode:[pidfd]"), True)
+    number: int = proc.files.add(PidFile(pid, convert_open(flags & bits.O_NONBLOCK, bits, Open)), True)
     return number
 
 
-@syscall("pidfd_send_signal", "fd int ptr uint", level="partial", note="to the process itself")
+@syscall("pidfd_send_signal", "fd int ptr uint", level="partial", note="to the program's own processes")
 def pidfd_send_signal(proc: Process, fd: int, signal: int, at: int, flags: int) -> int:
     if flags not in (0, _THREAD, _GROUP, _PROCESS_GROUP):
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
+    pid = proc.pid
     if fd not in (SELF_THREAD, SELF_GROUP):
         file = proc.files.opened(fd)
         if not isinstance(file, PidFile) and not _own_directory(proc, file):
             raise GuestError(Errno.EBADF, f"descriptor {fd} is no pidfd")
+        pid = file.pid if isinstance(file, PidFile) else pid
     thread = flags == _THREAD or (not flags and fd == SELF_THREAD)
     if not at:
+        if pid != proc.pid:
+            return sig.to_relative(proc, pid, signal, thread=thread, group=flags == _PROCESS_GROUP)
         return sig.send(proc, signal, Code.SI_TKILL if thread else Code.SI_USER, thread=thread)
     data = proc.mem.read(at, SIGINFO_SIZE)
     named, code, _, _ = unpack_siginfo(proc.arch, data)
@@ -76,8 +83,11 @@ def _own_directory(proc: Process, file: OpenFile) -> bool:
 def pidfd_getfd(proc: Process, pidfd: int, fd: int, flags: int) -> int:
     if flags:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
-    if not isinstance(proc.files.opened(pidfd), PidFile):
+    file = proc.files.opened(pidfd)
+    if not isinstance(file, PidFile):
         raise GuestError(Errno.EBADF, f"descriptor {pidfd} is no pidfd")
+    if file.pid != proc.pid:
+        raise GuestError(Errno.EPERM, "descriptors of another process")
     number: int = proc.files.add(proc.files.get(fd), True)
     return number
 

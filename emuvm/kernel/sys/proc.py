@@ -114,11 +114,18 @@ def getsid(proc: Process, pid: int) -> int:
         raise GuestError(Errno.ESRCH, f"process {pid}") from error
 
 
-_TOLD = "it is remembered, and told again; emuvm stays where it was started"
+_TOLD = "where there can be only one process it is remembered, and told again"
 
 
-@syscall("setpgid", "int int", level="partial", note="to a group of its own, or the one it was started in: " + _TOLD)
+@syscall("setpgid", "int int", level="partial", note="of the program's own processes; " + _TOLD)
 def setpgid(proc: Process, pid: int, group: int) -> int:
+    if proc.may_fork:
+        if pid < 0 or group < 0:
+            raise GuestError(Errno.EINVAL if group < 0 else Errno.ESRCH, f"process {pid}, group {group}")
+        if pid not in (0, proc.pid) and (proc.family is None or proc.family.find(pid) is None):
+            raise GuestError(Errno.ESRCH, f"process {pid}")
+        proc.system.set_group(pid, group)
+        return 0
     group = group or pid or proc.pid
     if group < 0 or pid not in (0, proc.pid):
         raise GuestError(Errno.EINVAL if group < 0 else Errno.ESRCH, f"process {pid}, group {group}")
@@ -130,6 +137,8 @@ def setpgid(proc: Process, pid: int, group: int) -> int:
 
 @syscall("setsid", level="partial", note=_TOLD)
 def setsid(proc: Process) -> int:
+    if proc.may_fork:
+        return proc.system.new_session()
     if proc.pid in (proc.sid, proc.pgid):
         raise GuestError(Errno.EPERM, "it leads a group already")
     proc.controls["pgid"] = proc.controls["sid"] = proc.pid

@@ -309,7 +309,7 @@ def tkill(proc: Process, tid: int, signal: int) -> int:
     if tid <= 0:
         raise GuestError(Errno.EINVAL, f"thread {tid}")
     if tid != proc.tid:
-        return _to_thread(proc, tid, signal)
+        return to_relative(proc, tid, signal, thread=True)
     return send(proc, signal, Code.SI_TKILL, thread=True)
 
 
@@ -318,20 +318,22 @@ def tgkill(proc: Process, tgid: int, tid: int, signal: int) -> int:
     if tid <= 0 or tgid <= 0:
         raise GuestError(Errno.EINVAL, f"thread {tid} of {tgid}")
     if tid != proc.tid or tgid != proc.pid:
-        return _to_thread(proc, tid if tid == tgid else -1, signal)
+        return to_relative(proc, tid if tid == tgid else -1, signal, thread=True)
     return send(proc, signal, Code.SI_TKILL, thread=True)
 
 
-def _to_thread(proc: Process, tid: int, signal: int) -> int:
-    """The one thread of another process of the run. ESRCH."""
-    relative = proc.family.find(tid) if proc.family is not None else None
+def to_relative(proc: Process, pid: int, signal: int, *, thread: bool, group: bool = False) -> int:
+    """To another process of the run, its one thread, or its group. ESRCH."""
+    relative = proc.family.find(pid) if proc.family is not None else None
     if relative is None:
-        raise GuestError(Errno.ESRCH, f"thread {tid}")
+        raise GuestError(Errno.ESRCH, f"process {pid}")
     if not 0 <= signal <= NSIG:
         raise GuestError(Errno.EINVAL, f"signal {signal}")
+    if group:
+        return _kill_group(proc, -proc.system.group_of(pid), signal)
     _permit(proc, relative, signal)
     assert proc.family is not None
-    proc.family.kill(tid, signal, thread=True)
+    proc.family.kill(pid, signal, thread=thread)
     return 0
 
 
