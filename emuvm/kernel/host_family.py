@@ -12,10 +12,11 @@ import mmap
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from struct import Struct
 from typing import NoReturn
@@ -25,6 +26,7 @@ from emuvm.abi.numbers import numbers
 from emuvm.abi.signals import Code
 from emuvm.abi.structs import Rusage
 from emuvm.abi.tuples import NamedTuple
+from emuvm.errors import GuestError
 from emuvm.kernel import hostfd
 from emuvm.kernel.hostfd import host_call
 
@@ -36,6 +38,9 @@ _SIGINFO = Struct("<iii4xiIi4xqq80x")
 _USAGE = Struct("<18q")
 _WNOHANG = 1
 _WAIT_BITSET, _WAKE_BITSET = 9, 10
+_MESSAGE = 1 << 17
+_PATIENCE, _LOOK = 10.0, 0.1
+"""Seconds that an errand may take, and how often its doer is looked at."""
 _CALLS = ("waitid", "rt_sigqueueinfo", "tgkill", "futex", "rt_sigaction")
 _HOST = {"x86_64": "x86_64", "aarch64": "arm64"}
 
@@ -75,7 +80,7 @@ class Family:
     def __init__(self, real: int, saved: int) -> None:
         self._table = mmap.mmap(-1, _SLOTS * _SLOT.size)
         self._lock = hostfd.memory_file(0)
-        self._event = -1
+        self._name = os.urandom(8).hex().encode()
         number = numbers(_HOST.get(os.uname().machine, "x86_64"))
         self._waitid, self._queue, self._tgkill, self._futex, self._action = (number[call] for call in _CALLS)
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -83,9 +88,45 @@ class Family:
         self._begin()
 
     def _begin(self) -> None:
-        if self._event >= 0:
-            os.close(self._event)
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.mail = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        """Where errands for this process arrive."""
+        self.mail.setblocking(False)
+        self.mail.bind(self._address(os.getpid()))
+
+    def _address(self, pid: int) -> bytes:
+        """Of a process's mail: in no directory, and gone with it."""
+        return b"\0emuvm/%s/%d" % (self._name, pid)
+
+    # -- errands --------------------------------------------------------------------------------------------------------------
+
+    def serve(self, how: Callable[[bytes], bytes]) -> None:
+        """Do what was asked for until now."""
+        while True:
+            try:
+                request, sender = self.mail.recvfrom(_MESSAGE)
+            except BlockingIOError:
+                return
+            try:
+                self.mail.sendto(how(request), sender)
+            except OSError:
+                continue  # it did not wait
+
+    def ask(self, pid: int, request: bytes, how: Callable[[bytes], bytes]) -> bytes:
+        """Have a process do something, and do meanwhile what is asked of this one. ESRCH: it does not any more."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as answers:
+            answers.bind(b"")
+            until = time.monotonic() + _PATIENCE
+            try:
+                answers.sendto(request, self._address(pid))
+                while time.monotonic() < until and _alive(pid):
+                    ready = hostfd.wait([(answers.fileno(), 1), (self.mail.fileno(), 1)], _LOOK)
+                    if answers.fileno() in ready:
+                        return answers.recv(_MESSAGE)
+                    self.serve(how)
+            except OSError:
+                pass
+        raise GuestError(Errno.ESRCH, f"process {pid} does not answer")
 
     # -- who belongs to it ----------------------------------------------------------------------------------------------------
 
@@ -146,6 +187,8 @@ class Family:
             pid = os.fork()
         self.enter(pid or os.getpid(), real, saved)
         if not pid:
+            os.close(self._event)
+            self.mail.close()
             self._begin()
             # The core of a child that dies would be emuvm's.
             resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -246,10 +289,20 @@ def _usage(values: tuple[int, ...]) -> Rusage:
     return Rusage((values[0], values[1]), (values[2], values[3]), *values[4:])
 
 
-def _born(pid: int) -> int:
-    """When a process started, in ticks since the machine did; 0: there is none."""
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the state on; zeros: there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return [b"0"] * 20
+
+
+def _born(pid: int) -> int:
+    """When a process started, in ticks since the machine did; 0: there is none."""
+    return int(_stat(pid)[19])
+
+
+def _alive(pid: int) -> bool:
+    """Is there one that has not ended?"""
+    return _stat(pid)[0] not in (b"0", b"Z", b"X")

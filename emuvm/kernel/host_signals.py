@@ -71,6 +71,9 @@ class HostSignals:
         """Signals reach the guest."""
         self.changed: Callable[[], object] = _nothing
         """Called when something happened to a child."""
+        self.served: Callable[[], None] = _nothing
+        """Does what other processes of the program ask for."""
+        self._mail = -1
         self._proc = proc
         self._kept = _KEPT
         self._wanted = 0
@@ -96,6 +99,9 @@ class HostSignals:
     def _watch(self, poll: select.epoll, stop: int) -> None:
         while True:
             for fd, _ in poll.poll():
+                if fd == self._mail:
+                    self._proc.post(self.served)
+                    continue
                 if fd != stop:
                     self._proc.post(self.drain)
                     continue
@@ -164,19 +170,24 @@ class HostSignals:
         current = signal.getsignal(number)
         return callable(current) and current is not signal.default_int_handler
 
-    def share(self) -> None:
-        """There are other processes of the program from now on, which may send it anything and mean it."""
+    def share(self, mail: int) -> None:
+        """There are other processes of the program from now on, which may send it anything and mean it, and errands by mail."""
+        if self._mail < 0:
+            self._mail = mail
+            self._poll.register(mail, select.EPOLLIN | select.EPOLLET)
         self._kept = _NEVER_BLOCKED
         self.attend(self._wanted | 1 << Signal.SIGCHLD - 1 | sum(1 << number - 1 for number in _OWN_DOING))
 
-    def born(self) -> None:
-        """This is a child now: the thread that watched is its parent's."""
+    def born(self, mail: int) -> None:
+        """This is a child now: the thread that watched is its parent's, and so is the mail."""
         for fd in (*self._stop, self._told):
             if fd >= 0:
                 os.close(fd)
         self._poll.close()
         self._begin()
         signal.set_wakeup_fd(self._stop[1], warn_on_full_buffer=False)
+        self._mail = mail
+        self._poll.register(mail, select.EPOLLIN | select.EPOLLET)
         if Signal.SIGINT not in self._before:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         if self._before:

@@ -266,7 +266,8 @@ class Process:
             self.wake = Wake()
         if self.timers is not None:
             self.timers.inherited(self.bell())
-        signals.born()
+        assert self.family is not None
+        signals.born(self.family.mail.fileno())
         if self.deadline is not None:
             TimeLimiter(self, self.deadline - self.system.monotonic())
         if self.tracer is None or not self.tracer.born():

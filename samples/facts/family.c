@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/time.h>
 #include <sys/times.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #ifndef P_PIDFD
@@ -197,7 +198,7 @@ static void signals(void) {
     pid = forked();
     if (!pid) {
         shared[0] = 1;
-        while (!seen) pause();
+        while (!seen) poll(0, 0, 1);
         _exit(seen == SIGUSR1 && seen_pid == me && seen_code == SI_USER ? 9 : 1);
     }
     wait_until(1);
@@ -331,7 +332,7 @@ static void groups(void) {
     handle(SIGUSR1, 0);
     shared[0] = seen = 0;
     pid = forked();
-    if (!pid) { shared[0] = 1; while (!seen) pause(); _exit(8); }
+    if (!pid) { shared[0] = 1; while (!seen) poll(0, 0, 1); _exit(8); }
     wait_until(1);
     F("1.22", sc(SYS_kill, 0, SIGUSR1));
     V("1.22", "to itself, too", "%d", seen == SIGUSR1);
@@ -500,6 +501,72 @@ static void waking(void) {
     K("1.22", ended(pid), "nobody wakes it");
 }
 
+static const char *pages_of(int n) { /* of a buffer, the bytes at its pages */
+    char *out = text(""), *at = out;
+    for (int i = 0; i < n; i++) at += sprintf(at, "%x ", get(16 + i));
+    return out;
+}
+static void looking(void) {
+    int pid;
+    mmap(P(0), 4 * PG, PROT_READ | PROT_WRITE, MAP_PRIVATE | ANON | FIX, -1, 0);
+    mmap(P(16), 20 * PG, PROT_READ | PROT_WRITE, MAP_PRIVATE | ANON | FIX, -1, 0);
+    for (int i = 0; i < 4; i++) put(i, i + 1);
+    shared[0] = 0;
+    pid = forked();
+    if (!pid) {
+        for (int i = 0; i < 4; i++) put(i, i + 0x11);
+        mprotect(P(1), PG, PROT_NONE);
+        munmap(P(3), PG);
+        mprotect(P(2), PG, PROT_READ);
+        shared[0] = 1;
+        while (shared[0] == 1) continue; /* it computes, and is asked all the same */
+        _exit(get(0));
+    }
+    wait_until(1);
+    struct iovec near = {P(16), 4 * PG}, far = {P(0), PG};
+    F("1.22", sc(SYS_process_vm_readv, pid, &near, 1, &far, 1, 0));
+    K("1.22", pages_of(4), "what a child has");
+    far.iov_len = 2 * PG;
+    F("1.22", sc(SYS_process_vm_readv, pid, &near, 1, &far, 1, 0));
+    far.iov_base = P(1), far.iov_len = PG;
+    F("1.22", sc(SYS_process_vm_readv, pid, &near, 1, &far, 1, 0));
+    far.iov_base = P(2) + 8, far.iov_len = PG;
+    F("1.22", sc(SYS_process_vm_readv, pid, &near, 1, &far, 1, 0));
+    F("1.22", sc(SYS_process_vm_writev, pid, &near, 1, &far, 1, 0));
+    far.iov_base = P(0) + 100, far.iov_len = 200;
+    put(16, 0x33);
+    F("1.22", sc(SYS_process_vm_writev, pid, &near, 1, &far, 1, 0));
+    far.iov_base = P(0), far.iov_len = 1;
+    struct iovec parts[3] = {{P(16), 0}, {P(40), 4}, {P(17), 4}}, places[3] = {{P(0), 3}, {P(2), 5}, {P(3), 8}};
+    F("1.22", sc(SYS_process_vm_readv, pid, parts, 1, places, 3, 0));
+    F("1.22", sc(SYS_process_vm_readv, pid, parts, 2, places, 3, 0));
+    F("1.22", sc(SYS_process_vm_readv, pid, parts + 2, 1, places, 3, 0));
+    parts[2].iov_len = 40;
+    F("1.22", sc(SYS_process_vm_readv, pid, parts + 2, 1, places, 3, 0));
+    F("1.22", sc(SYS_process_vm_writev, pid, &near, 1, &far, 1, 0));
+    struct iovec big = {P(16), 20 * PG}, all = {P(16), 20 * PG};
+    F("1.22", sc(SYS_process_vm_readv, pid, &big, 1, &all, 1, 0));
+    F("1.22", sc(SYS_process_vm_readv, pid, &near, 1, &far, 1, 1));
+    F("1.22", sc(SYS_process_vm_readv, 0x3fffffff, &near, 1, &far, 1, 0));
+    int fd = (int)sc(SYS_pidfd_open, pid, 0);
+    F("1.22", sc(SYS_process_madvise, fd, &far, 1, MADV_DONTNEED, 0));
+    shared[0] = 2;
+    K("1.22", ended(pid), "who was looked into");
+    F("1.22", sc(SYS_process_vm_readv, pid, &near, 1, &far, 1, 0));
+    pid = forked();
+    if (!pid) {
+        K("1.22", said(sc(SYS_process_vm_readv, getppid(), &near, 1, &far, 1, 0)), "a parent that waits");
+        _exit(0);
+    }
+    ended(pid);
+    pid = forked();
+    if (!pid) _exit(0);
+    siginfo_t info;
+    sc(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT, 0);
+    K("1.22", said(sc(SYS_process_vm_readv, pid, &near, 1, &far, 1, 0)), "one that has ended");
+    ended(pid);
+}
+
 static void all(void (*run)(void)) {
     shared = mmap(0, PG, PROT_READ | PROT_WRITE, MAP_SHARED | ANON, -1, 0);
     run();
@@ -511,6 +578,7 @@ static void of_groups(void) { all(groups); }
 static void of_clones(void) { all(clones); }
 static void of_things(void) { all(things); }
 static void of_waking(void) { all(waking); }
+static void of_looking(void) { area(40), all(looking); }
 
 SHEET(SECTION(of_endings), SECTION(memory), SECTION(merging), SECTION(of_signals), SECTION(of_lending), SECTION(of_groups), SECTION(of_clones),
-      SECTION(of_things), SECTION(of_waking))
+      SECTION(of_things), SECTION(of_waking), SECTION(of_looking))

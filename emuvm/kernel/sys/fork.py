@@ -17,6 +17,7 @@ from emuvm.abi.flags import rlimit_for
 from emuvm.abi.signals import NSIG, SIG_DFL, SIG_IGN, Signal
 from emuvm.abi.tuples import NamedTuple
 from emuvm.errors import EngineError, GuestError
+from emuvm.kernel.errands import serve
 from emuvm.kernel.host_family import Family
 from emuvm.kernel.lent import Lent
 from emuvm.kernel.registry import syscall
@@ -111,8 +112,8 @@ def _fork(proc: Process, name: str, wanted: Wanted) -> int:
     if proc.family is None:
         proc.family = Family(users.real, users.saved)
     proc.mm.sync()
-    signals.changed = _look_after(proc)
-    signals.share()
+    signals.changed, signals.served = _look_after(proc)
+    signals.share(proc.family.mail.fileno())
     lent = Lent(proc) if lends else None
     try:
         pid = proc.family.fork(users.real, users.saved)
@@ -152,10 +153,11 @@ def _store(proc: Process, at: int, pid: int) -> None:
         return
 
 
-def _look_after(proc: Process) -> Callable[[], object]:
+def _look_after(proc: Process) -> tuple[Callable[[], object], Callable[[], None]]:
+    """What is done when a child changes, and when somebody asks for something."""
     family, signals = proc.family, proc.signals
     assert family is not None
-    return lambda: family.changed(reap=signals.no_zombies)
+    return lambda: family.changed(reap=signals.no_zombies), lambda: family.serve(lambda request: serve(proc, request))
 
 
 def _become(proc: Process, flags: int) -> None:

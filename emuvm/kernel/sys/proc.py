@@ -120,8 +120,8 @@ _TOLD = "where there can be only one process it is remembered, and told again"
 @syscall("setpgid", "int int", level="partial", note="of the program's own processes; " + _TOLD)
 def setpgid(proc: Process, pid: int, group: int) -> int:
     if proc.may_fork:
-        if pid < 0 or group < 0:
-            raise GuestError(Errno.EINVAL if group < 0 else Errno.ESRCH, f"process {pid}, group {group}")
+        if (group or pid) < 0:
+            raise GuestError(Errno.EINVAL, f"group {group or pid}")
         if pid not in (0, proc.pid) and (proc.family is None or proc.family.find(pid) is None):
             raise GuestError(Errno.ESRCH, f"process {pid}")
         proc.system.set_group(pid, group)

@@ -1,4 +1,4 @@
-"""Other processes' memory, of which there is only our own yet; barriers between threads, of which there is one.
+"""The memory of processes of the run; barriers between threads, of which there is one.
 
 Owns: process_vm_readv and -writev, process_madvise, membarrier. Sources: mm/process_vm_access.c, mm/madvise.c,
 kernel/sched/membarrier.c.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emuvm.abi.caps import Cap
 from emuvm.abi.controls import Membarrier as M
 from emuvm.abi.errno import Errno
+from emuvm.abi.flags_mm import Memory
 from emuvm.abi.structs import iovec_size, unpack_iovec
 from emuvm.engine.base import Residency
 from emuvm.errors import GuestError
+from emuvm.kernel import errands
 from emuvm.kernel.registry import syscall
-from emuvm.kernel.usermem import IOV_MAX, READ, WRITE
+from emuvm.kernel.usermem import IOV_MAX, READ, WRITE, Deferred
 from emuvm.mm.types import VmFlag
 
 if TYPE_CHECKING:
@@ -24,14 +27,15 @@ _BATCH = 4 << 20
 """Bytes of remote pages that are pinned at once (PVM_MAX_KMALLOC_PAGES of pointers)."""
 
 
-@syscall(
-    "process_vm_readv", "int ptr ulong ptr ulong ulong", pure=True, level="partial", note="of the process itself; others are ESRCH or EPERM"
-)
+_OURS = "of the program's own processes; others are ESRCH or EPERM"
+
+
+@syscall("process_vm_readv", "int ptr ulong ptr ulong ulong", pure=True, level="partial", note=_OURS)
 def process_vm_readv(proc: Process, pid: int, local: int, local_count: int, remote: int, remote_count: int, flags: int) -> int:
     return _transfer(proc, pid, (local, local_count), (remote, remote_count), flags, READ)
 
 
-@syscall("process_vm_writev", "int ptr ulong ptr ulong ulong", level="partial", note="of the process itself; others are ESRCH or EPERM")
+@syscall("process_vm_writev", "int ptr ulong ptr ulong ulong", level="partial", note=_OURS)
 def process_vm_writev(proc: Process, pid: int, local: int, local_count: int, remote: int, remote_count: int, flags: int) -> int:
     return _transfer(proc, pid, (local, local_count), (remote, remote_count), flags, WRITE)
 
@@ -51,7 +55,8 @@ def _transfer(proc: Process, pid: int, local: tuple[int, int], remote: tuple[int
         raise GuestError(Errno.EINVAL, "negative iovec length")
     if not any(length for _, length in far):
         return 0
-    _own(proc, pid)
+    if _is_other(proc, pid):
+        return _far_transfer(proc, pid, near, far, access)
     for address, length in near if proc.mem.deferred else ():
         # Where the stack has to grow for it the copy is made outside of the engine's hook, and then from its beginning.
         proc.mem.accessible(address, length, WRITE)
@@ -71,9 +76,72 @@ def _transfer(proc: Process, pid: int, local: tuple[int, int], remote: tuple[int
     return done
 
 
-def _own(proc: Process, pid: int) -> None:
-    if pid not in (proc.pid, proc.tid):
+def _is_other(proc: Process, pid: int) -> bool:
+    """Another process of the run, not the caller? ESRCH, EPERM: neither, or one that it may not look into (ptrace_may_access)."""
+    if pid in (proc.pid, proc.tid):
+        return False
+    found = proc.family.find(pid) if proc.family is not None else None
+    if found is None:
         raise GuestError(Errno.EPERM if pid > 0 and proc.system.process_exists(pid) else Errno.ESRCH, f"process {pid}")
+    credentials = proc.system.credentials
+    if {found.real, found.saved} != {credentials.uids.real} and not credentials.capable(Cap.CAP_SYS_PTRACE):
+        raise GuestError(Errno.EPERM, f"process {pid}")
+    if proc.mem.deferred:
+        raise Deferred
+    return True
+
+
+def _far_transfer(proc: Process, pid: int, near: list[tuple[int, int]], far: list[tuple[int, int]], access: int) -> int:
+    """The same with another process, which does its part itself."""
+    total, done = sum(length for _, length in near), 0
+    for address, length in far:
+        wanted = min(length, total - done)
+        if not wanted:
+            break
+        usable = min(wanted, errands.pin(proc, pid, address, min(length, _BATCH), access))
+        moved = 0
+        while moved < usable:
+            part = min(errands.PIECE, usable - moved)
+            count = _far_piece(proc, pid, _behind(near, done + moved), address + moved, part, access)
+            moved += count
+            if count < part:
+                break
+        done += moved
+        if moved < wanted:
+            if not done:
+                raise GuestError(Errno.EFAULT, f"{address + moved:#x}")
+            break
+    return done
+
+
+def _far_piece(proc: Process, pid: int, near: list[tuple[int, int]], address: int, length: int, access: int) -> int:
+    """Bytes moved between another process and the local buffers."""
+    data = errands.ask(proc, pid, errands.FETCH, address, length) if access == READ else b""
+    done = 0
+    for base, size in near:
+        step = min(size, length - done)
+        count = proc.mem.accessible(base, step, WRITE if access == READ else READ)
+        if count and access == READ:
+            proc.mem.memory.write(base, data[done : done + count])
+        elif count:
+            data += proc.mem.memory.read(base, count)
+        done += count
+        if count < step or done == length:
+            break
+    if access == WRITE and data:
+        errands.ask(proc, pid, errands.STORE, address, len(data), data=data)
+    return done
+
+
+def _behind(near: list[tuple[int, int]], skip: int) -> list[tuple[int, int]]:
+    """Buffers without their first bytes."""
+    rest = []
+    for base, size in near:
+        cut = min(skip, size)
+        skip -= cut
+        if cut < size:
+            rest.append((base + cut, size - cut))
+    return rest
 
 
 def _forwards(proc: Process, source: int, target: int, count: int, old: dict[int, bytes]) -> None:
@@ -137,7 +205,7 @@ def _move(
     return done
 
 
-@syscall("process_madvise", "int ptr ulong int uint", level="partial", note="of the process itself")
+@syscall("process_madvise", "int ptr ulong int uint", level="partial", note="of the process itself; to others nothing comes of it")
 def process_madvise(proc: Process, fd: int, vector: int, count: int, advice: int, flags: int) -> int:
     from emuvm.kernel.sys.mem import madvise
     from emuvm.kernel.sys.pidfd import SELF_GROUP, SELF_THREAD, PidFile
@@ -145,8 +213,12 @@ def process_madvise(proc: Process, fd: int, vector: int, count: int, advice: int
     if flags:
         raise GuestError(Errno.EINVAL, f"flags {flags:#x}")
     ranges = proc.mem.read_iovec(vector, count)
-    if fd not in (SELF_THREAD, SELF_GROUP) and not isinstance(proc.files.opened(fd), PidFile):
-        raise GuestError(Errno.EBADF, f"descriptor {fd} is no pidfd")
+    if fd not in (SELF_THREAD, SELF_GROUP):
+        file = proc.files.opened(fd)
+        if not isinstance(file, PidFile):
+            raise GuestError(Errno.EBADF, f"descriptor {fd} is no pidfd")
+        if file.pid != proc.pid:
+            return _advise_another(proc, file.pid, sum(length for _, length in ranges), advice)
     done = 0
     for address, length in ranges:
         try:
@@ -157,6 +229,19 @@ def process_madvise(proc: Process, fd: int, vector: int, count: int, advice: int
             raise
         done += length
     return done
+
+
+_HINTS = (Memory.MADV_COLD, Memory.MADV_PAGEOUT, Memory.MADV_WILLNEED, Memory.MADV_COLLAPSE)
+
+
+def _advise_another(proc: Process, pid: int, length: int, advice: int) -> int:
+    """What may be told to another process are hints: they are heard, and nothing comes of them (process_madvise_remote_valid)."""
+    _is_other(proc, pid)
+    if advice not in _HINTS:
+        raise GuestError(Errno.EINVAL, f"advice {advice}")
+    if not proc.system.credentials.capable(Cap.CAP_SYS_NICE):
+        raise GuestError(Errno.EPERM, f"process {pid}")
+    return length
 
 
 # -- barriers ---------------------------------------------------------------------------------------------------------------
