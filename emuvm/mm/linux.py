@@ -154,12 +154,15 @@ class LinuxMm:
         in what MADV_WIPEONFORK wipes, and without locks (kernel/fork.c:dup_mmap).
         """
         self.def_flags &= ~LOCKS
-        for vma in [vma for vma in self.space if vma.flags & (VmFlag.DONTCOPY | VmFlag.WIPEONFORK)]:
+        for vma in tuple(self.space):
             if vma.flags & VmFlag.DONTCOPY:
                 self.space.unmap(vma.start, vma.size)
-            else:
+            elif vma.flags & VmFlag.WIPEONFORK:
                 self.guards.drop(vma.start, vma.end)
                 self.pages.withdraw(vma.start, vma.end)
+                self.pages.discard(vma.start, vma.size)
+            elif not rules.anon_of(vma) and rules.anonymous(vma) and not vma.flags & VmFlag.MAYSHARE:
+                # Pages that only were read are not copied (mm/memory.c:vma_needs_copy).
                 self.pages.discard(vma.start, vma.size)
         self.areas.inherited()
 

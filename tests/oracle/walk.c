@@ -4,11 +4,11 @@
 
    does OPS operations of the mode, or of those only the ones listed in KEPT ("0-4,9"); what an operation does depends on the seed and
    on its number alone. "portable" leaves out what is meant to differ between x86-64 and arm64. The transcript is the same on every run of one kernel, and the same on every kernel that behaves alike. */
-#include "walk_ops_use.h"
+#include "walk_ops_fork.h"
 
 enum { IN_PLACE = 1, FREE = 2, FILE = 4, FAULTS = 8, SHM = 16, LIMITS = 32, GROW = 64, LOCKS = 128, ADVICE = 256, COPIES = 512,
-       MIXED = 1024, ALL = 2047 };
-static const char *const MODES[] = {"fixed", "free", "files", "faults", "shm", "limits", "grow", "locks", "advice", "copies", "mixed"};
+       MIXED = 1024, FORK = 2048, ALL = 4095 };
+static const char *const MODES[] = {"fixed", "free", "files", "faults", "shm", "limits", "grow", "locks", "advice", "copies", "mixed", "fork"};
 
 /* How often each operation is done in a mode: `some` in its modes, `more` in those that are about it. */
 static const struct { void (*run)(void); word modes, some, about, more; } OPERATIONS[] = {
@@ -26,33 +26,34 @@ static const struct { void (*run)(void); word modes, some, about, more; } OPERAT
     {op_straddle, FAULTS | GROW | MIXED, 1, FAULTS, 6},
     {op_plant, FAULTS | MIXED, 1, FAULTS, 7},
     {op_execute, FAULTS | MIXED, 1, FAULTS, 7},
-    {op_map_file, FILE | FAULTS | COPIES | MIXED | LOCKS | ADVICE, 3, FILE, 14},
-    {op_truncate, FILE | FAULTS | MIXED, 1, FILE, 3},
+    {op_map_file, FORK | FILE | FAULTS | COPIES | MIXED | LOCKS | ADVICE, 3, FILE, 14},
+    {op_truncate, FORK | FILE | FAULTS | MIXED, 1, FILE, 3},
     {op_hole, FILE | MIXED, 1, FILE, 2},
     {op_seals, FILE | MIXED, 1, 0, 0},
-    {op_file_read, FILE | COPIES | MIXED, 2, FILE, 5},
-    {op_file_write, FILE | FAULTS | COPIES | MIXED, 1, FILE, 4},
+    {op_file_read, FORK | FILE | COPIES | MIXED, 2, FILE, 5},
+    {op_file_write, FORK | FILE | FAULTS | COPIES | MIXED, 1, FILE, 4},
     {op_remap_file_pages, FILE | SHM | MIXED, 1, FILE, 2},
     {op_sync, FILE | LOCKS | MIXED, 1, LOCKS, 5},
-    {op_mincore, COPIES | LOCKS | ADVICE | MIXED, 2, COPIES, 3},
-    {op_lock, LOCKS | MIXED, 1, LOCKS, 16},
+    {op_mincore, FORK | COPIES | LOCKS | ADVICE | MIXED, 2, COPIES, 3},
+    {op_lock, FORK | LOCKS | MIXED, 1, LOCKS, 16},
     {op_lock, LIMITS, 4, 0, 0},
-    {op_advise, IN_PLACE | ADVICE | MIXED | FREE | SHM, 2, ADVICE, 20},
-    {op_discard, FAULTS | FILE | GROW | LIMITS | LOCKS | COPIES, 2, LOCKS, 4},
+    {op_advise, FORK | IN_PLACE | ADVICE | MIXED | FREE | SHM, 2, ADVICE | FORK, 20},
+    {op_discard, FORK | FAULTS | FILE | GROW | LIMITS | LOCKS | COPIES, 2, LOCKS, 4},
     {op_seal, ADVICE, 1, 0, 0},
-    {op_break, GROW | LIMITS | LOCKS | MIXED, 3, GROW | LIMITS, 10},
+    {op_break, FORK | GROW | LIMITS | LOCKS | MIXED, 3, GROW | LIMITS, 10},
     {op_near_break, GROW | MIXED, 1, GROW, 4},
     {op_limit, LIMITS | GROW, 1, LIMITS, 8},
     {op_limit, LOCKS, 2, 0, 0},
-    {op_copy_file, COPIES | FILE | MIXED | GROW, 1, COPIES, 9},
+    {op_copy_file, FORK | COPIES | FILE | MIXED | GROW, 1, COPIES, 9},
     {op_copy_pipe, COPIES | MIXED, 1, COPIES, 9},
-    {op_copy_process, COPIES | MIXED, 1, COPIES, 6},
+    {op_copy_process, FORK | COPIES | MIXED, 1, COPIES, 6},
     {op_copy_mem, COPIES | FAULTS | MIXED, 1, COPIES, 4},
     {op_copy_struct, COPIES | MIXED, 1, COPIES, 3},
     {op_shm_get, SHM | MIXED, 1, SHM, 6},
     {op_shm_attach, SHM | MIXED, 1, SHM, 14},
     {op_shm_detach, SHM | MIXED, 1, SHM, 6},
     {op_shm_control, SHM | MIXED, 1, SHM, 6},
+    {op_fork, FORK, 3, 0, 0},
 };
 enum { OPERATION_COUNT = sizeof OPERATIONS / sizeof *OPERATIONS };
 
@@ -74,6 +75,18 @@ static void one_operation(word mode)
         }
         choice -= weight(i, mode);
     }
+}
+
+static word walk_mode, walk_number;
+static void visit(void)
+{
+    for (word n = 1 + pick(4); n; n--) {
+        say("\n  ");
+        one_operation(walk_mode);
+    }
+    say_char('\n');
+    flush();
+    say_state(walk_number, 1);
 }
 
 static void add_window(char letter, word base, word pages)
@@ -124,7 +137,7 @@ static void prepare(word mode, word seed)
         add_window('a', BASE, 40);
         add_window('b', BASE + 0x4000000, 40);
     }
-    if (mode & (GROW | LIMITS | LOCKS | MIXED))
+    if (mode & (GROW | LIMITS | LOCKS | MIXED | FORK))
         add_window('h', break_at_start, 64);
     catch_faults();
     if (mode & (IN_PLACE | FREE | FAULTS | MIXED))
@@ -191,6 +204,7 @@ static int guest_main(int argc, char **argv, char **envp)
     }
     word seed = number(argv[2]), count = number(argv[3]), last = 0;
     prepare(mode, seed);
+    walk_mode = mode, fork_visits = visit;
     for (word i = 0; i < count; i++)
         if (argc < 5 || listed(argv[4], i))
             last = i;
@@ -198,6 +212,7 @@ static int guest_main(int argc, char **argv, char **envp)
         if (argc > 4 && !listed(argv[4], i))
             continue;
         random_start(seed * 16 + which, i);
+        walk_number = i;
         say_number((long)i);
         say_char(' ');
         one_operation(mode);

@@ -8,14 +8,14 @@ enum { SYS_lseek = 8, SYS_fstat = 5, SYS_rt_sigreturn = 15, SYS_pread64 = 17, SY
        SYS_madvise = 28, SYS_shmget = 29, SYS_shmat = 30, SYS_shmctl = 31, SYS_getpid = 39,
        SYS_shmdt = 67, SYS_fcntl = 72, SYS_ftruncate = 77, SYS_capget = 125, SYS_capset = 126, SYS_mlock = 149, SYS_munlock = 150,
        SYS_mlockall = 151, SYS_munlockall = 152, SYS_remap_file_pages = 216, SYS_unlinkat = 263, SYS_fallocate = 285,
-       SYS_dup = 32, SYS_personality = 135, SYS_prctl = 157,
+       SYS_dup = 32, SYS_clone = 56, SYS_wait4 = 61, SYS_personality = 135, SYS_prctl = 157,
        SYS_prlimit64 = 302, SYS_process_vm_readv = 310, SYS_process_vm_writev = 311, SYS_memfd_create = 319, SYS_mlock2 = 325 };
 #else
 enum { SYS_lseek = 62, SYS_fstat = 80, SYS_rt_sigreturn = 139, SYS_pread64 = 67, SYS_pwrite64 = 68, SYS_msync = 227, SYS_mincore = 232,
        SYS_madvise = 233, SYS_shmget = 194, SYS_shmat = 196, SYS_shmctl = 195, SYS_getpid = 172,
        SYS_shmdt = 197, SYS_fcntl = 25, SYS_ftruncate = 46, SYS_capget = 90, SYS_capset = 91, SYS_mlock = 228, SYS_munlock = 229,
        SYS_mlockall = 230, SYS_munlockall = 231, SYS_remap_file_pages = 234, SYS_unlinkat = 35, SYS_fallocate = 47,
-       SYS_dup = 23, SYS_personality = 92, SYS_prctl = 167,
+       SYS_dup = 23, SYS_clone = 220, SYS_wait4 = 260, SYS_personality = 92, SYS_prctl = 167,
        SYS_prlimit64 = 261, SYS_process_vm_readv = 270, SYS_process_vm_writev = 271, SYS_memfd_create = 279, SYS_mlock2 = 284 };
 #endif
 enum { SYS_mseal = 462 };

@@ -24,7 +24,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-MODES = ("fixed", "free", "files", "faults", "shm", "limits", "grow", "locks", "advice", "copies", "mixed")
+MODES = ("fixed", "free", "files", "faults", "shm", "limits", "grow", "locks", "advice", "copies", "mixed", "fork")
 ENGINES = ("paged", "regions")
 JUDGE = "host"
 """In the place of an engine: the host is compared with itself."""
