@@ -251,7 +251,7 @@ def kill(proc: Process, pid: int, signal: int) -> int:
     if pid == proc.pid or (proc.family is None and pid in (0, -proc.pgid)):
         return send(proc, signal, Code.SI_USER, thread=False)
     if pid > 0:
-        relative = _relative(proc, pid)
+        relative = _relative(proc, pid, signal)
         if relative is not None:
             _permit(proc, relative, signal)
             assert proc.family is not None
@@ -260,13 +260,13 @@ def kill(proc: Process, pid: int, signal: int) -> int:
     return _kill_group(proc, pid, signal)
 
 
-def _relative(proc: Process, pid: int) -> Relative | None:
-    """Another process of the run. ESRCH there is none of this number, EPERM it is a stranger; None: it may be one, but is out of reach."""
+def _relative(proc: Process, pid: int, signal: int) -> Relative | None:
+    """Another process of the run. ESRCH there is none of this number, EPERM it is a stranger; None: one that could be sent 0, no more."""
     found = proc.family.find(pid) if proc.family is not None else None
     if found is None:
         if not proc.system.process_exists(pid):
             raise GuestError(Errno.ESRCH, f"process {pid}")
-        if not proc.system.may_signal(pid) or not proc.system.credentials.may_signal(proc.system.owner(pid)):
+        if signal or not proc.system.may_signal(pid) or not proc.system.credentials.may_signal(proc.system.owner(pid)):
             raise GuestError(Errno.EPERM, f"process {pid}")
     return found
 
