@@ -114,6 +114,7 @@ _WALK_END = 4
 _SCAN_SIZE = ctypes.sizeof(_Scan)
 _PAGEMAP_SCAN = 3 << 30 | _SCAN_SIZE << 16 | ord("f") << 8 | 16
 _SCANNED, _RETURNED = 8 | 16, 4 | 8 | 16 | 32
+_ZERO_PAGE = 32
 _RUNS = 256
 _Runs = ctypes.c_uint64 * (3 * _RUNS)
 _PIECE = 1 << 15
@@ -362,6 +363,12 @@ class HostMemory:
 
 def _copy(source: int, length: int, target: int) -> None:
     """Copy onto zero pages; each page is then as present as it was."""
+    found = scan_pages(source, source + length)
+    if found is not None:
+        for low, high, categories in found:
+            for place in range(low, high, 4096):
+                _copy_page(place, target + place - source, written=not categories & _ZERO_PAGE)
+        return
     try:
         for first, data in page_entries(source, source + length):
             for n, entry in enumerate(memoryview(data).cast("Q")):

@@ -250,8 +250,7 @@ class _Builder:
     def _identity(self) -> None:
         proc, core = self.proc, self.core
         proc.pid = proc.tid = core.pid if core.pid > 0 else proc.pid
-        proc.name = core.command
-        vars(proc.system)["ppid"] = core.ppid
+        proc.ppid, proc.name = core.ppid, core.command
         proc.signals.set_mask(core.mask)
         entry = core.auxiliary(auxv.AT_ENTRY) or 0
         mine = next((file for file in core.files if file.start <= entry < file.end), None)

@@ -197,6 +197,9 @@ class SimSystem(HostSystem):
     def parent(self) -> int:
         return self.ppid
 
+    def adopted(self, pid: int) -> None:
+        self.ppid = pid
+
     def session(self, pid: int = 0) -> int:
         return self._own(pid)
 

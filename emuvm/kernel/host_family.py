@@ -128,6 +128,13 @@ class Family:
                 pass
         raise GuestError(Errno.ESRCH, f"process {pid} does not answer")
 
+    def close(self) -> None:
+        """This process leaves; the others stay."""
+        self.mail.close()
+        self._table.close()
+        for fd in (self._event, self._lock):
+            os.close(fd)
+
     # -- who belongs to it ----------------------------------------------------------------------------------------------------
 
     @contextmanager

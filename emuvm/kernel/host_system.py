@@ -34,6 +34,9 @@ class HostSystem:
         """The parent's number: now, for it may have ended."""
         return os.getppid()
 
+    def adopted(self, pid: int) -> None:
+        """A process that was saved had this parent; the host's has its own."""
+
     def born(self) -> None:
         """emuvm's process is a child from now on."""
         self.pid = os.getpid()

@@ -289,6 +289,9 @@ class Process:
         if self.wake is not None:
             self.wake.close()
             self.wake = None
+        if self.family is not None:
+            self.family.close()
+            self.family = None
         self.engine.close()
         if self.files is not None:
             self.files.close_all()
@@ -349,6 +352,10 @@ class Process:
     def ppid(self) -> int:
         """The parent's number."""
         return self.system.parent()
+
+    @ppid.setter
+    def ppid(self, pid: int) -> None:
+        self.system.adopted(pid)
 
     @property
     def pgid(self) -> int:

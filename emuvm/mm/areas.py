@@ -333,7 +333,9 @@ class Areas:
         return new
 
     def grow_down(self, vma: Vma, start: int) -> None:
-        """Let an area begin lower (mm/vma.c:expand_downwards); it has been written to by then. No merge."""
+        """Let an area begin lower (mm/vma.c:expand_downwards), which gives it an anon_vma. No merge."""
+        self.written(vma)
+        vma = self.space.query(vma.start) or vma
         backing = rules.with_anon(vma, rules.anon_of(vma)).backing
         if backing is not None:
             backing = backing._replace(offset=backing.offset - (vma.start - start))

@@ -35,7 +35,7 @@ static const struct { void (*run)(void); word modes, some, about, more; } OPERAT
     {op_remap_file_pages, FILE | SHM | MIXED, 1, FILE, 2},
     {op_sync, FILE | LOCKS | MIXED, 1, LOCKS, 5},
     {op_mincore, FORK | COPIES | LOCKS | ADVICE | MIXED, 2, COPIES, 3},
-    {op_lock, FORK | LOCKS | MIXED, 1, LOCKS, 16},
+    {op_lock, LOCKS | MIXED, 1, LOCKS, 16},
     {op_lock, LIMITS, 4, 0, 0},
     {op_advise, FORK | IN_PLACE | ADVICE | MIXED | FREE | SHM, 2, ADVICE | FORK, 20},
     {op_discard, FORK | FAULTS | FILE | GROW | LIMITS | LOCKS | COPIES, 2, LOCKS, 4},
