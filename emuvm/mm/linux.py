@@ -161,8 +161,7 @@ class LinuxMm:
                 self.guards.drop(vma.start, vma.end)
                 self.pages.withdraw(vma.start, vma.end)
                 self.pages.discard(vma.start, vma.size)
-            elif not rules.anon_of(vma) and rules.anonymous(vma) and not vma.flags & VmFlag.MAYSHARE:
-                # Pages that only were read are not copied (mm/memory.c:vma_needs_copy).
+            elif rules.anonymous(vma) and not vma.flags & VmFlag.MAYSHARE and not rules.copied(vma):
                 self.pages.discard(vma.start, vma.size)
         self.areas.inherited()
 

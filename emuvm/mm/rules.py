@@ -49,6 +49,11 @@ def anonymous(vma: Vma) -> bool:
     return True
 
 
+def copied(vma: Vma) -> bool:
+    """Are the pages of a private area copied for a child, also those that were only read (mm/memory.c:vma_needs_copy)?"""
+    return bool(anon_of(vma) or vma.flags & VmFlag.MAYBE_GUARD)
+
+
 def has_file(vma: Vma) -> bool:
     """Does the area have a vm_file?"""
     return type(vma.backing) is File

@@ -16,6 +16,7 @@ from emuvm.abi.errno import Errno
 from emuvm.abi.flags import rlimit_for
 from emuvm.abi.signals import NSIG, SIG_DFL, SIG_IGN, Signal
 from emuvm.abi.tuples import NamedTuple
+from emuvm.engine.base import Residency
 from emuvm.errors import EngineError, GuestError
 from emuvm.kernel.errands import serve
 from emuvm.kernel.host_family import Family
@@ -23,6 +24,8 @@ from emuvm.kernel.lent import Lent
 from emuvm.kernel.registry import syscall
 from emuvm.kernel.sys.pidfd import PidFile
 from emuvm.kernel.sys.time import limit_cpu
+from emuvm.mm import rules
+from emuvm.mm.types import VmFlag
 
 if TYPE_CHECKING:
     from emuvm.kernel.process import Process
@@ -114,6 +117,7 @@ def _fork(proc: Process, name: str, wanted: Wanted) -> int:
     proc.mm.sync()
     signals.changed, signals.served = _look_after(proc)
     signals.share(proc.family.mail.fileno())
+    zeros = _zeros(proc)
     lent = Lent(proc) if lends else None
     try:
         pid = proc.family.fork(users.real, users.saved)
@@ -132,7 +136,7 @@ def _fork(proc: Process, name: str, wanted: Wanted) -> int:
     proc.lent = lent
     if lent is not None:
         lent.taken(proc, copy=bool(flags & P.CLONE_VM))
-    _become(proc, flags)
+    _become(proc, flags, zeros)
     if wanted.stack:
         proc.engine.set("sp", wanted.stack)
     if flags & P.CLONE_SETTLS:
@@ -160,7 +164,17 @@ def _look_after(proc: Process) -> tuple[Callable[[], object], Callable[[], None]
     return lambda: family.changed(reap=signals.no_zombies), lambda: family.serve(lambda request: serve(proc, request))
 
 
-def _become(proc: Process, flags: int) -> None:
+def _zeros(proc: Process) -> list[tuple[int, int]]:
+    """Pages that were read, and never written, of areas whose pages a child gets: the host may see other areas, and not copy them."""
+    found = []
+    for vma in proc.space:
+        if rules.anonymous(vma) and rules.copied(vma) and not vma.flags & (VmFlag.MAYSHARE | VmFlag.DONTCOPY | VmFlag.WIPEONFORK):
+            pieces = proc.engine.memory.resident(vma.start, vma.end, cached=False)
+            found += [(low, high) for low, high, bits in pieces if not bits & (Residency.PRIVATE | Residency.FILE)]
+    return found
+
+
+def _become(proc: Process, flags: int, zeros: list[tuple[int, int]]) -> None:
     """The process is the child from now on (copy_process)."""
     assert proc.host_signals is not None
     proc.born(proc.host_signals)
@@ -168,6 +182,8 @@ def _become(proc: Process, flags: int) -> None:
         actions = proc.signals.actions
         proc.signals.actions = {n: a for n, a in actions.items() if a.handler in (SIG_IGN, SIG_DFL)}
     proc.mm.inherited()
+    for low, high in zeros:
+        proc.engine.memory.populate(low, high, write=False)
     if proc.controls.get("sched_reset_on_fork"):
         realtime = proc.controls.get("sched_policy", 0) in _REALTIME
         if realtime:
