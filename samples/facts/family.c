@@ -244,7 +244,7 @@ static void signals(void) {
     handle(SIGUSR1, 0);
     shared[0] = 0;
     pid = forked();
-    if (!pid) { poll(0, 0, 30); kill(me, SIGUSR1); wait_until(1); _exit(2); }
+    if (!pid) { poll(0, 0, 300); kill(me, SIGUSR1); wait_until(1); _exit(2); }
     seen = 0;
     long got = sc(SYS_wait4, pid, &status, 0, 0);
     K("1.22", said(got), "waiting, and a signal");

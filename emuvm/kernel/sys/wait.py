@@ -98,6 +98,8 @@ def _look(proc: Process, kind: int, number: int, options: int) -> Ending | None:
     while True:
         signals.drain()
         found: Ending | None = family.look(kind, number, options & 0xFFFF_FFFF)
+        if found is not None:
+            signals.drain()  # SIGCHLD comes before anybody can wait for what it tells
         if found is not None or options & P.WNOHANG:
             return found
         if wait(proc, {family.fileno(): _POLLIN}, None) is None:
