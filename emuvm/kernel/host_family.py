@@ -38,6 +38,7 @@ _SIGINFO = Struct("<iii4xiIi4xqq80x")
 _USAGE = Struct("<18q")
 _WNOHANG = 1
 _WAIT_BITSET, _WAKE_BITSET = 9, 10
+_BROKEN = 70
 _MESSAGE = 1 << 17
 _PATIENCE, _LOOK = 10.0, 0.1
 """Seconds that an errand may take, and how often its doer is looked at."""
@@ -192,14 +193,19 @@ class Family:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which know what to expect
             pid = os.fork()
-        self.enter(pid or os.getpid(), real, saved)
-        if not pid:
+        if pid:
+            self.enter(pid, real, saved)
+            return pid
+        try:
+            self.enter(os.getpid(), real, saved)
             os.close(self._event)
             self.mail.close()
             self._begin()
             # The core of a child that dies would be emuvm's.
             resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-        return pid
+        except BaseException:
+            os._exit(_BROKEN)  # there is no guest yet to tell it to, and its parent goes on elsewhere
+        return 0
 
     def end(self, code: int, number: int) -> NoReturn:
         """End this child at once, with an exit code or by a signal."""

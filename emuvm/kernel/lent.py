@@ -52,6 +52,10 @@ class Lent:
         hostfd.close(self._reader)
         self._before = dict(_pages(proc)) if copy else {}
 
+    def kept_out(self) -> None:
+        """A child of the child has nothing to do with it."""
+        hostfd.close(self._writer)
+
     def give_back(self, proc: Process) -> None:
         """The child is done with it."""
         before, self._before = self._before, None

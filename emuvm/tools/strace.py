@@ -57,7 +57,7 @@ class Strace:
     def _watch(self, name: str, bound: Bound) -> Bound:
         """Make `bound` tell what it does."""
         if not self._filter.call(name):
-            return self._silent(bound)
+            return self._silent(name, bound)
 
         def traced(args: tuple[int, ...]) -> int:
             self._begin()
@@ -75,18 +75,24 @@ class Strace:
                 if result is not None and self._current is shown:
                     self._current = None
                     self._end(shown, result)
-                    if self._follow and name in _FORKS and result > 0:
-                        self._mark = self._follow % self._proc.pid
+                    self._made(name, result)
             return result
 
         return traced
 
-    def _silent(self, bound: Bound) -> Bound:
+    def _silent(self, name: str, bound: Bound) -> Bound:
         def untraced(args: tuple[int, ...]) -> int:
             self._begin()
-            return bound(args)
+            result = bound(args)
+            self._made(name, result)
+            return result
 
         return untraced
+
+    def _made(self, name: str, result: int) -> None:
+        """From the first process on that it makes, it is told whose each line is."""
+        if self._follow and name in _FORKS and result > 0:
+            self._mark = self._follow % self._proc.pid
 
     def _end(self, shown: Shown, result: int) -> None:
         ended = self._proc.ended
@@ -96,7 +102,7 @@ class Strace:
             result = self._proc.engine.get(self._proc.arch.syscall_result)
             result -= (result >> self._proc.arch.bits - 1) << self._proc.arch.bits
         if self._filter.result(shown.call.name, None if gone else result):
-            self._line(shown.end(None if gone else result))
+            self._line(shown.end(None if gone else result, len(self._mark)))
         for text in self._waiting:
             self._line(text)
         self._waiting.clear()

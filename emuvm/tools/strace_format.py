@@ -83,8 +83,8 @@ class Shown:
     def unfinished(self) -> str:
         return f"{self.begin()} <unfinished ...>) = ?"
 
-    def end(self, result: int | None) -> str:
-        """The line. `result` None: the call did not return."""
+    def end(self, result: int | None, indent: int = 0) -> str:
+        """The line. `result` None: the call did not return. `indent`: so many characters are in front of it."""
         call = self.call
         parts: list[str] = []
         call.result = result
@@ -96,7 +96,7 @@ class Shown:
                 text = find(token[1:])(call, value)
             if text is not None:
                 parts.append(text)
-        return f"{self._name()}({', '.join(parts)}) ".ljust(_COLUMN) + f"= {self._result(result)}"
+        return f"{self._name()}({', '.join(parts)}) ".ljust(_COLUMN - indent) + f"= {self._result(result)}"
 
     def _result(self, result: int | None) -> str:
         if result is None:

@@ -283,6 +283,23 @@ static void signals(void) {
     CHILD("timers", ({ getitimer(ITIMER_VIRTUAL, &timer); _exit(alarm(0) + timer.it_value.tv_sec); }));
     V("1.22", "the parent's alarm", "%d", alarm(0) > 90);
     CHILD("handlers", ({ struct sigaction old; sigaction(SIGUSR1, 0, &old); int a = old.sa_sigaction == on_signal; sigaction(SIGHUP, 0, &old); _exit(a + 2 * (old.sa_handler == SIG_IGN)); }));
+    /* Who may. */
+    shared[0] = 0;
+    pid = forked();
+    if (!pid) { sc(SYS_setresuid, 1, 1, 2), shared[0] = 1, pause(); }
+    wait_until(1);
+    CHILD("others", ({
+        sc(SYS_setresuid, 3, 3, 3);
+        K("1.22", said(sc(SYS_kill, me, 0)), "a parent who is somebody else");
+        K("1.22", said(sc(SYS_kill, pid, SIGTERM)), "a sibling who is");
+        K("1.22", said(sc(SYS_tgkill, pid, pid, SIGTERM)), "its thread");
+        K("1.22", said(sc(SYS_process_vm_readv, pid, 0, 0, 0, 0, 0)), "nothing of its memory");
+    }));
+    CHILD("the same", ({
+        sc(SYS_setresuid, 1, 2, 2);
+        K("1.22", said(sc(SYS_kill, pid, SIGTERM)), "a sibling who was");
+    }));
+    K("1.22", ended(pid), "it");
     F("1.22", sc(SYS_kill, 0x3fffffff, 0));
     F("1.22", sc(SYS_kill, -0x3fffffff, 0));
     F("1.22", sc(SYS_kill, 0x80000000, 0));
@@ -304,7 +321,18 @@ static void lending(void) {
     pid = vfork();
     if (!pid) { char *none[] = {0}; mine = (int)sc(SYS_execve, "/there/is/no/such/file", none, none); _exit(3); }
     K("1.22", said(mine), "execve in a child of vfork");
+    shared[3] = 0;
     K("1.22", ended(pid), "it");
+    shared[3] = 0;
+    pid = vfork();
+    if (!pid) {
+        if (!forked()) { for (int n = 0; n < 2000 && !shared[3]; n++) poll(0, 0, 1); shared[4] = 1 + shared[3]; _exit(0); }
+        _exit(6);
+    }
+    shared[3] = 1;
+    K("1.22", ended(pid), "a child of vfork that has a child");
+    for (int n = 0; n < 5000 && !shared[4]; n++) poll(0, 0, 1);
+    V("1.22", "which lives on", "%d", shared[4]);
     shared[3] = 0;
     pid = (int)syscall(SYS_clone, CLONE_VFORK | SIGCHLD, 0, 0, 0, 0);
     if (!pid) { mine = 9; shared[3] = 7; _exit(1); }
@@ -541,7 +569,10 @@ static void looking(void) {
     F("1.22", sc(SYS_process_vm_readv, pid, parts, 1, places, 3, 0));
     F("1.22", sc(SYS_process_vm_readv, pid, parts, 2, places, 3, 0));
     F("1.22", sc(SYS_process_vm_readv, pid, parts + 2, 1, places, 3, 0));
+    struct iovec gaps[3] = {{P(0), 3}, {P(30), 0}, {P(2), 5}};
     parts[2].iov_len = 40;
+    F("1.22", sc(SYS_process_vm_readv, pid, parts + 2, 1, gaps, 3, 0));
+    F("1.22", sc(SYS_process_vm_readv, getpid(), parts + 2, 1, gaps, 3, 0));
     F("1.22", sc(SYS_process_vm_readv, pid, parts + 2, 1, places, 3, 0));
     F("1.22", sc(SYS_process_vm_writev, pid, &near, 1, &far, 1, 0));
     struct iovec big = {P(16), 20 * PG}, all = {P(16), 20 * PG};

@@ -133,6 +133,8 @@ def _fork(proc: Process, name: str, wanted: Wanted) -> int:
         if lent is not None:
             lent.wait(proc)
         return pid
+    if proc.lent is not None:
+        proc.lent.kept_out()
     proc.lent = lent
     if lent is not None:
         lent.taken(proc, copy=bool(flags & P.CLONE_VM))

@@ -35,8 +35,10 @@ def change(proc: Process, how: Callable[[Credentials], object]) -> int:
 
 
 def apply(proc: Process) -> None:
-    """Tell the memory side what the process may."""
+    """Tell the memory side what the process may, and the other processes of the run who it is."""
     creds = proc.system.credentials
+    if proc.family is not None:
+        proc.family.enter(proc.pid, creds.uids.real, creds.uids.saved)
     proc.mm.limits.ipc_lock = creds.capable(Cap.CAP_IPC_LOCK)
     proc.mm.raw_io = creds.capable(Cap.CAP_SYS_RAWIO)
 

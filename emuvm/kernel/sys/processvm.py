@@ -6,6 +6,7 @@ kernel/sched/membarrier.c.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from emuvm.abi.caps import Cap
@@ -56,18 +57,27 @@ def _transfer(proc: Process, pid: int, local: tuple[int, int], remote: tuple[int
     if not any(length for _, length in far):
         return 0
     if _is_other(proc, pid):
-        return _far_transfer(proc, pid, near, far, access)
+        return _each(near, far, lambda skip, address, length, wanted: _far_move(proc, pid, near, skip, address, length, wanted, access))
     for address, length in near if proc.mem.deferred else ():
         # Where the stack has to grow for it the copy is made outside of the engine's hook, and then from its beginning.
         proc.mem.accessible(address, length, WRITE)
-    done = 0
+
+    def move(skip: int, address: int, length: int, wanted: int) -> int:
+        _pin(proc, address, length, access)
+        old = _kept(proc, near, address, wanted) if access == READ else {}
+        return _move(proc, near, skip, address, wanted, access, old)
+
+    return _each(near, far, move)
+
+
+def _each(near: list[tuple[int, int]], far: list[tuple[int, int]], move: Callable[[int, int, int, int], int]) -> int:
+    """Element by element: `move(done before, address, bytes to pin, bytes wanted)` tells how many bytes it moved."""
+    total, done = sum(length for _, length in near), 0
     for address, length in far:
         if done == total:
             break
-        _pin(proc, address, min(length, _BATCH), access)
         wanted = min(length, total - done)
-        old = _kept(proc, near, address, wanted) if access == READ else {}
-        moved = _move(proc, near, done, address, wanted, access, old)
+        moved = move(done, address, min(length, _BATCH), wanted)
         done += moved
         if moved < wanted:
             if not done:
@@ -91,27 +101,19 @@ def _is_other(proc: Process, pid: int) -> bool:
     return True
 
 
-def _far_transfer(proc: Process, pid: int, near: list[tuple[int, int]], far: list[tuple[int, int]], access: int) -> int:
-    """The same with another process, which does its part itself."""
-    total, done = sum(length for _, length in near), 0
-    for address, length in far:
-        wanted = min(length, total - done)
-        if not wanted:
+def _far_move(
+    proc: Process, pid: int, near: list[tuple[int, int]], skip: int, address: int, length: int, wanted: int, access: int
+) -> int:
+    """Move between the local buffers and another process, which does its part itself; the count."""
+    usable = min(wanted, errands.pin(proc, pid, address, length, access))
+    moved = 0
+    while moved < usable:
+        part = min(errands.PIECE, usable - moved)
+        count = _far_piece(proc, pid, _behind(near, skip + moved), address + moved, part, access)
+        moved += count
+        if count < part:
             break
-        usable = min(wanted, errands.pin(proc, pid, address, min(length, _BATCH), access))
-        moved = 0
-        while moved < usable:
-            part = min(errands.PIECE, usable - moved)
-            count = _far_piece(proc, pid, _behind(near, done + moved), address + moved, part, access)
-            moved += count
-            if count < part:
-                break
-        done += moved
-        if moved < wanted:
-            if not done:
-                raise GuestError(Errno.EFAULT, f"{address + moved:#x}")
-            break
-    return done
+    return moved
 
 
 def _far_piece(proc: Process, pid: int, near: list[tuple[int, int]], address: int, length: int, access: int) -> int:
