@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from emuvm.mm import advice, locking, rules
 from emuvm.mm.linux import LinuxMm
-from emuvm.mm.types import Anon, Update, VmFlag
+from emuvm.mm.types import Anon, Update, Vma, VmFlag
 
 from .machine import AT, PAGE, area, machine, put, shape, touch
 
@@ -117,3 +117,37 @@ def test_nothing_is_locked() -> None:
     assert [vma.flags for vma in mm.space] == before
     put(mm, 8, 1)
     assert mm.totals.locked == 0
+
+
+def test_which_pages_a_child_does_not_get() -> None:
+    mm = machine((6, 18))
+    put(mm, 0, 1)
+    touch(mm, 0)
+    put(mm, 2, 1, 1)
+    put(mm, 6, 1)
+    mm.sync()
+    advice.madvise(mm, AT + 6 * PAGE, PAGE, _WIPEONFORK)
+    put(mm, 8, 1)
+    mm.space.rewrite([(AT + 8 * PAGE, AT + 8 * PAGE + 1, [marked(mm, 8)])], [])
+    put(mm, 10, 1)
+    shared(mm, 10)
+    calls = getattr(mm.pages, "calls")  # noqa: B009 - of the stand-in
+    calls.clear()
+    born(mm)
+    at = lambda page: (AT + page * PAGE, AT + page * PAGE + PAGE)  # noqa: E731
+    assert calls == [("discard", *at(2)), ("withdraw", *at(6)), ("discard", *at(6))]
+
+
+def marked(mm: LinuxMm, page: int) -> Vma:
+    """The area at a page as one that has had guards."""
+    vma = mm.space.query(AT + page * PAGE)
+    assert vma is not None
+    return rules.with_flags(vma, vma.prot, vma.flags | VmFlag.MAYBE_GUARD)
+
+
+def shared(mm: LinuxMm, page: int) -> None:
+    """Make the area at a page one of shared memory."""
+    vma = mm.space.query(AT + page * PAGE)
+    assert vma is not None
+    new = rules.with_flags(vma, vma.prot, vma.flags | VmFlag.SHARED | VmFlag.MAYSHARE)
+    mm.space.rewrite([(vma.start, vma.start + 1, [new])], [])
