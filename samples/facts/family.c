@@ -312,11 +312,19 @@ static void signals(void) {
     K("1.22", said(sc(SYS_kill, pid, SIGTERM)), "a signal to one that is gone");
 }
 
+/* What `lending` has run in a child: it waits for its parent, which goes on as soon as this program runs. */
+static void reading(void) {
+    struct pollfd input = {77, POLLIN, 0};
+    if (fcntl(77, F_GETFD) < 0) return;
+    _exit(poll(&input, 1, 5000) == 1 ? 5 : 9);
+}
 static void lending(void) {
+    static volatile char page[PG] __attribute__((aligned(PG)));
     volatile int mine = 1;
+    page[0] = 1;
     int pid = vfork();
-    if (!pid) { mine = 5; shared[3] = 6; _exit(2); }
-    V("1.22", "what a child of vfork wrote", "%d %d", mine, shared[3]);
+    if (!pid) { mine = 5; shared[3] = 6; page[0] = 7; page[PG - 1] = 8; _exit(2); }
+    V("1.22", "what a child of vfork wrote", "%d %d %d %d", mine, shared[3], page[0], page[PG - 1]);
     K("1.22", ended(pid), "it");
     pid = vfork();
     if (!pid) { char *none[] = {0}; mine = (int)sc(SYS_execve, "/there/is/no/such/file", none, none); _exit(3); }
@@ -333,6 +341,17 @@ static void lending(void) {
     K("1.22", ended(pid), "a child of vfork that has a child");
     for (int n = 0; n < 5000 && !shared[4]; n++) poll(0, 0, 1);
     V("1.22", "which lives on", "%d", shared[4]);
+    int ends[2];
+    pipe(ends), dup2(ends[0], 77);
+    pid = vfork();
+    if (!pid) {
+        char *words[] = {"family", "reading", 0}, *none[] = {0};
+        sc(SYS_execve, "/proc/self/exe", words, none);
+        _exit(1);
+    }
+    write(ends[1], "x", 1);
+    K("1.22", ended(pid), "another program in a child of vfork");
+    close(77), close(ends[0]), close(ends[1]);
     shared[3] = 0;
     pid = (int)syscall(SYS_clone, CLONE_VFORK | SIGCHLD, 0, 0, 0, 0);
     if (!pid) { mine = 9; shared[3] = 7; _exit(1); }
@@ -544,10 +563,13 @@ static void looking(void) {
     if (!pid) {
         for (int i = 0; i < 4; i++) put(i, i + 0x11);
         mprotect(P(1), PG, PROT_NONE);
+        mmap(P(8), 6 * PG, PROT_READ | PROT_WRITE, MAP_PRIVATE | ANON | FIX, -1, 0);
         munmap(P(3), PG);
         mprotect(P(2), PG, PROT_READ);
         shared[0] = 1;
         while (shared[0] == 1) continue; /* it computes, and is asked all the same */
+        K("1.22", resident(8, 6), "pages of who was looked into");
+        V("1.22", "and that are its own", "%s", smap(P(8), "Anonymous"));
         _exit(get(0));
     }
     wait_until(1);
@@ -575,6 +597,11 @@ static void looking(void) {
     F("1.22", sc(SYS_process_vm_readv, getpid(), parts + 2, 1, gaps, 3, 0));
     F("1.22", sc(SYS_process_vm_readv, pid, parts + 2, 1, places, 3, 0));
     F("1.22", sc(SYS_process_vm_writev, pid, &near, 1, &far, 1, 0));
+    far.iov_base = P(8), far.iov_len = PG + 1;
+    F("1.22", sc(SYS_process_vm_readv, pid, &near, 1, &far, 1, 0));
+    far.iov_base = P(11) + 4000, far.iov_len = 200;
+    F("1.22", sc(SYS_process_vm_writev, pid, &near, 1, &far, 1, 0));
+    far.iov_base = P(0), far.iov_len = 1;
     struct iovec big = {P(16), 20 * PG}, all = {P(16), 20 * PG};
     F("1.22", sc(SYS_process_vm_readv, pid, &big, 1, &all, 1, 0));
     F("1.22", sc(SYS_process_vm_readv, pid, &near, 1, &far, 1, 1));
@@ -611,5 +638,5 @@ static void of_things(void) { all(things); }
 static void of_waking(void) { all(waking); }
 static void of_looking(void) { area(40), all(looking); }
 
-SHEET(SECTION(of_endings), SECTION(memory), SECTION(merging), SECTION(of_signals), SECTION(of_lending), SECTION(of_groups), SECTION(of_clones),
+SHEET(SECTION(of_endings), SECTION(memory), SECTION(merging), SECTION(of_signals), SECTION(of_lending), SECTION(reading), SECTION(of_groups), SECTION(of_clones),
       SECTION(of_things), SECTION(of_waking), SECTION(of_looking))

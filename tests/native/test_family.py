@@ -147,6 +147,24 @@ def test_a_time_limit_ends_children_too(folder: Path) -> None:
     assert not Path(f"/proc/{child}").exists()
 
 
+def test_a_run_leaves_nothing_open(folder: Path) -> None:
+    program = """
+import os, sys
+sys.path[:0] = sys.argv[1:3]
+import emuvm
+def open_ones():
+    names = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+    return sorted(name for name in names if name.startswith(("pipe:", "socket:", "anon_inode:", "/memfd:")))
+for script in ("true", "(exit 3); echo a | cat", "time true; ls | xargs echo"):
+    before = open_ones()
+    emuvm.run(sys.argv[3], "sh", "-c", script)
+    print(open_ones() == before)
+"""
+    words = [sys.executable, "-c", program, str(ROOT), str(ROOT / "loaders"), busybox("x86_64")]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=ENV, timeout=60)
+    assert [line for line in done.stdout.splitlines() if line in ("True", "False")] == ["True"] * 3, done.stderr
+
+
 def test_strangers_are_out_of_reach(folder: Path) -> None:
     stranger = subprocess.Popen(["sleep", "60"])
     try:
