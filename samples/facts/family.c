@@ -283,6 +283,19 @@ static void signals(void) {
     CHILD("timers", ({ getitimer(ITIMER_VIRTUAL, &timer); _exit(alarm(0) + timer.it_value.tv_sec); }));
     V("1.22", "the parent's alarm", "%d", alarm(0) > 90);
     CHILD("handlers", ({ struct sigaction old; sigaction(SIGUSR1, 0, &old); int a = old.sa_sigaction == on_signal; sigaction(SIGHUP, 0, &old); _exit(a + 2 * (old.sa_handler == SIG_IGN)); }));
+    shared[0] = 0;
+    pid = forked();
+    if (!pid) { signal(SIGINT, SIG_DFL), shared[0] = 1, pause(); }
+    wait_until(1);
+    F("1.22", sc(SYS_kill, pid, SIGINT));
+    K("1.22", ended(pid), "interrupted");
+    shared[0] = 0;
+    pid = forked();
+    if (!pid) { signal(SIGSEGV, SIG_IGN), shared[0] = 1; for (int n = 0; n < 5000 && shared[0] == 1; n++) poll(0, 0, 1); _exit(4); }
+    wait_until(1);
+    F("1.22", sc(SYS_kill, pid, SIGSEGV));
+    shared[0] = 2;
+    K("1.22", ended(pid), "who does not mind");
     /* Who may. */
     shared[0] = 0;
     pid = forked();
